@@ -1,0 +1,44 @@
+# What a person types. Everything else is in docs/.
+PYTHON ?= python3
+INVENTORY ?= inventory/lab
+BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
+export PYTHON
+
+.PHONY: help site test lint unit setup venv lab-up lab-down lock bench
+
+help:
+	@echo 'make site      virtual lab from nothing, then site.yml to the report'
+	@echo 'make test      lint, unit tests, molecule test'
+	@echo 'make lint unit the quick half of make test'
+	@echo 'make lab-up lab-down   the virtual boards alone (docs/lab.md)'
+	@echo 'make venv      only the Python environment: enough for real boards (docs/hardware.md)'
+
+setup:
+	@tools/setup
+
+venv:
+	@tools/venv $(PYTHON)
+
+site: setup lab-up
+	ansible-playbook -i $(INVENTORY) site.yml
+
+lab-up: setup
+	python -m lab up
+
+lab-down: setup
+	python -m lab down
+
+test: setup lint unit
+	molecule test
+
+lint: setup
+	tools/lint
+
+unit: setup
+	pytest -q tests/unit
+
+lock:
+	rm -rf .venv && $(PYTHON) -m venv .venv && pip install -q -r requirements.in
+	{ echo '# Made by `make lock` from requirements.in on Python 3.11.'; pip freeze --all | grep -vE '^(pip|setuptools)=='; } > requirements.txt
+	sha256sum requirements.txt | cut -d ' ' -f 1 > .venv/made-from
