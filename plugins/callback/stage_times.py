@@ -1,4 +1,4 @@
-"""Say, while a playbook runs, how long its slow tasks took last time, and at the end how long each stage took.
+"""Say how long slow tasks took last time while a playbook runs, and at its end how long each stage took.
 
 Durations (seconds) are remembered per playbook path and task name in ``.ansible/durations.json`` of the
 directory that ansible-playbook was started from; that file is a convenience and may be deleted.

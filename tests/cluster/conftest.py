@@ -1,6 +1,6 @@
 """What the cluster tests look from: ssh to every board, the Kubernetes API, and the control node's own files.
 
-The inventory is that of ansible.cfg unless ``EDGE_INVENTORY`` names another one, so the same tests judge real boards:
+The inventory is the lab's unless ``EDGE_INVENTORY`` names another one, so the same tests judge real boards:
 ``EDGE_INVENTORY=inventory/home pytest tests/cluster``.
 """
 
@@ -71,7 +71,8 @@ def connect(name: str) -> Any:
         f"ssh://{user}@{CLUSTER.address(name)}",
         sudo=True,
         ssh_identity_file=str(CLUSTER.var("ansible_ssh_private_key_file", name)),
-        ssh_extra_args=str(CLUSTER.var("ansible_ssh_common_args", name)) + " -o BatchMode=yes -o ConnectTimeout=10",
+        ssh_extra_args=str(CLUSTER.var("ansible_ssh_common_args", name))
+        + " -o BatchMode=yes -o ConnectTimeout=10",
         controlpersist=60,
     )
 

@@ -1,0 +1,62 @@
+"""Each board's base system, seen over ssh."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def test_memory_cgroup_is_enabled(board: Any) -> None:
+    assert "memory" in board.file("/sys/fs/cgroup/cgroup.controllers").content_string.split()
+
+
+def test_kernel_line_on_the_card_is_one_line_with_the_token(board: Any) -> None:
+    lines = board.file("/boot/firmware/cmdline.txt").content_string.splitlines()
+    assert len(lines) == 1
+    assert "cgroup_enable=memory" in lines[0].split()
+
+
+def test_no_swap_is_on(board: Any) -> None:
+    assert board.check_output("swapon --show --noheadings") == ""
+
+
+def test_clock_is_synchronised(board: Any) -> None:
+    assert board.check_output("timedatectl show -p NTPSynchronized --value") == "yes"
+
+
+def test_host_name_is_the_inventory_name(boards: dict[str, Any]) -> None:
+    assert {name: board.check_output("hostname") for name, board in boards.items()} == {
+        name: name for name in boards
+    }
+
+
+def test_machine_ids_differ(boards: dict[str, Any]) -> None:
+    ids = {name: board.file("/etc/machine-id").content_string.strip() for name, board in boards.items()}
+    assert len(set(ids.values())) == len(ids), ids
+
+
+def test_root_file_system_fills_the_card(board: Any) -> None:
+    assert int(board.check_output("df --output=size -BG / | tail -n 1 | tr -dc 0-9")) >= 13
+
+
+def test_cloud_init_finished(board: Any) -> None:
+    assert board.run("cloud-init status").stdout.strip() in ("status: done",)
+
+
+def test_private_host_key_is_not_left_on_the_boot_partition(board: Any) -> None:
+    found = board.run("grep -rlE 'BEGIN [A-Z ]*PRIVATE KEY' /boot/firmware")
+    assert found.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "key, value", [("net.ipv4.ip_forward", 1), ("net.bridge.bridge-nf-call-iptables", 1)]
+)
+def test_kernel_settings_for_pods(board: Any, key: str, value: int) -> None:
+    assert board.sysctl(key) == value
+
+
+def test_only_keys_open_the_door(board: Any) -> None:
+    effective = board.check_output("sshd -T").splitlines()
+    assert "passwordauthentication no" in effective
+    assert board.check_output("passwd -S pi").split()[1] == "L"

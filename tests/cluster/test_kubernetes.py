@@ -1,0 +1,100 @@
+"""The cluster and its workload, seen through the API and from outside."""
+
+from __future__ import annotations
+
+import http.cookiejar
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+from conftest import Cluster
+from kubernetes import client
+
+NAMESPACE = "edge-ai"
+PORTS = {"training": 30000, "prediction": 30001}
+
+
+def test_every_board_is_a_ready_node_of_the_wanted_version(core: client.CoreV1Api, cluster: Cluster) -> None:
+    version = cluster.var("k3s_version", cluster.hosts("k3s_servers")[0])
+    nodes = {node.metadata.name: node for node in core.list_node().items}
+    assert sorted(nodes) == sorted(cluster.hosts("cluster"))
+    for name, node in nodes.items():
+        ready = {condition.type: condition.status for condition in node.status.conditions}
+        assert ready["Ready"] == "True", name
+        assert node.status.node_info.kubelet_version == version
+
+
+def test_labels_are_those_of_the_groups(core: client.CoreV1Api, cluster: Cluster) -> None:
+    roles = {node.metadata.name: node.metadata.labels.get("role") for node in core.list_node().items}
+    for role in PORTS:
+        assert sorted(name for name, value in roles.items() if value == role) == sorted(cluster.hosts(role))
+
+
+def test_pods_run_where_they_belong(core: client.CoreV1Api, cluster: Cluster) -> None:
+    for role in PORTS:
+        pods = core.list_namespaced_pod(NAMESPACE, label_selector=f"app={role}-instance").items
+        assert len(pods) == 1, role
+        assert pods[0].spec.node_name in cluster.hosts(role)
+        assert pods[0].status.phase == "Running"
+
+
+def test_pods_are_confined(core: client.CoreV1Api) -> None:
+    for pod in core.list_namespaced_pod(NAMESPACE).items:
+        assert pod.spec.automount_service_account_token is False, pod.metadata.name
+        assert pod.spec.security_context.run_as_non_root is True
+        assert pod.spec.security_context.seccomp_profile.type == "RuntimeDefault"
+        for container in pod.spec.containers:
+            assert container.security_context.allow_privilege_escalation is False
+            assert container.security_context.capabilities.drop == ["ALL"]
+
+
+def test_all_system_pods_run(core: client.CoreV1Api) -> None:
+    phases = {pod.metadata.name: pod.status.phase for pod in core.list_namespaced_pod("kube-system").items}
+    assert phases
+    assert set(phases.values()) <= {"Running", "Succeeded"}, phases
+
+
+class Browser:
+    """A client with cookies, as a person's browser has; never asks a proxy."""
+
+    def __init__(self) -> None:
+        self.cookies = http.cookiejar.CookieJar()
+        self.opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(self.cookies)
+        )
+
+    def open(self, url: str, form: dict[str, str] | None = None) -> tuple[int, str, str]:
+        """Status, final address and text of a page."""
+        data = urllib.parse.urlencode(form).encode() if form else None
+        try:
+            with self.opener.open(url, data=data, timeout=30) as answer:
+                return answer.status, answer.geturl(), answer.read().decode(errors="replace")
+        except urllib.error.HTTPError as error:
+            return error.code, url, error.read().decode(errors="replace")
+
+
+@pytest.mark.parametrize("node", ["pi-01", "pi-02", "pi-03"])
+@pytest.mark.parametrize("role", PORTS)
+def test_node_ports_answer_with_a_login_page_on_every_board(cluster: Cluster, role: str, node: str) -> None:
+    status, address, page = Browser().open(f"http://{cluster.address(node)}:{PORTS[role]}/")
+    assert status == 200
+    assert "/login" in address
+    assert 'type="password"' in page
+
+
+def test_nothing_is_served_without_the_password(cluster: Cluster) -> None:
+    url = f"http://{cluster.address('pi-02')}:{PORTS['training']}/api/contents"
+    assert Browser().open(url)[0] == 403
+
+
+def test_the_generated_password_opens_the_books(cluster: Cluster) -> None:
+    base = f"http://{cluster.address('pi-03')}:{PORTS['prediction']}"
+    password = (cluster.path("cluster_secrets_dir") / "jupyter-password").read_text().strip()
+    browser = Browser()
+    browser.open(f"{base}/login")
+    token = next(cookie.value for cookie in browser.cookies if cookie.name == "_xsrf")
+    browser.open(f"{base}/login", {"password": password, "_xsrf": str(token)})
+    status, _, listing = browser.open(f"{base}/api/contents")
+    assert status == 200
+    assert "notebooks" in listing
