@@ -25,7 +25,8 @@ def test_secrets_on_the_control_node_are_for_their_owner_only(cluster: Cluster) 
 def test_secrets_on_boards_are_for_root_only(board: Any) -> None:
     listed = board.run(
         "find /etc/rancher /var/lib/rancher/k3s/server -xdev -type f "
-        r"\( -name '*token*' -o -name config.yaml -o -name k3s.yaml -o -name '*.key' -o -name password \) -perm /077"
+        r"\( -name '*token*' -o -name config.yaml -o -name k3s.yaml -o -name '*.key' -o -name password \) "
+        "-perm /077"
     )
     assert listed.stdout == ""
 
