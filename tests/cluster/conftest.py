@@ -71,8 +71,7 @@ def connect(name: str) -> Any:
         f"ssh://{user}@{CLUSTER.address(name)}",
         sudo=True,
         ssh_identity_file=str(CLUSTER.var("ansible_ssh_private_key_file", name)),
-        ssh_extra_args=str(CLUSTER.var("ansible_ssh_common_args", name))
-        + " -o BatchMode=yes -o ConnectTimeout=10",
+        ssh_extra_args=str(CLUSTER.var("ansible_ssh_common_args", name)) + " -o BatchMode=yes -o ConnectTimeout=10",
         controlpersist=60,
     )
 

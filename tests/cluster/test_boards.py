@@ -26,9 +26,7 @@ def test_clock_is_synchronised(board: Any) -> None:
 
 
 def test_host_name_is_the_inventory_name(boards: dict[str, Any]) -> None:
-    assert {name: board.check_output("hostname") for name, board in boards.items()} == {
-        name: name for name in boards
-    }
+    assert {name: board.check_output("hostname") for name, board in boards.items()} == {name: name for name in boards}
 
 
 def test_machine_ids_differ(boards: dict[str, Any]) -> None:
@@ -49,9 +47,7 @@ def test_private_host_key_is_not_left_on_the_boot_partition(board: Any) -> None:
     assert found.stdout == ""
 
 
-@pytest.mark.parametrize(
-    "key, value", [("net.ipv4.ip_forward", 1), ("net.bridge.bridge-nf-call-iptables", 1)]
-)
+@pytest.mark.parametrize("key, value", [("net.ipv4.ip_forward", 1), ("net.bridge.bridge-nf-call-iptables", 1)])
 def test_kernel_settings_for_pods(board: Any, key: str, value: int) -> None:
     assert board.sysctl(key) == value
 

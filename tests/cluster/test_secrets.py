@@ -15,9 +15,7 @@ def test_secrets_on_the_control_node_are_for_their_owner_only(cluster: Cluster) 
     wide = [
         str(path)
         for path in [directory, *directory.rglob("*")]
-        if path.suffix not in public
-        and path.name != "known_hosts"
-        and stat.S_IMODE(path.stat().st_mode) & 0o077
+        if path.suffix not in public and path.name != "known_hosts" and stat.S_IMODE(path.stat().st_mode) & 0o077
     ]
     assert wide == []
 
