@@ -1,0 +1,272 @@
+"""Addresses: each board has its own, in the network of its gateway; no network is used for two things."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from .model import Host, Inventory, Report, Setting
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# What k3s uses unless k3s_server_config says otherwise (facts: docs cli/server.md).
+POD_NETWORK = "10.42.0.0/16"
+SERVICE_NETWORK = "10.43.0.0/16"
+_MAC = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
+
+
+def judge(inventory: Inventory, report: Report) -> None:
+    """Report addresses that are missing, malformed, taken, or outside their network."""
+    taken: dict[Address, tuple[Host, Setting]] = {}
+    for host in inventory.boards():
+        _address(host, inventory, taken, report)
+        _network_settings(host, inventory, report)
+    _macs(inventory, report)
+    _nfs_clients(inventory, report)
+    _overlaps(inventory, report)
+
+
+def network_of(host: Host, inventory: Inventory) -> Network | None:
+    """The network of a host's gateway; None if that is not set or not well formed."""
+    gateway = address(host.get("flash_gateway"))
+    prefix = host.get("flash_prefix", inventory.defaults.get("flash_prefix") or 24)
+    try:
+        return ipaddress.ip_network((str(gateway), int(prefix)), strict=False) if gateway else None
+    except (TypeError, ValueError):
+        return None
+
+
+def address(value: Any) -> Address | None:
+    """An address, or None if the value is none."""
+    try:
+        return ipaddress.ip_address(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def network(value: Any) -> Network | None:
+    """A network in CIDR form, or None if the value is none."""
+    try:
+        return ipaddress.ip_network(value, strict=False) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def free_address(host: Host, inventory: Inventory) -> str:
+    """An address that this board could have: in the gateway's network (or the other boards'), and nobody else's."""
+    used = {address(each.get("ansible_host")) for each in inventory.boards()} | {address(host.get("flash_gateway"))}
+    within = network_of(host, inventory)
+    if within is None or within.num_addresses < 16:
+        others = sorted(
+            str(each) for each in used if isinstance(each, ipaddress.IPv4Address) and each.is_private and each != 0
+        )
+        within = ipaddress.ip_network((others[0] if others else "192.168.1.0", 24), strict=False)
+    number = sorted(each.name for each in inventory.boards()).index(host.name)
+    first = within.network_address + min(11 + number, within.num_addresses - 2)
+    return str(next((each for each in (first + step for step in range(200)) if each not in used), first))
+
+
+def _address(host: Host, inventory: Inventory, taken: dict[Address, tuple[Host, Setting]], report: Report) -> None:
+    setting = host.settings.get("ansible_host")
+    if setting is None or setting.value in (None, ""):
+        if setting is None:
+            report.missing(
+                host, "ansible_host", f"write the board's fixed address, such as {free_address(host, inventory)}"
+            )
+        else:
+            report.setting(
+                host, setting, "empty", f"write the board's fixed address, such as {free_address(host, inventory)}"
+            )
+        return
+    instead = f"write the board's fixed address, such as {free_address(host, inventory)}"
+    own = address(setting.value)
+    if own is None:
+        report.setting(host, setting, "not an IPv4 or IPv6 address", instead)
+        return
+    if own in taken and not setting.from_command_line:
+        other, place = taken[own]
+        report.setting(host, setting, f"{other.name} has the same address ({place.place})", instead)
+        return
+    taken[own] = (host, setting)
+    within = network_of(host, inventory)
+    if own.is_loopback or own.is_multicast or own.is_unspecified:
+        report.setting(host, setting, "not the address of a board", instead)
+    elif within is None or own.version != within.version:
+        return
+    elif own == address(host.get("flash_gateway")):
+        report.setting(host, setting, "this is the gateway's address (flash_gateway)", instead)
+    elif own not in within:
+        report.setting(host, setting, f"outside the gateway's network {within}", instead)
+    elif own == within.network_address:
+        report.setting(host, setting, f"this is the address of the network {within} itself", instead)
+    elif own.version == 4 and own == within.broadcast_address:
+        report.setting(host, setting, f"this is the broadcast address of {within}", instead)
+
+
+def _network_settings(host: Host, inventory: Inventory, report: Report) -> None:
+    gateway = host.settings.get("flash_gateway")
+    if gateway and gateway.value not in (None, "") and address(gateway.value) is None:
+        report.setting(host, gateway, "not an IPv4 or IPv6 address", "write your router's address, such as 192.168.1.1")
+    prefix = host.settings.get("flash_prefix")
+    if prefix and isinstance(prefix.value, int) and not 8 <= prefix.value <= 30 and _is_v4(gateway):
+        report.setting(
+            host, prefix, "no network of boards has this prefix length", "write a number from 8 to 30, such as 24"
+        )
+    servers = host.settings.get("flash_nameservers")
+    if servers and isinstance(servers.value, list):
+        for index, each in enumerate(servers.value):
+            if address(each) is None:
+                report.setting(
+                    host,
+                    servers,
+                    "not an IPv4 or IPv6 address",
+                    "write the name server's address, such as 192.168.1.1",
+                    inner=str(index),
+                    value=each,
+                )
+    manifests = host.settings.get("manifests_nfs_server")
+    if manifests and manifests.value and address(manifests.value) is None:
+        report.setting(
+            host,
+            manifests,
+            "not an IPv4 or IPv6 address",
+            "write the NFS server's address: the node mounts it and does not know the cluster's names",
+        )
+
+
+def _is_v4(gateway: Setting | None) -> bool:
+    return gateway is None or not isinstance(address(gateway.value), ipaddress.IPv6Address)
+
+
+def _macs(inventory: Inventory, report: Report) -> None:
+    """MAC addresses and serial numbers of boards, in whichever role's variables they stand."""
+    seen: dict[tuple[str, str], tuple[Host, Setting]] = {}
+    for host in inventory.boards():
+        for setting in host.settings.values():
+            is_mac = setting.name.endswith(("_mac", "_mac_address"))
+            is_serial = setting.name.endswith("_serial") and setting.name != "flash_card_serial"
+            if not (is_mac or is_serial) or not isinstance(setting.value, str) or not setting.value:
+                continue
+            value = setting.value.lower().replace("-", ":")
+            if is_mac and not _MAC.match(value):
+                report.setting(
+                    host, setting, "not a MAC address", "write six pairs of hex digits, such as dc:a6:32:01:02:03"
+                )
+            elif (setting.name, value) in seen and not setting.from_command_line:
+                other, first = seen[setting.name, value]
+                report.setting(
+                    host, setting, f"{other.name} has the same one ({first.place})", "write this board's own"
+                )
+            else:
+                seen[setting.name, value] = (host, setting)
+
+
+def _nfs_clients(inventory: Inventory, report: Report) -> None:
+    for server in inventory.members("nfs_servers"):
+        setting = server.settings.get("nfs_server_clients")
+        if setting is None or not isinstance(setting.value, list):
+            continue
+        allowed = []
+        for index, each in enumerate(setting.value):
+            found = network(each)
+            if found is None:
+                problem = "lets the whole world mount the books" if each == "*" else "not an address or a network"
+                report.setting(
+                    server,
+                    setting,
+                    problem,
+                    "write the boards' addresses, such as 192.168.1.11",
+                    inner=str(index),
+                    value=each,
+                )
+            else:
+                allowed.append(found)
+        if len(allowed) < len(setting.value):
+            continue
+        for host in inventory.members("cluster"):
+            own = address(host.get("ansible_host"))
+            if own and not any(own.version == each.version and own in each for each in allowed):
+                report.setting(
+                    server,
+                    setting,
+                    f"{host.name} ({own}) is not among them, so its pods could not mount the books",
+                    f"add {own}, or delete the line: by default all boards of the cluster are clients",
+                )
+
+
+def _overlaps(inventory: Inventory, report: Report) -> None:
+    """Pods, services and boards need three networks that share no address."""
+    for host in inventory.members("k3s_servers")[:1]:
+        config = host.settings.get("k3s_server_config")
+        chosen = config.value if config and isinstance(config.value, dict) else {}
+        networks: dict[str, list[Network]] = {}
+        for key, default in (("cluster-cidr", POD_NETWORK), ("service-cidr", SERVICE_NETWORK)):
+            networks[key] = []
+            for part in _parts(chosen.get(key, default)):
+                found = network(part)
+                if found is None and config:
+                    report.setting(
+                        host, config, "not a network", f"write it as {default}", inner=key, value=chosen.get(key)
+                    )
+                elif found is not None:
+                    networks[key].append(found)
+        for pods in networks["cluster-cidr"]:
+            for services in networks["service-cidr"]:
+                if pods.overlaps(services) and config:
+                    key = "service-cidr" if "service-cidr" in chosen else "cluster-cidr"
+                    report.setting(
+                        host,
+                        config,
+                        f"the networks of pods ({pods}) and services ({services}) overlap",
+                        "write two networks that share no address, such as 10.42.0.0/16 and 10.43.0.0/16",
+                        inner=key,
+                        value=chosen.get(key),
+                    )
+        for key, what in (("cluster-cidr", "pods"), ("service-cidr", "services")):
+            for used in networks[key]:
+                _overlap_with_boards(inventory, host, config, key, what, used, key in chosen, report)
+
+
+def _overlap_with_boards(
+    inventory: Inventory,
+    server: Host,
+    config: Setting | None,
+    key: str,
+    what: str,
+    used: Network,
+    is_chosen: bool,
+    report: Report,
+) -> None:
+    boards = network_of(server, inventory)
+    if boards is not None and boards.overlaps(used):
+        with_what = f"the boards' network {boards}"
+    else:
+        inside = [host for host in inventory.boards() if _lies_in(host, used)]
+        if not inside:
+            return
+        with_what = f"{inside[0].name}'s address {inside[0].get('ansible_host')}"
+    instead = f"write `{key}:` below k3s_server_config with a network that nothing else uses, such as 10.52.0.0/16"
+    if is_chosen and config:
+        report.setting(
+            server, config, f"the network of {what} overlaps {with_what}", instead, inner=key, value=str(used)
+        )
+    else:
+        gateway = server.settings.get("flash_gateway")
+        subject = gateway if boards is not None and boards.overlaps(used) else inside[0].settings["ansible_host"]
+        owner = server if subject is gateway else inside[0]
+        if subject:
+            report.setting(owner, subject, f"{with_what} overlaps k3s's network of {what} {used}", instead)
+
+
+def _lies_in(host: Host, used: Network) -> bool:
+    own = address(host.get("ansible_host"))
+    return own is not None and own.version == used.version and own in used
+
+
+def _parts(value: Any) -> Iterator[str]:
+    """k3s takes dual-stack networks as one text with commas, or as a list."""
+    for each in value if isinstance(value, list) else str(value).split(","):
+        yield str(each).strip()

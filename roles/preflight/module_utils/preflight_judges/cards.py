@@ -1,0 +1,118 @@
+"""SD cards, and the images that are written to them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+from .model import Host, Inventory, Report, Setting
+
+ZONES = Path("/usr/share/zoneinfo")
+_BY_ID = "write the whole card as /dev/disk/by-id/... (ls -l /dev/disk/by-id)"
+_PARTITION = re.compile(r"^/dev/((sd|vd|hd|xvd)[a-z]+\d+|(mmcblk|nvme\d+n|loop)\d+p\d+|disk/by-[a-z]+/.*-part\d+)$")
+_NOT_A_CARD = re.compile(r"^/dev/(loop|ram|zram|dm-|md|sr|fd|mapper/|mmcblk\d+(boot\d|rpmb)|null$|zero$)")
+_SIZE = re.compile(r"^\d+(\.\d+)?\s*([KMGT](i?B)?)?$")
+_USER = re.compile(r"^[a-z][a-z0-9-]{0,31}$")
+
+
+def judge(inventory: Inventory, report: Report) -> None:
+    """Report cards that can't be written safely, and seeds that could not log anybody in."""
+    taken: dict[PurePosixPath, tuple[Host, Setting]] = {}
+    for host in inventory.boards():
+        _card(host, taken, report)
+        _size(host, report)
+        _pin(host, inventory, report)
+        _seed(host, report)
+
+
+def _card(host: Host, taken: dict[PurePosixPath, tuple[Host, Setting]], report: Report) -> None:
+    setting = host.settings.get("flash_card")
+    if setting is None or not isinstance(setting.value, str) or not setting.value:
+        return  # a board whose card is written by hand
+    path = PurePosixPath(setting.value)
+    if not path.is_absolute() or ".." in path.parts:
+        report.setting(host, setting, "not an absolute path", _BY_ID + ", or a file's full path")
+        return
+    if _PARTITION.match(setting.value):
+        report.setting(host, setting, "a partition, not a whole card", _BY_ID)
+    elif _NOT_A_CARD.match(setting.value):
+        report.setting(host, setting, "not an SD card", _BY_ID)
+    elif path.parts[1:2] == ("dev",):
+        serial = host.settings.get("flash_card_serial")
+        if serial is None or serial.value in (None, ""):
+            report.missing(
+                host,
+                "flash_card_serial",
+                f"write the serial number that `lsblk -dno SERIAL {setting.value}` shows: "
+                "it confirms that this disk may be erased",
+            )
+    if path in taken and not setting.from_command_line:
+        other, first = taken[path]
+        report.setting(
+            host,
+            setting,
+            f"{other.name} has the same card ({first.place})",
+            "give each board its own card; with one reader for all, leave flash_card out and write "
+            f"`-l {host.name} -e flash_card=...` for one board at a time",
+        )
+    taken.setdefault(path, (host, setting))
+
+
+def _size(host: Host, report: Report) -> None:
+    setting = host.settings.get("flash_card_size")
+    if setting is None or setting.value in (None, ""):
+        return
+    if not isinstance(setting.value, str | int) or not _SIZE.match(str(setting.value)):
+        report.setting(host, setting, "not a size", "write a number and K, M, G or T, such as 16G")
+
+
+def _pin(host: Host, inventory: Inventory, report: Report) -> None:
+    """The role's default digest is that of its default image: another image needs a digest of its own."""
+    url = host.settings.get("flash_image_url")
+    default = inventory.defaults.get("flash_image_url")
+    pinned = "flash_image_sha256" in host.settings or not inventory.defaults.get("flash_image_sha256")
+    if url and url.value and not pinned and url.value != str(default).strip():
+        report.setting(
+            host,
+            url,
+            "without flash_image_sha256 it is compared with the digest of the role's own image",
+            'write the digest that is in the .sha256 file beside it, or "" to trust that file',
+        )
+
+
+def _seed(host: Host, report: Report) -> None:
+    user = host.settings.get("flash_user")
+    if user and isinstance(user.value, str):
+        if not _USER.match(user.value) or user.value == "root":
+            report.setting(
+                host,
+                user,
+                "Raspberry Pi OS takes no such user name",
+                "write a-z, 0-9 and hyphens, beginning with a letter, not root; such as pi",
+            )
+        elif host.get("flash_card") and host.get("ansible_user", user.value) != user.value:
+            report.setting(
+                host,
+                host.settings["ansible_user"],
+                f"the card is made for {user.value} (flash_user, {user.place}), so nobody else could log in",
+                f"write {user.value} in both",
+            )
+    tokens = host.settings.get("flash_cmdline")
+    if tokens and isinstance(tokens.value, list):
+        for index, token in enumerate(tokens.value):
+            if isinstance(token, str) and (not token or re.search(r"\s", token)):
+                report.setting(
+                    host,
+                    tokens,
+                    "not one token of the kernel's command line",
+                    "write one option an item, without spaces, such as cgroup_enable=memory",
+                    inner=str(index),
+                    value=token,
+                )
+    zone = host.settings.get("flash_timezone")
+    if zone and isinstance(zone.value, str) and ZONES.is_dir() and not _is_zone(zone.value):
+        report.setting(host, zone, "no time zone of this name", "write one of `timedatectl list-timezones`")
+
+
+def _is_zone(name: str) -> bool:
+    return bool(name) and ".." not in name and not name.startswith("/") and (ZONES / name).is_file()

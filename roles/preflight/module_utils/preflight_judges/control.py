@@ -1,0 +1,236 @@
+"""The control node: is everything there that the run will need? Nothing here changes anything."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from .links import is_url
+from .model import Host, Inventory, Place, Report
+
+HERE = Place("control node")
+_BUILDERS = ("buildah", "podman", "docker")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run needs of the control node: the role's variables of the same names."""
+
+    ansible_core: str
+    programs: list[dict[str, str]]
+    python_packages: list[str]
+    cache_free_mb: int
+    check_urls: bool
+    url_timeout: float
+    hint: str
+
+
+def judge_ansible(version: str, wanted: str, report: Report) -> None:
+    """Report an ansible-core of another series than `wanted` (such as 2.19): values are read by its own tags."""
+    if version.split(".")[:2] != wanted.split("."):
+        report.add(
+            HERE,
+            "ansible-core",
+            version,
+            f"this project runs on ansible-core {wanted}",
+            "run it from the virtual environment that `make` sets up from requirements.txt",
+        )
+
+
+def judge(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Report) -> None:
+    """Report programs, packages and rights that are missing for a run on the hosts in `scope`."""
+    boards = in_scope(inventory, scope)
+    _programs(boards, needs, report)
+    for package in needs.python_packages:
+        if importlib.util.find_spec(package) is None:
+            report.add(
+                HERE,
+                package,
+                None,
+                "this Python package is missing",
+                "run from the virtual environment that `make` sets up from requirements.txt",
+            )
+    for name in ("cluster_cache_dir", "cluster_secrets_dir", "cluster_results_dir"):
+        folders = {(str(setting.value), setting.place) for _host, setting in inventory.settings(name)}
+        for folder, place in sorted(folders):
+            existing = nearest_existing(Path(folder))
+            if not existing.is_dir():
+                report.add(place, name, folder, f"{existing} is not a directory", "write a directory's path")
+            elif not os.access(existing, os.W_OK | os.X_OK):
+                report.add(place, name, folder, f"{existing} is not writable for you", "write a directory of yours")
+
+
+def judge_downloads(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Report) -> None:
+    """Report addresses that don't answer and a full disk, if something is left to be fetched.
+
+    Asks the network, and so is for an inventory that is good: boards are asked whether their ssh port is open (one
+    that answers is not flashed), sites for the headers of one file.
+    """
+    boards = in_scope(inventory, scope)
+    wanted = _wanted_images(boards, inventory) + _wanted_releases(boards, inventory)
+    if not wanted:
+        return
+    _disk(inventory, needs, report)
+    if not needs.check_urls:
+        return
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        problems = list(pool.map(lambda each: first_problem(each.candidates, needs.url_timeout), wanted))
+    for download, problem in zip(wanted, problems, strict=True):
+        if problem:
+            remedy = needs.hint or "look at the address and at this machine's network"
+            report.add(download.place, download.key, download.value, problem, remedy)
+
+
+def in_scope(inventory: Inventory, scope: Iterable[str]) -> list[Host]:
+    """The boards of a play; those of the cluster if the play has none (it runs on the control node alone)."""
+    names = set(scope)
+    return [host for host in inventory.boards() if host.name in names] or inventory.members("cluster")
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself or its nearest ancestor that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _programs(boards: list[Host], needs: Needs, report: Report) -> None:
+    for need in needs.programs:
+        variable = need.get("when_set")
+        if variable and not any(host.get(variable) for host in boards):
+            continue
+        if shutil.which(need["program"]) is None:
+            report.add(
+                HERE,
+                need["program"],
+                None,
+                f"not installed, but needed to {need['purpose']}",
+                f"install the Debian package {need['package']}",
+            )
+    for builder in sorted({str(host.get("container_image_builder", "auto")) for host in boards}):
+        choice = _BUILDERS if builder == "auto" else (builder,)
+        if not any(shutil.which(each) for each in choice):
+            report.add(
+                HERE,
+                " or ".join(choice),
+                None,
+                "not installed, but needed to build the container image",
+                f"install the Debian package {'buildah' if builder == 'auto' else builder}",
+            )
+
+
+def _disk(inventory: Inventory, needs: Needs, report: Report) -> None:
+    for place, folder in sorted(
+        {(setting.place, str(setting.value)) for _host, setting in inventory.settings("cluster_cache_dir")}
+    ):
+        free = shutil.disk_usage(nearest_existing(Path(folder))).free // 2**20
+        if free < needs.cache_free_mb:
+            report.add(
+                place,
+                "cluster_cache_dir",
+                folder,
+                f"{free} MiB are free there, but downloads need {needs.cache_free_mb} MiB (preflight_cache_free_mb)",
+                "free some space, or write a directory on a larger disk",
+            )
+
+
+@dataclass(frozen=True)
+class Download:
+    """Something to be fetched: any one of the candidates has to be there."""
+
+    place: Place
+    key: str
+    value: str
+    candidates: tuple[str, ...]
+
+
+def _wanted_images(boards: list[Host], inventory: Inventory) -> list[Download]:
+    """OS images for boards that have a card and don't answer, unless the pinned image is in the cache already."""
+    to_flash = [
+        host for host in boards if host.get("flash_card") and is_url(_setting(host, inventory, "flash_image_url"))
+    ]
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        answers = list(pool.map(lambda host: is_open(str(host.get("ansible_host")), _port(host)), to_flash))
+    found: dict[str, Download] = {}
+    for host, up in zip(to_flash, answers, strict=True):
+        url, pin = (_setting(host, inventory, name) for name in ("flash_image_url", "flash_image_sha256"))
+        if not up and not (pin and _is_cached(host, f"*/{pin}.img*")):
+            found.setdefault(url, Download(_place(host, inventory, "flash_image_url"), "flash_image_url", url, (url,)))
+    return list(found.values())
+
+
+def _wanted_releases(boards: list[Host], inventory: Inventory) -> list[Download]:
+    """k3s releases that have no directory in the cache yet."""
+    found: dict[tuple[str, str], Download] = {}
+    for host in boards:
+        base = _setting(host, inventory, "k3s_release_url")
+        version = _setting(host, inventory, "k3s_version")
+        # A spare board has no version until it joins.
+        if "cluster" not in host.groups or not is_url(base) or _is_cached(host, f"k3s/{version}/*k3s*"):
+            continue
+        # Which architecture the boards have shows when they answer; a release has both, a mirror perhaps one.
+        urls = tuple(f"{base}/{quote(version)}/sha256sum-{arch}.txt" for arch in ("arm64", "amd64"))
+        place = _place(host, inventory, "k3s_release_url")
+        found.setdefault((base, version), Download(place, "k3s_release_url", f"{base}/{version}", urls))
+    return list(found.values())
+
+
+def _setting(host: Host, inventory: Inventory, name: str) -> Any:
+    return host.get(name, inventory.defaults.get(name))
+
+
+def _place(host: Host, inventory: Inventory, name: str) -> Place:
+    return host.settings[name].place if name in host.settings else inventory.source
+
+
+def _is_cached(host: Host, pattern: str) -> bool:
+    folder = Path(str(host.get("cluster_cache_dir", "")))
+    return folder.is_absolute() and folder.is_dir() and any(folder.glob(pattern))
+
+
+def _port(host: Host) -> int:
+    port = host.get("ansible_port", 22)
+    return port if isinstance(port, int) else 22
+
+
+def is_open(address: str, port: int, timeout: float = 1.0) -> bool:
+    """Whether a TCP connection can be opened within `timeout` seconds; nothing is sent."""
+    try:
+        with socket.create_connection((address, port), timeout=timeout):
+            return True
+    except OSError:
+        return False
+
+
+def first_problem(candidates: tuple[str, ...], timeout: float) -> str | None:
+    """Why none of these addresses can be fetched (the last one's reason), or None if one can."""
+    problem = None
+    for url in candidates:
+        problem = url_problem(url, timeout)
+        if problem is None:
+            return None
+    return problem
+
+
+def url_problem(url: str, timeout: float) -> str | None:
+    """Why an address can't be fetched, or None. Asks for headers only; `timeout` in seconds."""
+    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "edge-ai-cluster"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout):
+            return None
+    except urllib.error.HTTPError as error:
+        # A server that doesn't answer HEAD is there all the same.
+        return None if error.code in (405, 501) else f"{url} answers {error.code} {error.reason}"
+    except (OSError, ValueError) as error:
+        reason: Any = getattr(error, "reason", error)
+        return f"{url} doesn't answer ({getattr(reason, 'strerror', None) or reason})"

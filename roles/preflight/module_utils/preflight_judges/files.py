@@ -1,0 +1,256 @@
+"""Inventory files read as text: what stands on which line, and what Ansible would drop without saying so.
+
+Ansible merges files into variables and keeps the last of two equal keys; only the files themselves can tell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+
+from .model import Finding, Place
+from .suggest import did_you_mean
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# What Ansible passes over in an inventory directory (INVENTORY_IGNORE_EXTS and editors' leftovers).
+_IGNORED = re.compile(r"(~|\.(orig|cfg|retry|bak|pyc|pyo|swp|rpm|md|csv|txt))$")
+_INI_SECTION = re.compile(r"^\[([^:\]]+)(?::(vars|children))?\]\s*(?:[#;].*)?$")
+_VARIABLE_FILES = ("", ".yml", ".yaml", ".json")
+_Key = TypeVar("_Key", str, tuple[str, str])
+
+
+@dataclass
+class Written:
+    """Where groups, hosts and their variables are written, and the findings of reading the files."""
+
+    groups: dict[str, list[Place]] = field(default_factory=dict)
+    hosts: dict[str, list[Place]] = field(default_factory=dict)
+    host_settings: dict[tuple[str, str], list[Place]] = field(default_factory=dict)
+    group_settings: dict[tuple[str, str], list[Place]] = field(default_factory=dict)
+    files_of_groups: dict[str, Place] = field(default_factory=dict)
+    files_of_hosts: dict[str, Place] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def unowned_files(self, groups: set[str], hosts: set[str]) -> list[Finding]:
+        """Files in group_vars or host_vars that belong to no group or host: Ansible never reads them."""
+        found = []
+        for kind, files, known in (
+            ("group", self.files_of_groups, groups | {"all", "ungrouped"}),
+            ("host", self.files_of_hosts, hosts),
+        ):
+            for name, place in files.items():
+                if name not in known:
+                    remedy = did_you_mean(name, known, f"name the file after a {kind} of the inventory, or delete it")
+                    found.append(Finding(place, name, None, f"the inventory has no {kind} of this name", remedy))
+        return found
+
+
+def read(sources: list[Path], named: Callable[[Path], str]) -> Written:
+    """Read the files of these inventory sources (files or directories). `named` gives a file its name in messages."""
+    written = Written()
+    for source in sources:
+        for path in _inventory_files(source):
+            _read_hosts_file(path, named(path), written)
+        base = source if source.is_dir() else source.parent
+        for folder, files, settings in (
+            ("group_vars", written.files_of_groups, written.group_settings),
+            ("host_vars", written.files_of_hosts, written.host_settings),
+        ):
+            for owner, path in _variable_files(base / folder):
+                files.setdefault(owner, Place(named(path)))
+                _read_variables_file(path, named(path), owner, settings, written)
+    return written
+
+
+def _inventory_files(source: Path) -> list[Path]:
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        return []
+    return [
+        path
+        for path in sorted(source.iterdir())
+        if path.is_file() and not path.name.startswith(".") and not _IGNORED.search(path.name)
+    ]
+
+
+def _variable_files(folder: Path) -> list[tuple[str, Path]]:
+    """(owner, file) pairs of a group_vars or host_vars folder; an owner may be a folder of files."""
+    found: list[tuple[str, Path]] = []
+    if not folder.is_dir():
+        return found
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name.endswith("~"):
+            continue
+        if path.is_dir():
+            found.extend((path.name, each) for each in sorted(path.rglob("*")) if each.suffix in _VARIABLE_FILES)
+        elif path.suffix in _VARIABLE_FILES:
+            found.append((path.name.removesuffix(path.suffix), path))
+    return [(owner, path) for owner, path in found if path.is_file()]
+
+
+def _compose(path: Path, name: str, written: Written) -> yaml.Node | None:
+    """The file's YAML tree, with syntax errors and duplicate keys noted; None if there is nothing to walk."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if text.startswith("$ANSIBLE_VAULT;"):
+        return None
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        what = getattr(error, "problem", None) or "cannot be read"
+        written.findings.append(
+            Finding(
+                Place(name, mark.line + 1 if mark else 0), "YAML", None, str(what), "correct the syntax of this line"
+            )
+        )
+        return None
+    if node is not None:
+        _note_duplicates(node, name, "", written)
+    return node
+
+
+def _note_duplicates(node: yaml.Node, name: str, within: str, written: Written) -> None:
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _note_duplicates(item, name, within, written)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    first: dict[str, int] = {}
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        line = key.start_mark.line + 1
+        label = f"{within}.{key.value}" if within else str(key.value)
+        if key.value in first and key.value != "<<":
+            written.findings.append(
+                Finding(
+                    Place(name, line),
+                    label,
+                    None,
+                    f"written twice, first in line {first[key.value]}",
+                    "keep one of them; the first would be lost without a word",
+                )
+            )
+        first.setdefault(key.value, line)
+        _note_duplicates(value, name, label, written)
+
+
+def _read_variables_file(
+    path: Path, name: str, owner: str, settings: dict[tuple[str, str], list[Place]], written: Written
+) -> None:
+    node = _compose(path, name, written)
+    if node is None:
+        return
+    if not isinstance(node, yaml.MappingNode):
+        written.findings.append(Finding(Place(name, 1), owner, None, "not a mapping", "write lines `name: value`"))
+        return
+    for key, _value in node.value:
+        settings.setdefault((owner, key.value), []).append(Place(name, key.start_mark.line + 1))
+
+
+def _read_hosts_file(path: Path, name: str, written: Written) -> None:
+    if path.suffix in (".yml", ".yaml", ".json"):
+        node = _compose(path, name, written)
+        if isinstance(node, yaml.MappingNode):
+            for group, body in node.value:
+                _walk_group(group, body, name, written)
+        elif node is not None:
+            written.findings.append(
+                Finding(Place(name, 1), "inventory", None, "not a mapping", "write groups as keys, such as `cluster:`")
+            )
+    elif path.suffix in ("", ".ini"):
+        _read_ini(path, name, written)
+
+
+def _walk_group(group: yaml.Node, body: yaml.Node, name: str, written: Written) -> None:
+    place = Place(name, group.start_mark.line + 1)
+    written.groups.setdefault(group.value, []).append(place)
+    if _is_empty(body):
+        return
+    if not isinstance(body, yaml.MappingNode):
+        written.findings.append(
+            Finding(place, group.value, None, "not a mapping", "write `hosts:`, `vars:` or `children:` below the group")
+        )
+        return
+    for section, content in body.value:
+        at = Place(name, section.start_mark.line + 1)
+        label = f"{group.value}.{section.value}"
+        if section.value not in ("hosts", "vars", "children"):
+            known = ("hosts", "vars", "children")
+            remedy = did_you_mean(section.value, known, "a group has only hosts, vars and children")
+            written.findings.append(Finding(at, label, None, "not a part of a group", remedy))
+        elif _is_empty(content):
+            continue
+        elif not isinstance(content, yaml.MappingNode):
+            written.findings.append(
+                Finding(at, label, None, "not a mapping", "write each name on a line of its own, as `name:`")
+            )
+        elif section.value == "children":
+            for child, child_body in content.value:
+                _walk_group(child, child_body, name, written)
+        elif section.value == "vars":
+            for key, _value in content.value:
+                _note(written.group_settings, (group.value, key.value), Place(name, key.start_mark.line + 1))
+        else:
+            for host, settings in content.value:
+                _walk_host(host, settings, name, written)
+
+
+def _walk_host(host: yaml.Node, settings: yaml.Node, name: str, written: Written) -> None:
+    at = Place(name, host.start_mark.line + 1)
+    _note(written.hosts, host.value, at)
+    if isinstance(settings, yaml.MappingNode):
+        for key, _value in settings.value:
+            place = Place(name, key.start_mark.line + 1)
+            before = written.host_settings.get((host.value, key.value), [])
+            if before and before[0].line != place.line:
+                written.findings.append(
+                    Finding(
+                        place,
+                        f"{host.value}.{key.value}",
+                        None,
+                        f"written twice, first at {before[0]}",
+                        "keep one of them; one would be lost without a word",
+                    )
+                )
+            _note(written.host_settings, (host.value, key.value), place)
+    elif not _is_empty(settings):
+        written.findings.append(Finding(at, host.value, None, "not a mapping", "write lines `name: value` below it"))
+
+
+def _is_empty(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+
+
+def _note(table: dict[_Key, list[Place]], key: _Key, place: Place) -> None:
+    table.setdefault(key, []).append(place)
+
+
+def _read_ini(path: Path, name: str, written: Written) -> None:
+    """Ansible's INI inventories: only names and lines are taken, Ansible itself reads the values."""
+    group, kind = "ungrouped", ""
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        text = line.strip()
+        if not text or text[0] in "#;":
+            continue
+        place = Place(name, number)
+        section = _INI_SECTION.match(text)
+        if section:
+            group, kind = section[1], section[2] or ""
+            _note(written.groups, group, place)
+        elif kind == "children":
+            _note(written.groups, text.split()[0], place)
+        elif kind == "vars":
+            _note(written.group_settings, (group, text.split("=")[0].strip()), place)
+        else:
+            host, *settings = text.split()
+            _note(written.hosts, host, place)
+            for each in settings:
+                if "=" in each:
+                    _note(written.host_settings, (host, each.split("=")[0]), place)

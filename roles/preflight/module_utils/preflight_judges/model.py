@@ -1,0 +1,209 @@
+"""What the judges are given (an inventory as plain data) and what they give back (findings)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+COMMAND_LINE = "command line (-e)"
+CLUSTER_GROUPS = ("cluster", "k3s_servers", "k3s_agents", "nfs_servers", "training", "prediction", "spare")
+
+# Names whose value is a secret itself; k3s_token_file and the like name a file that holds one.
+_SECRET_NAME = re.compile(r"(^|[_-])(token|password|passwd|secret|passphrase|private[_-]key|pass)$")
+_SECRET_VALUE = re.compile(r"^K10[0-9a-f]{64}::|-----BEGIN [A-Z ]*PRIVATE KEY-----")
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where something is written: a file as a person would name it, and the line if it is known (0 if not)."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        """FILE:LINE, as editors and compilers write it."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One error: where, which key, its value as shown, what is wrong, and what to write instead."""
+
+    place: Place
+    key: str
+    value: str | None
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """The line that a person reads."""
+        subject = self.key if self.value is None else f"{self.key} = {self.value}"
+        return f"{self.place}: {subject}: {self.problem}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The value that one variable has for one host, as it is after templating.
+
+    `per_host` tells a value that is this host's own from one it shares with its group. `inner` has the places of the
+    keys of a dictionary. `plain` is false for a value that was encrypted or made by a template.
+    """
+
+    name: str
+    value: Any
+    place: Place
+    per_host: bool = False
+    plain: bool = True
+    inner: dict[str, Place] = field(default_factory=dict)
+
+    @property
+    def from_command_line(self) -> bool:
+        """Whether it was given for all hosts at once with -e."""
+        return self.place.file == COMMAND_LINE
+
+    def place_of(self, key: str) -> Place:
+        """Where a key of a dictionary stands, or the dictionary itself if that is not known."""
+        return self.inner.get(key, self.place)
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host of the inventory. `groups` holds every group it is in, also by way of children; `direct` only its own."""
+
+    name: str
+    place: Place
+    groups: frozenset[str]
+    direct: frozenset[str]
+    settings: dict[str, Setting]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a variable; `default` if it is not set, or set to nothing."""
+        setting = self.settings.get(name)
+        return default if setting is None or setting.value is None else setting.value
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group and all its hosts, also by way of children."""
+
+    name: str
+    place: Place
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One variable of a role as its argument_specs describe it; an option that only has a default is of type raw."""
+
+    name: str
+    role: str
+    type: str = "raw"
+    elements: str | None = None
+    choices: tuple[Any, ...] = ()
+    may_be_empty: bool = False
+    options: dict[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """A whole inventory. `source` is where it comes from, named when nothing more exact can be.
+
+    `unread` names variables whose template could not be evaluated for some host, so that they are in no host.
+    """
+
+    source: Place
+    hosts: dict[str, Host]
+    groups: dict[str, Group]
+    options: dict[str, Option]
+    roles: tuple[str, ...]
+    defaults: dict[str, Any] = field(default_factory=dict)
+    unread: frozenset[str] = frozenset()
+
+    def members(self, group: str) -> list[Host]:
+        """The hosts of a group; none if there is no such group."""
+        found = self.groups.get(group)
+        return [self.hosts[name] for name in found.hosts] if found else []
+
+    def boards(self) -> list[Host]:
+        """Hosts that are boards of the cluster or may become one: all but the control node."""
+        return [host for host in self.hosts.values() if host.name != "localhost"]
+
+    def group_place(self, group: str) -> Place:
+        """Where a group is written, or the inventory if it is nowhere."""
+        return self.groups[group].place if group in self.groups else self.source
+
+    def settings(self, name: str) -> Iterator[tuple[Host, Setting]]:
+        """Each host's value of a variable, for the hosts where it is set to something."""
+        for host in self.hosts.values():
+            setting = host.settings.get(name)
+            if setting is not None and setting.value is not None:
+                yield host, setting
+
+
+class Report:
+    """Collects findings; the same mistake seen through several hosts of a group is one finding."""
+
+    def __init__(self) -> None:
+        self._about_settings: dict[tuple[Place, str, str | None, str, str], list[str | None]] = {}
+        self._others: list[Finding] = []
+
+    def add(self, place: Place, key: str, value: Any, problem: str, remedy: str) -> None:
+        """An error that is not about one variable of one host. `value` None: there is no value to show."""
+        self._others.append(Finding(place, key, None if value is None else show(value), problem, remedy))
+
+    def extend(self, findings: Iterable[Finding]) -> None:
+        """Errors that somebody else found."""
+        self._others.extend(findings)
+
+    def setting(
+        self, host: Host, setting: Setting, problem: str, remedy: str, *, inner: str | None = None, value: Any = ...
+    ) -> None:
+        """An error in one variable of one host; `inner` names a key or an index within it."""
+        place = setting.place if inner is None else setting.place_of(inner)
+        key = setting.name if inner is None else f"{setting.name}.{inner}"
+        shown = show_setting(key, setting.value if value is ... else value)
+        entry = (place, key, shown, problem, remedy)
+        self._about_settings.setdefault(entry, []).append(host.name if setting.per_host else None)
+
+    def missing(self, host: Host, name: str, remedy: str) -> None:
+        """A variable that a host must have and has not."""
+        self._others.append(Finding(host.place, f"{host.name}.{name}", None, "missing", remedy))
+
+    def findings(self) -> list[Finding]:
+        """All findings once each, in the order of files and lines."""
+        result = set(self._others)
+        for (place, key, shown, problem, remedy), hosts in self._about_settings.items():
+            own = hosts[0] if len(hosts) == 1 else None
+            result.add(Finding(place, f"{own}.{key}" if own else key, shown, problem, remedy))
+        return sorted(result, key=lambda each: (each.place, each.key, each.problem, each.value or ""))
+
+
+def is_secret(name: str, value: Any) -> bool:
+    """True for a value that must not stand in an inventory, by its variable's name or by its own form."""
+    if not isinstance(value, str) or not value:
+        return False
+    return bool(_SECRET_NAME.search(name.rpartition(".")[2])) or bool(_SECRET_VALUE.search(value))
+
+
+def show_setting(name: str, value: Any) -> str:
+    """A variable's value on one line, unless it is a secret."""
+    return "(not shown)" if is_secret(name, value) else show(value)
+
+
+def show(value: Any) -> str:
+    """A value on one line, at most 120 characters: text as it is, everything else as YAML's flow form would be."""
+    if value is None:
+        return "(empty)"
+    if isinstance(value, str):
+        text = value if value and value == value.strip() and value.isprintable() else json.dumps(value)
+    else:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def words(text: str) -> frozenset[str]:
+    """The names in a text."""
+    return frozenset(text.split())

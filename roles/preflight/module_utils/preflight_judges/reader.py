@@ -1,0 +1,213 @@
+"""An inventory as Ansible loaded it, turned into plain data. The only module here that imports Ansible."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible._internal._datatag._tags import Origin
+from ansible.errors import AnsibleError
+from ansible.inventory.host import Host as AnsibleHost
+from ansible.inventory.manager import InventoryManager
+from ansible.module_utils._internal._datatag import AnsibleTagHelper
+from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.vault import EncryptedString
+from ansible.template import Templar
+from ansible.vars.hostvars import HostVars
+from ansible.vars.manager import VariableManager
+
+from .files import Written
+from .files import read as read_files
+from .model import COMMAND_LINE, Finding, Group, Host, Inventory, Place, Setting
+from .specs import load_options
+from .suggest import did_you_mean
+
+_MAGIC = re.compile(
+    r"^(ansible_(check_mode|config_file|diff_mode|facts|forks|inventory_sources|limit|local|playbook_python|run_tags"
+    r"|skip_tags|verbosity|version|python_interpreter|connection)|group_names|groups|hostvars|inventory_.*"
+    r"|omit|playbook_dir)$"
+)
+_UNDEFINED = re.compile(r"'(\w+)' is undefined")
+
+
+class Reader:
+    """Reads what Ansible's managers hold. `base` is the directory that names of files are shown relative to."""
+
+    def __init__(
+        self,
+        inventory: InventoryManager,
+        variables: VariableManager,
+        loader: DataLoader,
+        roles_dir: Path,
+        base: Path,
+    ) -> None:
+        self._inventory = inventory
+        self._variables = variables
+        self._loader = loader
+        self._roles_dir = roles_dir
+        self._base = base
+        self._findings: list[Finding] = []
+        self._written = Written()
+        self._names: set[str] = set()
+        self._unread: set[str] = set()
+
+    def read(self) -> tuple[Inventory, list[Finding]]:
+        """The inventory, and what was found wrong while reading it (syntax, duplicates, undefined variables)."""
+        if self._variables._hostvars is None:
+            HostVars(self._inventory, self._variables, self._loader)  # registers itself: templates use hostvars
+        # `-i pi-01,` is a list of hosts, not a file.
+        sources = [Path(source) for source in self._inventory._sources if "," not in source]
+        self._written = read_files(sources, self._named)
+        source = Place(", ".join(self._named(path) for path in sources) or "inventory")
+        options, roles = load_options(self._roles_dir)
+        defaults = self._defaults(roles)
+        raw = {name: self._own_variables(host) for name, host in self._inventory.hosts.items()}
+        self._names = set(options) | {name for variables in raw.values() for name in variables}
+        hosts = {
+            name: Host(
+                name=name,
+                place=self._first(self._written.hosts.get(name), source),
+                groups=frozenset(group.name for group in host.get_groups()),
+                direct=frozenset(group.name for group in host.groups),
+                settings=self._settings(host, raw[name], defaults, source),
+            )
+            for name, host in self._inventory.hosts.items()
+        }
+        groups = {
+            name: Group(
+                name=name,
+                place=self._first(self._written.groups.get(name), source),
+                hosts=tuple(host.name for host in group.get_hosts()),
+            )
+            for name, group in self._inventory.groups.items()
+            if name not in ("all", "ungrouped")
+        }
+        findings = [
+            *self._written.findings,
+            *self._written.unowned_files(set(self._inventory.groups), set(self._inventory.hosts)),
+            *dict.fromkeys(self._findings),
+        ]
+        return Inventory(source, hosts, groups, options, roles, defaults, frozenset(self._unread)), findings
+
+    def _named(self, path: Path) -> str:
+        full = path.absolute()
+        return str(full.relative_to(self._base)) if full.is_relative_to(self._base) else str(full)
+
+    def _defaults(self, roles: tuple[str, ...]) -> dict[str, Any]:
+        """All roles' defaults: an inventory's templates may use a variable that it leaves at its default."""
+        merged: dict[str, Any] = {}
+        for role in roles:
+            path = self._roles_dir / role / "defaults" / "main.yml"
+            if path.is_file():
+                merged |= self._loader.load_from_file(str(path), cache="all", trusted_as_template=True) or {}
+        return merged
+
+    def _own_variables(self, host: AnsibleHost) -> dict[str, Any]:
+        """A host's variables by Ansible's own precedence, less what is no part of an inventory: facts and magic."""
+        found: dict[str, Any] = self._variables.get_vars(host=host, include_hostvars=False)
+        facts = set(self._variables._nonpersistent_fact_cache.get(host.name, {}))
+        with contextlib.suppress(KeyError):  # nothing is cached of this host
+            facts |= set(self._variables._fact_cache.get(host.name))
+        return {
+            name: value
+            for name, value in found.items()
+            if not _MAGIC.match(name) and (name not in facts or name in self._variables.extra_vars)
+        }
+
+    def _settings(
+        self, host: AnsibleHost, raw: dict[str, Any], defaults: dict[str, Any], source: Place
+    ) -> dict[str, Setting]:
+        everything = defaults | self._variables.get_vars(host=host)
+        templar = Templar(self._loader, variables=everything)
+        settings = {}
+        for name, value in raw.items():
+            place, own = self._place(host, name, value, source)
+            templated = _has_template(value)
+            encrypted = _is_encrypted(value)
+            try:
+                # A secret stays encrypted: nobody who only wants an inventory judged needs its password.
+                evaluated = None if encrypted else templar.template(value) if templated else value
+            except AnsibleError as error:
+                self._unread.add(name)
+                self._note_undefined(host, name, place, own, error)
+                continue
+            inner = {}
+            if isinstance(value, Mapping):
+                inner = {str(key): self._origin_place(item) or place for key, item in value.items()}
+            settings[name] = Setting(
+                name=name,
+                value=_native(evaluated),
+                place=place,
+                per_host=own or (templated and place.file != COMMAND_LINE),
+                plain=not templated and not encrypted,
+                inner=inner,
+            )
+        return settings
+
+    def _note_undefined(self, host: AnsibleHost, name: str, place: Place, own: bool, error: AnsibleError) -> None:
+        """A template that names an unknown variable is an error; one that needs facts or a file is left to its role."""
+        message = str(error)
+        if "yntax error in template" in message or "TemplateSyntaxError" in message:
+            problem, remedy = "the template is not well formed", "correct what stands between {{ and }}"
+        else:
+            unknown = _UNDEFINED.search(message)
+            if not unknown or unknown[1].startswith(("ansible_", "_")) or unknown[1] in self._names:
+                return
+            problem = f"uses {unknown[1]}, which nothing defines"
+            remedy = did_you_mean(unknown[1], self._names, f"define {unknown[1]} in the inventory")
+        self._findings.append(Finding(place, f"{host.name}.{name}" if own else name, None, problem, remedy))
+
+    def _place(self, host: AnsibleHost, name: str, value: Any, source: Place) -> tuple[Place, bool]:
+        """(where a host's variable is written, whether it is the host's own rather than its group's)."""
+        if name in self._variables.extra_vars:
+            return Place(COMMAND_LINE), False
+        own = self._written.host_settings.get((host.name, name), [])
+        groups = sorted(host.get_groups(), key=lambda group: (group.depth, group.priority, group.name), reverse=True)
+        shared = [
+            place for group in groups for place in self._written.group_settings.get((group.name, name), [])
+        ] + self._written.group_settings.get(("all", name), [])
+        origin = self._origin_place(value)
+        if origin is None:
+            return self._first(own or shared, source), bool(own)
+        # A dictionary's own origin is the line of its first key; the variable's name stands at or above it.
+        above = [place for place in own + shared if place.file == origin.file and place.line <= origin.line]
+        place = max(above, default=origin)
+        return place, place in own
+
+    def _origin_place(self, value: Any) -> Place | None:
+        origin = Origin.get_tag(value)
+        if origin is None or not origin.path:
+            return None
+        return Place(self._named(Path(origin.path)), origin.line_num or 0)
+
+    @staticmethod
+    def _first(places: list[Place] | None, otherwise: Place) -> Place:
+        return places[0] if places else otherwise
+
+
+def _native(value: Any) -> Any:
+    """A value without Ansible's tags: the judges (and json) get plain Python."""
+    if isinstance(value, Mapping):
+        return {str(key): _native(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_native(item) for item in value]
+    return AnsibleTagHelper.as_native_type(value)
+
+
+def _has_template(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_has_template(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_has_template(item) for item in value)
+    return isinstance(value, str) and ("{{" in value or "{%" in value)
+
+
+def _is_encrypted(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_is_encrypted(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_is_encrypted(item) for item in value)
+    return isinstance(value, EncryptedString)

@@ -1,0 +1,66 @@
+"""Secrets: none in the inventory's files, and none on disk that others may read."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+from .model import Host, Inventory, Place, Report, Setting, is_secret
+
+_PUBLIC = (".pub", "known_hosts", ".crt", ".pem.pub")
+
+
+def judge(inventory: Inventory, report: Report) -> None:
+    """Report secrets that are written in plain into the inventory."""
+    for host in inventory.hosts.values():
+        for setting in host.settings.values():
+            if setting.plain and not setting.from_command_line:
+                _walk(host, setting, setting.name, setting.value, None, report)
+
+
+def _walk(host: Host, setting: Setting, name: str, value: Any, inner: str | None, report: Report) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _walk(host, setting, str(key), item, inner or str(key), report)
+    elif isinstance(value, list):
+        for item in value:
+            _walk(host, setting, name, item, inner, report)
+    elif is_secret(name, value):
+        report.setting(
+            host,
+            setting,
+            "a secret in plain text, for everybody who reads the inventory",
+            _remedy(name),
+            inner=inner,
+            value="(not shown)",
+        )
+
+
+def _remedy(name: str) -> str:
+    if "token" in name:
+        return "delete it: one is made at the first run and kept in k3s_token_file"
+    return "delete it, or encrypt it with ansible-vault encrypt_string"
+
+
+def judge_files(inventory: Inventory, base: Path, report: Report) -> None:
+    """Report secrets on disk that others may read: a directory must be 0700, a file in it 0600 (or 0400).
+
+    `base` is what names are shown relative to. A directory that is not there yet is made by the roles.
+    """
+    folders = {str(setting.value) for _host, setting in inventory.settings("cluster_secrets_dir")}
+    for folder in sorted(folders):
+        root = Path(folder)
+        if not root.is_absolute() or not root.is_dir():
+            continue
+        for path in (root, *sorted(root.rglob("*"))):
+            mode = stat.S_IMODE(path.lstat().st_mode)
+            if path.is_symlink() or not mode & 0o077:
+                continue
+            if path.is_file() and path.name.endswith(_PUBLIC):
+                continue
+            name = str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+            wanted = "0700" if path.is_dir() else "0600"
+            report.add(
+                Place(name), "mode", f"{mode:04o}", "others than the owner may use it", f"run `chmod {wanted} {name}`"
+            )

@@ -1,0 +1,52 @@
+"""The union of all roles' argument specifications: which variables exist, and of which type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .model import Option
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML as data; what Ansible's own tags (!vault, !unsafe) mark is not looked into."""
+
+
+_Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
+
+
+def load_options(roles_dir: Path) -> tuple[dict[str, Option], tuple[str, ...]]:
+    """(variables by name, names of roles) of the roles in a directory, by their argument_specs and defaults."""
+    options: dict[str, Option] = {}
+    roles = tuple(sorted(path.name for path in roles_dir.iterdir() if (path / "meta/argument_specs.yml").is_file()))
+    for role in roles:
+        defaults = _load(roles_dir / role / "defaults" / "main.yml")
+        specs = _load(roles_dir / role / "meta" / "argument_specs.yml").get("argument_specs") or {}
+        for entry_point in specs.values():
+            for name, spec in (entry_point.get("options") or {}).items():
+                empty = name in defaults and defaults[name] in (None, "", [], {})
+                options.setdefault(name, _option(name, role, spec or {}, empty))
+        for name in defaults:
+            options.setdefault(name, Option(name, role, may_be_empty=True))
+    return options, roles
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    return data if isinstance(data, dict) else {}
+
+
+def _option(name: str, role: str, spec: dict[str, Any], may_be_empty: bool) -> Option:
+    return Option(
+        name=name,
+        role=role,
+        type=spec.get("type", "str"),
+        elements=spec.get("elements"),
+        choices=tuple(spec.get("choices") or ()),
+        may_be_empty=may_be_empty,
+        options={key: _option(key, role, inner or {}, False) for key, inner in (spec.get("options") or {}).items()},
+    )

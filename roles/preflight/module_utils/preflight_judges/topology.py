@@ -1,0 +1,171 @@
+"""Groups and their members: is this a cluster at all, and has every board a part in it?"""
+
+from __future__ import annotations
+
+import re
+
+from .model import CLUSTER_GROUPS, Host, Inventory, Report
+from .suggest import did_you_mean
+
+# RFC 1123, one label; Kubernetes lower-cases node names, so a capital would make two names of one board.
+_LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+
+
+def judge(inventory: Inventory, report: Report) -> None:
+    """Report unknown groups, bad host names, and boards with no part, two parts or a missing partner."""
+    _groups(inventory, report)
+    if not inventory.boards():
+        report.add(
+            inventory.source,
+            "cluster",
+            None,
+            "no board in the inventory",
+            "write at least one board below k3s_servers, such as `pi-01: {ansible_host: 192.168.1.11}`",
+        )
+        return
+    for host in inventory.boards():
+        _name(host, inventory, report)
+        _part(host, report)
+    _servers(inventory, report)
+    _nfs(inventory, report)
+    _labels(inventory, report)
+
+
+def _groups(inventory: Inventory, report: Report) -> None:
+    extra: set[str] = set()
+    for _host, setting in inventory.settings("preflight_extra_groups"):
+        if isinstance(setting.value, list):
+            extra |= {str(name) for name in setting.value}
+    known = set(CLUSTER_GROUPS) | extra
+    for group in inventory.groups.values():
+        if group.name not in known:
+            otherwise = f"use one of {', '.join(CLUSTER_GROUPS)}, or name a group of your own in preflight_extra_groups"
+            report.add(group.place, group.name, None, "unknown group", did_you_mean(group.name, known, otherwise))
+
+
+def _name(host: Host, inventory: Inventory, report: Report) -> None:
+    if not _LABEL.match(host.name):
+        plain = re.sub(r"[^a-z0-9]+", "-", host.name.lower()).strip("-")[:63].strip("-") or "pi-01"
+        report.add(
+            host.place,
+            host.name,
+            None,
+            "not a host name: only a-z, 0-9 and inner hyphens, at most 63 characters (RFC 1123)",
+            f"write {plain}",
+        )
+    elif host.name in inventory.groups:
+        report.add(host.place, host.name, None, "a group has this name too", "give the board a name of its own")
+
+
+def _part(host: Host, report: Report) -> None:
+    part = host.groups & {"k3s_servers", "k3s_agents"}
+    if len(part) == 2:
+        report.add(
+            host.place,
+            host.name,
+            None,
+            "in both k3s_servers and k3s_agents",
+            "keep it in k3s_servers; a server runs workloads too",
+        )
+    elif not part and "cluster" in host.groups:
+        report.add(
+            host.place,
+            host.name,
+            None,
+            "in cluster, but neither in k3s_servers nor in k3s_agents",
+            "write it below one of the two",
+        )
+    elif part and "cluster" not in host.groups:
+        group = next(iter(part))
+        report.add(
+            host.place,
+            host.name,
+            None,
+            f"in {group}, but {group} is not a child of cluster",
+            f"write {group} below `cluster: children:`",
+        )
+    elif not part and not host.groups & {"spare", "nfs_servers", "training", "prediction"}:
+        report.add(
+            host.place,
+            host.name,
+            None,
+            "in no group that has it do anything",
+            "write it below k3s_agents, or below spare if it is to join later",
+        )
+
+
+def _servers(inventory: Inventory, report: Report) -> None:
+    servers = inventory.members("k3s_servers")
+    place = inventory.group_place("k3s_servers")
+    if not servers:
+        report.add(
+            place,
+            "k3s_servers",
+            None,
+            "no server",
+            "write one board below k3s_servers (or three for a spare control plane)",
+        )
+    elif len(servers) % 2 == 0:
+        report.add(
+            place,
+            "k3s_servers",
+            ", ".join(host.name for host in servers),
+            f"{len(servers)} servers survive no more losses than {len(servers) - 1}: etcd needs a majority",
+            f"use {len(servers) - 1} or {len(servers) + 1}",
+        )
+
+
+def _nfs(inventory: Inventory, report: Report) -> None:
+    servers = inventory.members("nfs_servers")
+    place = inventory.group_place("nfs_servers")
+    if not servers:
+        report.add(place, "nfs_servers", None, "no NFS server", "write the board that keeps /books below nfs_servers")
+    elif len(servers) > 1:
+        report.add(
+            place,
+            "nfs_servers",
+            ", ".join(host.name for host in servers),
+            f"{len(servers)} NFS servers, but the cluster has one export",
+            "keep one of them",
+        )
+    for host in servers:
+        if "cluster" not in host.groups and host.name != "localhost":
+            report.add(
+                host.place,
+                host.name,
+                None,
+                "in nfs_servers, but not in cluster",
+                "write it below k3s_servers or k3s_agents too, or choose a board that is",
+            )
+
+
+def _labels(inventory: Inventory, report: Report) -> None:
+    for group in ("training", "prediction"):
+        members = inventory.members(group)
+        for host in members:
+            if not host.groups & {"cluster", "spare"}:
+                report.add(
+                    host.place,
+                    host.name,
+                    None,
+                    f"in {group}, but not in cluster",
+                    "write it below k3s_agents too, or take it out of this group",
+                )
+        # A spare board carries its label into the cluster only when it joins.
+        if not any("cluster" in host.groups for host in members):
+            report.add(
+                inventory.group_place(group),
+                group,
+                None,
+                f"no board of the cluster has role={group}, so {group}'s notebook could never start",
+                f"write one board of the cluster below {group}",
+            )
+    for host in inventory.members("training"):
+        if "prediction" in host.groups:
+            report.add(
+                host.place,
+                host.name,
+                None,
+                "in both training and prediction, but a node has one label `role`",
+                "keep it in one; prediction is to run where nothing was trained",
+            )

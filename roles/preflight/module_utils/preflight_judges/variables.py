@@ -1,0 +1,145 @@
+"""Names and types of variables, compared with what the roles' argument_specs say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .model import Host, Inventory, Option, Report, Setting, is_secret, words
+from .suggest import did_you_mean, slip_of
+
+# Variables of Ansible itself that an inventory sets; a slip here would have Ansible use its default instead.
+CONNECTION = words(
+    "ansible_host ansible_port ansible_user ansible_password ansible_connection ansible_become ansible_become_user "
+    "ansible_become_password ansible_become_method ansible_ssh_private_key_file ansible_ssh_common_args "
+    "ansible_ssh_extra_args ansible_ssh_pass ansible_ssh_pipelining ansible_python_interpreter "
+    "ansible_host_key_checking ansible_ssh_host_key_checking ansible_ssh_timeout ansible_timeout "
+    "ansible_ssh_retries ansible_remote_tmp ansible_shell_type ansible_ssh_executable ansible_scp_extra_args "
+    "ansible_sftp_extra_args ansible_ssh_control_path_dir ansible_pipelining ansible_become_exe "
+    "ansible_become_flags ansible_ssh_args"
+)
+_TYPE_NAMES = {
+    "str": "text",
+    "path": "a path",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "a dictionary",
+}
+_EXAMPLES = {
+    "int": "write the number without quotes",
+    "float": "write the number without quotes",
+    "bool": "write true or false, without quotes",
+    "list": "write each item on a line of its own, as `- item`",
+    "dict": "write each item on a line of its own, as `key: value`",
+}
+
+
+def judge(inventory: Inventory, report: Report) -> None:
+    """Report unknown names, wrong types and values outside an option's choices."""
+    known = set(inventory.options)
+    prefixes = {role: f"{role}_" for role in inventory.roles} | {"cluster": "cluster_"}
+    for host in inventory.hosts.values():
+        for setting in host.settings.values():
+            option = inventory.options.get(setting.name)
+            if option is not None:
+                _value(host, setting, option, report)
+            else:
+                _name(host, setting, known, prefixes, report)
+
+
+def _name(host: Host, setting: Setting, known: set[str], prefixes: dict[str, str], report: Report) -> None:
+    name = setting.name
+    if name.startswith("_") or name in CONNECTION:
+        return
+    if name.startswith("ansible_"):
+        meant = slip_of(name, CONNECTION)
+        if meant:
+            report.setting(host, setting, "Ansible has no such variable", f"did you mean {meant}?")
+        return
+    roles = [role for role, prefix in prefixes.items() if name.startswith(prefix)]
+    if roles:
+        role = max(roles, key=len)
+        own = {each for each in known if each.startswith(prefixes[role])}
+        owner = "the cluster has" if role == "cluster" else f"the role {role} has"
+        otherwise = (
+            f"delete it, or see roles/{'preflight' if role == 'cluster' else role}/README.md for the names there are"
+        )
+        report.setting(host, setting, f"{owner} no such variable", did_you_mean(name, own or known, otherwise))
+    else:
+        meant = slip_of(name, known)
+        if meant:
+            report.setting(host, setting, "no role has such a variable", f"did you mean {meant}?")
+
+
+def _value(host: Host, setting: Setting, option: Option, report: Report) -> None:
+    if setting.value is None:
+        if setting.plain and not option.may_be_empty and option.type != "raw":
+            report.setting(host, setting, "empty", "write a value, or delete the line to get the default")
+        return
+    for inner, value, problem, remedy in _mistakes(setting, option):
+        if is_secret(setting.name, value):
+            value = "(not shown)"
+        report.setting(host, setting, problem, remedy, inner=inner, value=value)
+
+
+def _mistakes(setting: Setting, option: Option) -> Iterator[tuple[str | None, Any, str, str]]:
+    value = setting.value
+    if not is_type(value, option.type, lenient=setting.from_command_line):
+        if value == "" and option.may_be_empty:
+            return
+        yield None, value, f"not {_TYPE_NAMES.get(option.type, option.type)}", _instead(value, option.type)
+        return
+    if option.choices and value not in option.choices and not isinstance(value, list) and value != "":
+        yield None, value, "not one of its choices", _choose(value, option.choices)
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            if option.elements and not is_type(item, option.elements, lenient=False):
+                what = _TYPE_NAMES.get(option.elements, option.elements)
+                yield str(index), item, f"not {what}", _instead(item, option.elements)
+            elif option.choices and item not in option.choices:
+                yield str(index), item, "not one of its choices", _choose(item, option.choices)
+    if isinstance(value, dict) and option.options:
+        for key, item in value.items():
+            inner = option.options.get(str(key))
+            if inner is None:
+                remedy = did_you_mean(str(key), option.options, f"use {', '.join(sorted(option.options))}")
+                yield str(key), item, f"{setting.name} has no such key", remedy
+            elif item is not None and not is_type(item, inner.type, lenient=False):
+                yield str(key), item, f"not {_TYPE_NAMES.get(inner.type, inner.type)}", _instead(item, inner.type)
+
+
+def is_type(value: Any, kind: str, *, lenient: bool) -> bool:
+    """Whether a value has a type of argument_specs, more strictly than Ansible.
+
+    Ansible validates "a,b" as a list and "no" as false, but hands the role the text as it is. `lenient` is for
+    `-e name=value`, where every value is a text.
+    """
+    if kind in ("str", "path"):
+        return isinstance(value, str)
+    if kind == "bool":
+        return isinstance(value, bool) or (
+            lenient and str(value).lower() in ("true", "false", "yes", "no", "on", "off", "1", "0")
+        )
+    if kind == "int":
+        return (isinstance(value, int) and not isinstance(value, bool)) or (lenient and str(value).isdecimal())
+    if kind == "float":
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == "list":
+        return isinstance(value, list)
+    if kind == "dict":
+        return isinstance(value, dict)
+    return True
+
+
+def _instead(value: Any, kind: str) -> str:
+    if kind in ("str", "path") and isinstance(value, int | float):
+        return f'write it in quotes, as "{value}"' if not isinstance(value, bool) else "write it in quotes"
+    return _EXAMPLES.get(kind, "write one line of text")
+
+
+def _choose(value: Any, choices: tuple[Any, ...]) -> str:
+    names = [str(choice) for choice in choices]
+    meant = slip_of(str(value), names)
+    return f"did you mean {meant}?" if meant else f"use {' or '.join(names)}"
