@@ -1,0 +1,111 @@
+"""Debian packages of another release than this machine's, fetched without touching this machine's apt.
+
+The mirror is the one that this machine itself uses; its name is found in /etc/apt, never written here.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from lab.command import run
+from lab.errors import LabError
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+def host_codename(os_release: str) -> str:
+    """VERSION_CODENAME of an os-release text, or ''."""
+    found = re.search(r'^VERSION_CODENAME="?([a-z]+)"?$', os_release, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def find_mirror(sources: dict[str, str], codename: str) -> str:
+    """URI of the Debian mirror among the texts of apt's source files.
+
+    Args:
+        sources: file name to text; `.sources` files are read as deb822, all others as one-line lists.
+        codename: release of this machine, whose entry is preferred to others.
+
+    Raises:
+        LabError: no entry of a Debian archive is enabled.
+    """
+    entries: list[tuple[str, list[str]]] = []
+    for name, text in sorted(sources.items()):
+        entries += _deb822(text) if name.endswith(".sources") else _one_line(text)
+    debian = [
+        (uri, suites)
+        for uri, suites in entries
+        if re.search(r"/debian/?$", uri) or codename in suites and "security" not in uri
+    ]
+    debian.sort(key=lambda entry: codename not in entry[1])
+    if not debian:
+        raise LabError(
+            "no Debian mirror found in /etc/apt/sources.list or /etc/apt/sources.list.d: "
+            f"the lab builds its boards from the mirror that this machine uses for {codename or 'Debian'}"
+        )
+    return debian[0][0].rstrip("/")
+
+
+def _deb822(text: str) -> list[tuple[str, list[str]]]:
+    entries = []
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    for block in re.split(r"\n\s*\n", "\n".join(lines)):
+        fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(.*(?:\n[ \t]+.*)*)", block, re.MULTILINE))
+        fields = {key.lower(): value.split() for key, value in fields.items()}
+        if "deb" in fields.get("types", []) and fields.get("enabled", ["yes"])[0].lower() not in ("no", "false", "0"):
+            entries += [(uri, fields.get("suites", [])) for uri in fields.get("uris", [])]
+    return entries
+
+
+def _one_line(text: str) -> list[tuple[str, list[str]]]:
+    return [(uri, [suite]) for uri, suite in re.findall(r"^\s*deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)", text, re.MULTILINE)]
+
+
+def mirror() -> str:
+    """URI of this machine's Debian mirror.
+
+    Raises:
+        LabError: there is none in its apt configuration.
+    """
+    files = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
+    sources = {
+        path.name: path.read_text() for path in files if path.suffix in (".list", ".sources") and path.is_file()
+    }
+    return find_mirror(sources, host_codename(Path("/etc/os-release").read_text()))
+
+
+def source_line(suite: str) -> str:
+    """A line of sources.list for a release, from this machine's mirror."""
+    return f"deb [signed-by={KEYRING}] {mirror()} {suite} main"
+
+
+def fetch(packages: list[str], suite: str, folder: Path) -> None:
+    """Download packages (not their dependencies) of a release and unpack them together into `folder`/root.
+
+    Lists, cache and state of apt are private to `folder`; proxies and certificates of this machine's apt are used.
+
+    Raises:
+        LabError: the mirror does not answer or lacks a package.
+    """
+    private = folder / "apt"
+    for part in ("lists/partial", "cache/archives/partial", "state", "preferences"):
+        (private / part).mkdir(parents=True)
+    (private / "sources.list").write_text(source_line(suite) + "\n")
+    (private / "apt.conf").write_text(
+        f'Dir::Etc::sourcelist "{private}/sources.list";\n'
+        f'Dir::Etc::sourceparts "{private}/preferences";\n'
+        'Dir::Etc::preferences "/dev/null";\n'
+        f'Dir::Etc::preferencesparts "{private}/preferences";\n'
+        f'Dir::State "{private}/state";\n'
+        f'Dir::State::lists "{private}/lists";\n'
+        'Dir::State::status "/dev/null";\n'
+        f'Dir::Cache "{private}/cache";\n'
+        'APT::Sandbox::User "root";\n'
+        'Acquire::Languages "none";\n'
+        'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";\n'
+    )
+    environment = {**os.environ, "APT_CONFIG": str(private / "apt.conf")}
+    run("apt-get", "-q", "update", "--error-on=any", env=environment)
+    run("apt-get", "-q", "download", *packages, env=environment, cwd=private)
+    for package in sorted(private.glob("*.deb")):
+        run("dpkg-deb", "--extract", package, folder / "root")

@@ -1,0 +1,91 @@
+"""Switching boards on and off, and what is known about each."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+from lab import card, cmdline, network, owner, process
+from lab.progress import say
+from lab.settings import Board, Settings
+
+POWER_OFF_SECONDS = 60
+"""How long a guest may take to shut down; then it loses power."""
+
+
+def pid_file(settings: Settings, board: Board) -> Path:
+    """Pid file of a board's launcher."""
+    return settings.run / f"{board.name}.pid"
+
+
+def power_on(settings: Settings, board: Board) -> bool:
+    """Switch a board on; whether it was off. It boots from then on by itself.
+
+    Raises:
+        LabError: the lab is down, or the card holds nothing to boot.
+    """
+    owner.require_up(settings)
+    with owner.locked(settings, board.name):
+        if process.running(pid_file(settings, board)):
+            return False
+        _sweep(settings, board)
+        cmdline.tokens_of(card.read_boot_file(settings.card(board), "cmdline.txt"))
+        settings.logs.mkdir(parents=True, exist_ok=True)
+        launcher_log = settings.logs / f"{board.name}.launcher"
+        process.start_daemon(["_board", board.name], pid_file(settings, board), launcher_log)
+    return True
+
+
+def power_off(settings: Settings, board: Board, hard: bool, seconds: float = POWER_OFF_SECONDS) -> bool:
+    """Switch a board off; whether it was on.
+
+    Args:
+        settings: the lab.
+        board: the board.
+        hard: pull the plug instead of pressing the power button.
+        seconds: how long the guest may take after the button; then the plug is pulled.
+    """
+    with owner.locked(settings, board.name):
+        launcher = process.running(pid_file(settings, board))
+        if launcher and not hard:
+            os.kill(launcher.pid, signal.SIGTERM)
+            if not process.wait_gone(launcher, seconds):
+                say(f"{board.name}: did not shut down in {seconds:.0f} s; its plug is pulled")
+        _sweep(settings, board)
+    return launcher is not None
+
+
+def _sweep(settings: Settings, board: Board) -> None:
+    """Remove what is left of a board that is off or must be."""
+    identity = process.read_identity(pid_file(settings, board))
+    if identity:
+        process.kill_session(identity)
+    pid_file(settings, board).unlink(missing_ok=True)
+    shutil.rmtree(settings.run / "uml" / board.name, ignore_errors=True)
+
+
+def describe(settings: Settings, board: Board, lab_is_up: bool) -> dict[str, Any]:
+    """What `status` tells about a board."""
+    launcher = process.running(pid_file(settings, board))
+    path = settings.card(board)
+    network_state = "none"
+    if lab_is_up:
+        network_state = "cut" if network.is_cut(settings, board) else "connected"
+    return {
+        "name": board.name,
+        "power": "on" if launcher else "off",
+        "pid": launcher.pid if launcher else None,
+        "uptime": round(process.uptime(launcher), 1) if launcher else None,
+        "card": str(path),
+        "card_present": path.is_file(),
+        "seeded": card.is_seeded(path),
+        "network": network_state,
+        "console": str(settings.console(board)),
+        "mac": board.mac,
+        "serial": board.serial,
+        "revision": board.revision,
+        "model": board.model,
+        "memory": board.memory,
+        "core": board.core,
+    }

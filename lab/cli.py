@@ -1,0 +1,218 @@
+"""The commands of `python -m lab`."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+
+from lab import board as boards
+from lab import gateway, kernel, launcher, mirror, network, osimage, owner, preconditions, process, release
+from lab.cache import Cache
+from lab.errors import LabError
+from lab.progress import say
+from lab.settings import Settings, cache_root, load
+
+BUILDERS = {"kernel": kernel.build, "os-image": osimage.build, "k3s": release.build}
+DIGESTS = {"kernel": kernel.digest, "os-image": osimage.digest, "k3s": release.digest}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m lab", description="Virtual Raspberry Pis on User-mode Linux.")
+    commands = top.add_subparsers(dest="command", required=True)
+
+    commands.add_parser("up", help="build what is missing, bring up network and mirror, power boards on")
+    down = commands.add_parser("down", help="power everything off and leave nothing behind")
+    down.add_argument("--cards", action="store_true", help="delete the boards' cards and logs too")
+    build = commands.add_parser("build", help="build into the cache without touching anything else")
+    build.add_argument("what", nargs="*", metavar="what", help=f"one or more of {', '.join(BUILDERS)}")
+    build.add_argument("--again", action="store_true", help="build even what is in the cache")
+    status = commands.add_parser("status", help="show the lab and its boards")
+    status.add_argument("--json", action="store_true", help="for programs")
+    power = commands.add_parser("power", help="switch boards on or off")
+    power.add_argument("switch", choices=["on", "off"])
+    power.add_argument("--hard", action="store_true", help="off: pull the plug instead of pressing the button")
+    power.add_argument("board", nargs="+")
+    console = commands.add_parser("console", help="show what a board prints on its serial console")
+    console.add_argument("--follow", "-f", action="store_true", help="go on showing it")
+    console.add_argument("board")
+    net = commands.add_parser("network", help="pull a board's network cable, or plug it in again")
+    net.add_argument("action", choices=["cut", "heal"])
+    net.add_argument("board", nargs="+")
+
+    # The lab's own daemons.
+    for name in ("_gateway", "_board"):
+        daemon = commands.add_parser(name)
+        if name == "_board":
+            daemon.add_argument("board")
+    return top
+
+
+def up(settings: Settings) -> None:
+    """Build what is missing, make the network, start the gateway, power on boards whose card holds an image."""
+    with owner.locked(settings, "instance"):
+        owner.refuse_if_foreign(settings)
+        cache = Cache(cache_root())
+        built = all(cache.has(what, digest(settings)) for what, digest in DIGESTS.items())
+        preconditions.check(settings, built)
+        kernel_folder = kernel.build(settings, cache)
+        image = osimage.build(settings, cache)
+        k3s = release.build(settings, cache) if release.SCRIPT.is_file() else None
+
+        if not owner.alive(settings) or not network.is_up(settings):
+            _sweep(settings)
+        network.up(settings)
+        settings.mirror_root.mkdir(parents=True, exist_ok=True)
+        settings.cards.mkdir(parents=True, exist_ok=True)
+        mirror.publish_os_image(settings, image)
+        if k3s:
+            mirror.publish_k3s(settings, k3s)
+        else:
+            say(f"no k3s release on the mirror: {release.SCRIPT} is missing")
+        owner.write(settings, kernel_folder / kernel.BINARY)
+        _start_gateway(settings)
+    for board in settings.boards:
+        if settings.card(board).is_file():
+            try:
+                if boards.power_on(settings, board):
+                    say(f"{board.name} is on")
+            except LabError as error:
+                say(f"{board.name} stays off: {error}")
+    say(f"the lab is up: mirror {settings.mirror_url}/, cards in {settings.cards}")
+
+
+def _start_gateway(settings: Settings) -> None:
+    pid_file = settings.run / gateway.pid_file(settings)
+    if process.running(pid_file):
+        return
+    stale = process.read_identity(pid_file)
+    if stale:
+        process.kill_session(stale)
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    process.start_daemon(["_gateway"], pid_file, settings.logs / "gateway.log")
+
+
+def _sweep(settings: Settings) -> None:
+    """End all processes of the instance at once, recorded or not."""
+    for path in settings.run.glob("*.pid"):
+        identity = process.read_identity(path)
+        if identity:
+            process.kill_session(identity)
+        path.unlink()
+    for pid in network.pids(settings):
+        process.kill(pid)
+
+
+def down(settings: Settings, cards: bool) -> None:
+    """Power off all boards and remove processes, namespace, rules and marks."""
+    with owner.locked(settings, "instance"):
+        owner.refuse_if_foreign(settings)
+        on = [board for board in settings.boards if process.running(boards.pid_file(settings, board))]
+        for board in on:
+            os.kill(process.running(boards.pid_file(settings, board)).pid, 15)  # all at once
+        for board in on:
+            boards.power_off(settings, board, hard=False)
+        _sweep(settings)
+        network.down(settings)
+        shutil.rmtree(settings.run)
+        if not any(settings.run.parent.glob("*/owner.json")):
+            network.restore_forwarding(settings)
+            shutil.rmtree(settings.run.parent)
+        if cards:
+            shutil.rmtree(settings.cards, ignore_errors=True)
+            shutil.rmtree(settings.logs, ignore_errors=True)
+        shutil.rmtree(settings.mirror_root, ignore_errors=True)
+    say("the lab is down")
+
+
+def build(settings: Settings, what: list[str], again: bool) -> None:
+    """Build into the cache; prints the folder of each build."""
+    cache = Cache(cache_root())
+    for name in what or list(BUILDERS):
+        print(BUILDERS[name](settings, cache, again))
+
+
+def status(settings: Settings, as_json: bool) -> None:
+    """Print the state of the lab and its boards."""
+    mark = owner.read(settings)
+    identity = process.running(settings.run / gateway.pid_file(settings))
+    is_up = identity is not None and network.is_up(settings)
+    report = {
+        "name": settings.name,
+        "up": is_up,
+        "owner": mark.root if mark else None,
+        "gateway": settings.gateway,
+        "gateway_pid": identity.pid if identity else None,
+        "mirror": settings.mirror_url,
+        "namespace": settings.namespace,
+        "boards": [boards.describe(settings, board, is_up) for board in settings.boards],
+    }
+    if as_json:
+        print(json.dumps(report, indent=1))
+        return
+    print(f"lab {settings.name}: {'up' if is_up else 'down'}, mirror {settings.mirror_url}/")
+    for entry in report["boards"]:
+        seed = "seeded" if entry["seeded"] else "not seeded" if entry["card_present"] else "no card"
+        since = f"{entry['uptime']:.0f} s" if entry["uptime"] else "-"
+        print(f"  {entry['name']:12} {entry['power']:4} {since:>8}  {entry['network']:10} {seed:11} {entry['card']}")
+
+
+def power(settings: Settings, switch: str, names: list[str], hard: bool) -> None:
+    """Switch boards on or off."""
+    chosen = [settings.board(name) for name in names]
+    for board in chosen:
+        if switch == "on":
+            changed = boards.power_on(settings, board)
+        else:
+            changed = boards.power_off(settings, board, hard)
+        print(f"{board.name} is {switch}" if changed else f"{board.name} was {switch} already")
+
+
+def console(settings: Settings, name: str, follow: bool) -> None:
+    """Show a board's console log."""
+    path = settings.console(settings.board(name))
+    if not path.is_file():
+        raise LabError(f"{name} has not been powered on yet: there is no {path}")
+    os.execvp("tail", ["tail", "-n", "+1" if not follow else "50", *(["-F"] if follow else []), str(path)])
+
+
+def cable(settings: Settings, action: str, names: list[str]) -> None:
+    """Pull or plug network cables."""
+    owner.require_up(settings)
+    for board in [settings.board(name) for name in names]:
+        (network.cut if action == "cut" else network.heal)(settings, board)
+        print(f"{board.name}: network {'cut' if action == 'cut' else 'connected'}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; exit status 0, or 1 with a message that explains."""
+    options = parser().parse_args(arguments)
+    try:
+        settings = load()
+        match options.command:
+            case "up":
+                up(settings)
+            case "down":
+                down(settings, options.cards)
+            case "build":
+                build(settings, options.what, options.again)
+            case "status":
+                status(settings, options.json)
+            case "power":
+                power(settings, options.switch, options.board, options.hard)
+            case "console":
+                console(settings, options.board, options.follow)
+            case "network":
+                cable(settings, options.action, options.board)
+            case "_gateway":
+                return gateway.main(settings)
+            case "_board":
+                return launcher.main(settings, options.board)
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+

@@ -1,0 +1,202 @@
+"""The lab's network: a namespace with a bridge, a cable per board, and a gateway that is this machine.
+
+Everything on this machine's side has the instance's name, so that `down` removes exactly that.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from lab.command import run, succeeds
+from lab.errors import LabError
+from lab.progress import say
+from lab.settings import Board, Settings
+
+OFFLOADS = ("tso", "gso", "gro", "tx", "rx", "sg")
+"""With any of these on at a veth end TCP stalls: User-mode Linux neither fills in checksums nor splits packets."""
+
+MAX_MAP_COUNT = 4_194_304
+"""Each mapped page run of a guest is a mapping of its process: with the default 65530 a guest with much mapped memory
+(TensorFlow) spins for ever in page faults."""
+
+FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+MAP_COUNT = Path("/proc/sys/vm/max_map_count")
+BRIDGE = "br0"
+UPLINK = "gw"
+
+
+def host_end(settings: Settings) -> str:
+    """The gateway's interface on this machine."""
+    return f"edge-{settings.name}"
+
+
+def board_end(board: Board) -> str:
+    """The interface that is the board's network device."""
+    return board.name
+
+
+def switch_end(board: Board) -> str:
+    """The other end of a board's cable, in the bridge."""
+    return f"b-{board.name}"
+
+
+def cable_commands(settings: Settings) -> list[list[str]]:
+    """Commands that make namespace, bridge, gateway and a cable per board, where there is nothing yet."""
+    namespace, host = settings.namespace, host_end(settings)
+    inside = ["ip", "-n", namespace]
+    cables = [(UPLINK, None)] + [(switch_end(board), board_end(board)) for board in settings.boards]
+    commands = [
+        ["ip", "netns", "add", namespace],
+        [*inside, "link", "set", "lo", "up"],
+        [*inside, "link", "add", BRIDGE, "type", "bridge", "forward_delay", "0", "mcast_snooping", "0"],
+        ["ip", "link", "add", host, "type", "veth", "peer", "name", UPLINK, "netns", namespace],
+    ]
+    for near, far in cables:
+        if far:
+            commands.append([*inside, "link", "add", near, "type", "veth", "peer", "name", far])
+    in_namespace = [BRIDGE, *(end for cable in cables for end in cable if end)]
+    for interface in in_namespace:
+        # The ends are wires: this machine must not speak IPv6 on them.
+        commands.append([*inside, "link", "set", interface, "addrgenmode", "none"])
+        commands.append(["nsenter", f"--net=/run/netns/{namespace}", *_offloads_off(interface)])
+    commands.append(["ip", "link", "set", host, "addrgenmode", "none"])
+    commands.append(_offloads_off(host))
+    commands += [[*inside, "link", "set", near, "master", BRIDGE] for near, _ in cables]
+    commands += [[*inside, "link", "set", interface, "up"] for interface in in_namespace]
+    commands.append(["ip", "address", "add", f"{settings.gateway}/24", "dev", host])
+    commands.append(["ip", "link", "set", host, "up"])
+    return commands
+
+
+def _offloads_off(interface: str) -> list[str]:
+    return ["ethtool", "-K", interface, *(word for offload in OFFLOADS for word in (offload, "off"))]
+
+
+def firewall(settings: Settings) -> list[tuple[str, str, str, list[list[str]]]]:
+    """The instance's chains: (table, built-in chain that jumps to it, its name, its rules)."""
+    host = host_end(settings)
+    subnet = f"{settings.subnet}.0/24"
+    name = f"EDGE-{settings.name.upper()}"
+    clamp = ["-p", "tcp", "--tcp-flags", "SYN,RST", "SYN", "-j", "TCPMSS", "--clamp-mss-to-pmtu"]
+    return [
+        ("nat", "POSTROUTING", f"{name}-NAT", [["-s", subnet, "!", "-d", subnet, "-j", "MASQUERADE"]]),
+        ("filter", "INPUT", f"{name}-IN", [["-i", host, "-j", "ACCEPT"]]),
+        ("filter", "FORWARD", f"{name}-FWD", [["-i", host, "-j", "ACCEPT"], ["-o", host, "-j", "ACCEPT"]]),
+        # The way out of this machine may have a smaller MTU than 1500.
+        ("mangle", "FORWARD", f"{name}-MSS", [["-i", host, *clamp], ["-o", host, *clamp]]),
+    ]
+
+
+def firewall_commands(settings: Settings) -> list[list[str]]:
+    """Commands that put the instance's chains in place."""
+    commands = []
+    for table, builtin, chain, rules in firewall(settings):
+        iptables = ["iptables", "-w", "-t", table]
+        commands.append([*iptables, "-N", chain])
+        commands += [[*iptables, "-A", chain, *rule] for rule in rules]
+        commands.append([*iptables, "-I", builtin, "1", "-j", chain])
+    return commands
+
+
+def up(settings: Settings) -> None:
+    """Make the network if it is not whole, and reconnect every board.
+
+    Raises:
+        LabError: the subnet is in use by something else of this machine.
+    """
+    if not is_up(settings):
+        _refuse_foreign_subnet(settings)
+        down(settings)
+        for command in cable_commands(settings):
+            run(*command)
+        for command in firewall_commands(settings):
+            run(*command)
+        say(f"network {settings.subnet}.0/24 is up, gateway {settings.gateway}")
+    if FORWARD.read_text().strip() == "0":
+        (settings.run.parent / "ip_forward.was").write_text("0")
+        FORWARD.write_text("1")
+    if int(MAP_COUNT.read_text()) < MAX_MAP_COUNT:
+        MAP_COUNT.write_text(str(MAX_MAP_COUNT))
+    for board in settings.boards:
+        if is_cut(settings, board):
+            heal(settings, board)
+            say(f"{board.name}: network cable reconnected")
+
+
+def down(settings: Settings) -> None:
+    """Remove whatever there is of the instance's network."""
+    for table, builtin, chain, _ in firewall(settings):
+        iptables = ["iptables", "-w", "-t", table]
+        while succeeds(*iptables, "-D", builtin, "-j", chain):
+            pass
+        succeeds(*iptables, "-F", chain)
+        succeeds(*iptables, "-X", chain)
+    succeeds("ip", "link", "delete", host_end(settings))
+    succeeds("ip", "netns", "delete", settings.namespace)
+
+
+def restore_forwarding(settings: Settings) -> None:
+    """Put ip_forward back as it was before the first instance of the lab; for the last one that goes."""
+    was = settings.run.parent / "ip_forward.was"
+    if was.exists():
+        FORWARD.write_text(was.read_text())
+        was.unlink()
+
+
+def is_up(settings: Settings) -> bool:
+    """Whether namespace, cables, address and chains are all there."""
+    namespace = settings.namespace
+    names = _interfaces(namespace)
+    wanted = {BRIDGE, UPLINK, *(end(board) for board in settings.boards for end in (switch_end, board_end))}
+    host = run("ip", "-json", "address", "show") if wanted <= names else "[]"
+    addresses = [
+        address.get("local")
+        for link in json.loads(host)
+        if link.get("ifname") == host_end(settings)
+        for address in link.get("addr_info", [])
+    ]
+    return settings.gateway in addresses and all(
+        succeeds("iptables", "-w", "-t", table, "-C", builtin, "-j", chain)
+        for table, builtin, chain, _ in firewall(settings)
+    )
+
+
+def pids(settings: Settings) -> list[int]:
+    """Processes in the instance's namespace."""
+    if not os.path.exists(f"/run/netns/{settings.namespace}"):
+        return []
+    if not succeeds("ip", "netns", "pids", settings.namespace):
+        return []
+    return [int(pid) for pid in run("ip", "netns", "pids", settings.namespace).split()]
+
+
+def cut(settings: Settings, board: Board) -> None:
+    """Pull a board's network cable."""
+    run("ip", "-n", settings.namespace, "link", "set", switch_end(board), "down")
+
+
+def heal(settings: Settings, board: Board) -> None:
+    """Plug a board's network cable in again."""
+    run("ip", "-n", settings.namespace, "link", "set", switch_end(board), "up")
+
+
+def is_cut(settings: Settings, board: Board) -> bool:
+    """Whether a board's network cable is pulled."""
+    links = json.loads(run("ip", "-n", settings.namespace, "-json", "link", "show", "dev", switch_end(board)))
+    return "UP" not in links[0]["flags"]
+
+
+def _interfaces(namespace: str) -> set[str]:
+    if not succeeds("ip", "-n", namespace, "link"):
+        return set()
+    return {link["ifname"] for link in json.loads(run("ip", "-n", namespace, "-json", "link"))}
+
+
+def _refuse_foreign_subnet(settings: Settings) -> None:
+    for route in json.loads(run("ip", "-json", "route", "show", "table", "all")):
+        destination = str(route.get("dst", ""))
+        if destination.startswith(f"{settings.subnet}.") and route.get("dev") != host_end(settings):
+            raise LabError(
+                f"{settings.subnet}.0/24 is in use on this machine (route {destination} on {route.get('dev')}): "
+                "set EDGE_LAB_SUBNET to another /24, such as EDGE_LAB_SUBNET=10.78.0"
+            )

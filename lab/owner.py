@@ -1,0 +1,82 @@
+"""Whose an instance of the lab is: two checkouts must not fight over one namespace."""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lab import process
+from lab.errors import LabError
+from lab.progress import say
+from lab.settings import ROOT, Settings
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What `up` leaves for later commands."""
+
+    root: str
+    """Checkout that owns the instance."""
+    kernel: str
+    """The kernel that its boards run."""
+
+
+def read(settings: Settings) -> Mark | None:
+    """The mark of the instance; None if it has no owner."""
+    try:
+        return Mark(**json.loads((settings.run / "owner.json").read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def write(settings: Settings, kernel: Path) -> None:
+    """Make this checkout the owner."""
+    (settings.run / "owner.json").write_text(json.dumps(asdict(Mark(str(ROOT), str(kernel)))) + "\n")
+
+
+def alive(settings: Settings) -> list[str]:
+    """Names of what runs of the instance: `gateway` and boards."""
+    return sorted(path.stem for path in settings.run.glob("*.pid") if process.running(path))
+
+
+def refuse_if_foreign(settings: Settings) -> None:
+    """Leave a living lab of another checkout alone; a dead one's leftovers may be taken over.
+
+    Raises:
+        LabError: it lives; the message names it.
+    """
+    mark = read(settings)
+    if mark and mark.root != str(ROOT) and (running := alive(settings)):
+        raise LabError(
+            f"the lab `{settings.name}` belongs to the checkout {mark.root} and is running ({', '.join(running)}).\n"
+            f"Take it down there (`python -m lab down`), or run a second one here: EDGE_LAB_NAME=mine "
+            f"EDGE_LAB_SUBNET=10.78.0"
+        )
+
+
+def require_up(settings: Settings) -> Mark:
+    """The mark of this checkout's running lab.
+
+    Raises:
+        LabError: the lab is down or another checkout's.
+    """
+    refuse_if_foreign(settings)
+    mark = read(settings)
+    if not mark or mark.root != str(ROOT) or "gateway" not in alive(settings):
+        raise LabError("the lab is not up: run `python -m lab up` first")
+    return mark
+
+
+@contextmanager
+def locked(settings: Settings, what: str) -> Iterator[None]:
+    """Keep two commands from changing the same thing (the instance, or one board) at once."""
+    settings.run.mkdir(parents=True, exist_ok=True)
+    with (settings.run / f"{what}.lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another lab command to finish with {what}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

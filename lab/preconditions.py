@@ -1,0 +1,97 @@
+"""What a machine must be to carry the lab, judged before anything is changed."""
+
+import os
+import platform
+import re
+import shutil
+from pathlib import Path
+
+from lab import apt, owner
+from lab.command import run
+from lab.errors import LabError
+from lab.settings import PACKAGE, Settings, cache_root
+
+MEMORY_GIB = 12
+DISK_GIB = 25
+DISK_BUILT_GIB = 8
+"""Enough when the builds are in the cache already."""
+SHM_GIB = 8
+
+
+def packages() -> list[str]:
+    """Debian packages that the lab runs."""
+    return [line.strip() for line in (PACKAGE / "apt-packages.txt").read_text().splitlines() if line.strip()]
+
+
+def check(settings: Settings, built: bool) -> None:
+    """Judge this machine.
+
+    Args:
+        settings: the instance that is to be brought up.
+        built: whether everything is in the cache already.
+
+    Raises:
+        LabError: with all problems at once.
+    """
+    problems = [*_system(), *_resources(settings, built), *_missing_packages()]
+    if problems:
+        raise LabError("this machine cannot carry the lab:\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+def system_problems(os_release: str, machine: str, uid: int) -> list[str]:
+    """What is wrong with the system itself."""
+    fields = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', os_release, re.MULTILINE))
+    problems = []
+    if uid != 0:
+        problems.append("root is needed, for network namespaces and file systems: run it with sudo")
+    if fields.get("ID") != "debian" or fields.get("VERSION_ID") not in ("12", "13"):
+        problems.append(f"the system is {fields.get('PRETTY_NAME', 'unknown')}; the lab needs Debian 12 or 13")
+    if machine != "x86_64":
+        problems.append(f"the processor is {machine}; User-mode Linux needs x86_64")
+    return problems
+
+
+def _system() -> list[str]:
+    problems = system_problems(Path("/etc/os-release").read_text(), platform.machine(), os.geteuid())
+    try:
+        apt.mirror()
+    except LabError as error:
+        problems.append(str(error))
+    return problems
+
+
+def _resources(settings: Settings, built: bool) -> list[str]:
+    problems = []
+    boards_run = any(name != "gateway" for name in owner.alive(settings))
+    available = int(re.findall(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())[0]) / 2**20
+    if not boards_run and available < MEMORY_GIB:
+        problems.append(f"{available:.1f} GiB of memory are available; the lab needs {MEMORY_GIB} GiB")
+    shm = shutil.disk_usage("/dev/shm").total / 2**30
+    if shm < SHM_GIB:
+        problems.append(
+            f"/dev/shm holds {shm:.1f} GiB and is the boards' memory; it needs {SHM_GIB} GiB: "
+            "mount -o remount,size=75% /dev/shm"
+        )
+    wanted = DISK_BUILT_GIB if built or boards_run else DISK_GIB
+    for path in {_existing(cache_root()), _existing(settings.state)}:
+        free = shutil.disk_usage(path).free / 2**30
+        if free < wanted:
+            problems.append(f"{path} has {free:.1f} GiB free; the lab needs {wanted} GiB")
+    return problems
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _missing_packages() -> list[str]:
+    wanted = packages()
+    try:
+        listed = run("dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n")
+    except LabError as error:
+        return [str(error)]
+    installed = {line.split()[0] for line in listed.splitlines() if line.endswith(" installed")}
+    missing = [package for package in wanted if package not in installed]
+    return [f"Debian packages are missing: apt-get install --yes {' '.join(missing)}"] if missing else []

@@ -1,0 +1,58 @@
+"""A clock for the boards: answers SNTP (RFC 4330) with this machine's time.
+
+A service of Debian's would steer this machine's clock and push out the time service that it has; the lab only wants its
+time told.
+"""
+
+import socket
+import struct
+import time
+
+NTP_EPOCH = 2_208_988_800
+"""Seconds from 1900 (NTP) to 1970 (Unix)."""
+
+_SERVER_MODE = 4
+_CLIENT_MODE = 3
+_STRATUM = 3
+_PACKET = struct.Struct("!BBBbII4sQQQQ")
+
+
+def timestamp(seconds: float) -> int:
+    """NTP's 64-bit form of a Unix time."""
+    whole, fraction = divmod(seconds, 1)
+    return (int(whole) + NTP_EPOCH) % 2**32 << 32 | int(fraction * 2**32)
+
+
+def answer(request: bytes, received: float, sent: float) -> bytes | None:
+    """The reply to a client's packet; None if it is not a client's request.
+
+    Args:
+        request: the packet.
+        received, sent: Unix times of its arrival and of this reply.
+    """
+    if len(request) < _PACKET.size or request[0] & 7 != _CLIENT_MODE:
+        return None
+    version = request[0] >> 3 & 7
+    asked = struct.unpack_from("!Q", request, 40)[0]
+    return _PACKET.pack(
+        version << 3 | _SERVER_MODE,
+        _STRATUM,
+        request[2],
+        -20,
+        0,
+        1 << 6,
+        b"\x7f\x7f\x01\x01",
+        timestamp(received - 1),
+        asked,
+        timestamp(received),
+        timestamp(sent),
+    )
+
+
+def serve(endpoint: socket.socket) -> None:
+    """Answer for ever on a bound UDP socket."""
+    while True:
+        request, client = endpoint.recvfrom(1024)
+        reply = answer(request, time.time(), time.time())
+        if reply:
+            endpoint.sendto(reply, client)
