@@ -1,0 +1,175 @@
+#!/usr/bin/python
+"""Ansible module: a board's card holds the OS image and its seed."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: flash_card
+short_description: A card is judged, written, seeded and read back in full
+description:
+  - A card that already carries the wanted instance-id is kept.
+  - Anything else passes a gate first; every reason against writing is reported at once.
+  - A card that carries another identity made by this module is overwritten only with I(overwrite).
+options:
+  card: {description: "Link in /dev/disk/by-id, or path of an image file.", type: str, required: true}
+  serial: {description: "The operator's confirmation: the serial (or model) the device must have.", type: str, default: ""}
+  size: {description: "Size of an image file, grown sparse.", type: str, default: 16G}
+  max_bytes: {description: "Bigger block devices are refused.", type: int, default: 274877906944}
+  image: {description: "Raw OS image.", type: path, required: true}
+  scratch: {description: "Directory for the seeded boot partition while writing.", type: path, required: true}
+  instance_id: {description: "Wanted identity.", type: str, required: true}
+  user_data: {description: "Seed.", type: str, required: true}
+  meta_data: {description: "Seed.", type: str, required: true}
+  network_config: {description: "Seed.", type: str, required: true}
+  cmdline: {description: "Kernel tokens to append.", type: list, elements: str, default: []}
+  overwrite: {description: "Whatever the card holds may go.", type: bool, default: false}
+author: Edge AI Cluster
+"""
+EXAMPLES = r"""
+- flash_card:
+    card: /dev/disk/by-id/usb-Generic_MassStorageClass_000000001532-0:0
+    serial: "000000001532"
+    image: os.img
+    scratch: /var/tmp
+    instance_id: pi-01-0123456789ab
+    user_data: "#cloud-config\n"
+    meta_data: "instance-id: pi-01-0123456789ab\n"
+    network_config: "network: {version: 2}\n"
+"""
+RETURN = r"""
+state: {description: "written or kept", type: str, returned: success}
+reasons: {description: "Every reason why the card was refused.", type: list, elements: str, returned: failure}
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.flash_gate import (
+    card_bytes,
+    is_block_path,
+    read_block_facts,
+    read_file_facts,
+    refuse_block,
+    refuse_file,
+)
+from ansible.module_utils.flash_seed import (
+    FAT_TYPES,
+    SEED_FILES,
+    SeedError,
+    boot_partition,
+    card_meta_data,
+    edit_cmdline,
+    read_boot_file,
+    write_boot_file,
+)
+from ansible.module_utils.flash_write import Source, WriteError, make_head, write_block_card, write_file_card
+
+
+def seeded_head(image: Path, directory: Path, seed: dict[str, str], cmdline: list[str]) -> Source:
+    """The card's content: a seeded copy of the image's start, up to the end of its boot partition, and the image."""
+    boot = boot_partition(image)
+    if boot is None:
+        kinds = "/".join(f"{kind:#04x}" for kind in sorted(FAT_TYPES))
+        raise SeedError(f"{image} does not start with a FAT partition ({kinds}): this is not a Raspberry Pi OS image")
+    shipped = read_boot_file(image, boot, "cmdline.txt")
+    if shipped is None:
+        raise SeedError("the image's boot partition has no cmdline.txt: this is not a Raspberry Pi OS image")
+    head, head_bytes = directory / "head.img", boot.offset + boot.size
+    make_head(image, head, head_bytes)
+    files = {**seed, "cmdline.txt": edit_cmdline(shipped, cmdline)}
+    for name, text in files.items():
+        write_boot_file(head, boot, name, text, directory)
+        if read_boot_file(head, boot, name) != text:
+            raise SeedError(f"{name} was not stored as written in {head}: check the disk of cluster_cache_dir")
+    return Source(head, head_bytes, image, image.stat().st_size)
+
+
+def allocated(path: Path) -> int:
+    """Bytes a file really takes from its disk; 0 when there is none."""
+    return path.stat().st_blocks * 512 if path.exists() else 0
+
+
+def main() -> None:
+    """Entry point."""
+    text = {"type": "str", "required": True}
+    module = AnsibleModule(
+        argument_spec={
+            "card": text,
+            "serial": {"type": "str", "default": ""},
+            "size": {"type": "str", "default": "16G"},
+            "max_bytes": {"type": "int", "default": 256 * 2**30},
+            "image": {"type": "path", "required": True},
+            "scratch": {"type": "path", "required": True},
+            "instance_id": text,
+            "user_data": {**text, "no_log": True},
+            "meta_data": text,
+            "network_config": text,
+            "cmdline": {"type": "list", "elements": "str", "default": []},
+            "overwrite": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    card, image, wanted = Path(params["card"]), Path(params["image"]), params["instance_id"]
+    overwrite, block = params["overwrite"], is_block_path(params["card"])
+    seed = {name: params[name.replace("-", "_")] for name in SEED_FILES}
+
+    try:
+        there = card_meta_data(card) if card.exists() and not card.is_symlink() or block else {}
+        if there.get("instance-id") == wanted and not overwrite:
+            module.exit_json(changed=False, state="kept", msg=f"already carries {wanted}")
+
+        image_bytes = image.stat().st_size if image.exists() else 0
+        if block:
+            reasons = refuse_block(read_block_facts(params["card"]), params["serial"], image_bytes, params["max_bytes"])
+            size = 0
+        else:
+            size = card_bytes(params["size"])
+            looks_like_card = card.is_file() and boot_partition(card) is not None
+            # The image, the boot partition's seed, and a little room for the file system's own tables.
+            need = allocated(image) + 16 * 2**20
+            facts = read_file_facts(params["card"], looks_like_card)
+            reasons = refuse_file(facts, size, image_bytes, need, overwrite)
+        if there.get("edge-ai-user-data") and not overwrite:
+            host = wanted.rpartition("-")[0]
+            reasons.append(
+                f"it carries {there.get('instance-id')}, not {wanted}: it may hold a board's data. Put the right card in, "
+                f"or have it overwritten with -e flash_reflash={host}"
+            )
+    except (SeedError, ValueError, RuntimeError) as error:
+        reasons = [str(error)]
+    except OSError as error:
+        reasons = [f"{card} cannot be looked at ({error.strerror}): run as a user who may read it, or correct flash_card"]
+    if reasons:
+        module.fail_json(
+            msg="\n".join([f"{card} is not written:", *(f"  - {reason}" for reason in reasons)]), reasons=reasons
+        )
+    if module.check_mode:
+        module.exit_json(changed=True, state="written", msg=f"would be written for {wanted}")
+
+    os.umask(0o077)  # the scratch copy carries a private host key until it is removed
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix="card-", dir=params["scratch"]))
+        try:
+            source = seeded_head(image, scratch, seed, params["cmdline"])
+            written = write_block_card(source, card.resolve()) if block else write_file_card(source, card, size)
+            if card_meta_data(card).get("instance-id") != wanted:
+                raise WriteError(f"{card} was written, but its meta-data cannot be read back: use another card or reader")
+        finally:
+            shutil.rmtree(scratch)
+    except (SeedError, WriteError) as error:
+        module.fail_json(msg=f"{card} is not written: {error}", reasons=[str(error)])
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or params['scratch']}: {error.strerror}: check cluster_cache_dir and its disk")
+    module.exit_json(
+        changed=True, state="written",
+        msg=f"written in {written.write_seconds:.1f} s, {written.bytes_compared / 1e9:.2f} GB read back equal "
+        f"in {written.verify_seconds:.1f} s, carries {wanted}",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

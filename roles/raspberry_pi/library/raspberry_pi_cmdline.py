@@ -1,0 +1,74 @@
+#!/usr/bin/python
+"""Ansible module: the kernel command line of a Raspberry Pi has some tokens."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: raspberry_pi_cmdline
+short_description: cmdline.txt has the tokens, is one line, and was never half-written
+description:
+  - Appends what is missing; never removes or reorders anything, so root=PARTUUID and Raspberry Pi OS's own tokens stay.
+  - The file before the first edit is kept beside it.
+options:
+  path: {description: "The file on the boot partition.", type: path, required: true}
+  tokens: {description: "Tokens it must have.", type: list, elements: str, required: true}
+author: Edge AI Cluster
+"""
+EXAMPLES = r"""
+- raspberry_pi_cmdline:
+    path: /boot/firmware/cmdline.txt
+    tokens: [cgroup_enable=memory]
+"""
+RETURN = r"""
+line: {description: "The command line as it is now.", type: str, returned: success}
+"""
+
+import os
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.raspberry_pi_hardware import edit_cmdline
+
+
+def store(path: Path, text: str) -> None:
+    """Replace a file on vfat: whole and on the card under another name first, then renamed."""
+    part = path.with_name(f"{path.name}.new")
+    with part.open("w", encoding="utf-8") as new:
+        new.write(text)
+        new.flush()
+        os.fsync(new.fileno())
+    part.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "tokens": {"type": "list", "elements": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    path = Path(module.params["path"])
+    try:
+        old = path.read_text(encoding="utf-8")
+        new = edit_cmdline(old, module.params["tokens"])
+        if new != old and not module.check_mode:
+            backup = path.with_name(f"{path.name}.before-edge-ai")
+            if not backup.exists():
+                store(backup, old)
+            store(path, new)
+    except ValueError as error:
+        module.fail_json(msg=f"{path}: {error}")
+    except OSError as error:
+        module.fail_json(msg=f"{path} cannot be edited ({error.strerror}): is the boot partition mounted writable?")
+    module.exit_json(changed=new != old, line=new.strip(), diff={"before": old, "after": new})
+
+
+if __name__ == "__main__":
+    main()
