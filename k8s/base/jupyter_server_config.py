@@ -1,0 +1,20 @@
+"""Jupyter in a pod: files on /books, everything it keeps for itself off NFS, and always a password."""
+
+from pathlib import Path
+
+c = get_config()  # noqa: F821  (given by Jupyter)
+
+c.ServerApp.ip = "0.0.0.0"
+c.ServerApp.port = 8888
+c.ServerApp.port_retries = 0
+c.ServerApp.open_browser = False
+c.ServerApp.root_dir = "/books"
+
+# A password or nothing: without the Secret the server does not start.
+c.PasswordIdentityProvider.hashed_password = Path("/etc/jupyter-password/hashed_password").read_text().strip()
+c.PasswordIdentityProvider.password_required = True
+c.IdentityProvider.token = ""
+
+# SQLite locks do not work on NFS. Signatures and file ids are in JUPYTER_DATA_DIR, IPython's history in IPYTHONDIR: both are
+# set in the pod to a volume of its own.
+c.FileContentsManager.delete_to_trash = False

@@ -1,0 +1,101 @@
+"""Jinja filters of the node_labels role: what the inventory wants of nodes, and the patches that get them there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+
+
+def node_labels_wanted(
+    hosts: list[str], hostvars: Mapping[str, Any], groups: dict[str, list[str]], by_group: dict[str, dict[str, str]]
+) -> dict[str, dict[str, Any]]:
+    """Node name to {labels, taints} for `hosts`, from their groups and their own variables.
+
+    Raises when two groups want different values of one key, or a taint is not one.
+    """
+    result: dict[str, dict[str, Any]] = {}
+    for host in hosts:
+        labels: dict[str, str] = {}
+        origin: dict[str, str] = {}
+        for group, given in by_group.items():
+            if host not in groups.get(group, []):
+                continue
+            for key, value in given.items():
+                if labels.setdefault(key, str(value)) != str(value):
+                    raise AnsibleFilterError(
+                        f"{host} is in groups {origin[key]} and {group}, which want {key}={labels[key]} and {key}={value}: "
+                        f"take it out of one of them, or set {key} in its node_labels_labels and not in node_labels_by_group"
+                    )
+                origin[key] = group
+        variables = hostvars[host]
+        labels |= {key: str(value) for key, value in variables.get("node_labels_labels", {}).items()}
+        taints = [dict(taint) for taint in variables.get("node_labels_taints", [])]
+        for taint in taints:
+            if not taint.get("key") or taint.get("effect") not in EFFECTS:
+                raise AnsibleFilterError(
+                    f"{host}: a taint in node_labels_taints needs a key and an effect ({', '.join(EFFECTS)}), not {taint}"
+                )
+        name = variables.get("k3s_node_name", host).lower()
+        result[name] = {"labels": labels, "taints": taints}
+    return result
+
+
+def node_labels_patches(
+    nodes: list[dict[str, Any]], wanted: dict[str, dict[str, Any]], annotation: str
+) -> list[dict[str, Any]]:
+    """Merge patches for those `nodes` (objects of the API) which differ from `wanted`.
+
+    The annotation lists the labels and taints this role gave. Only those are removed when they are no longer wanted; a wanted one
+    that is already there is taken over. Raises when a wanted node does not exist.
+    """
+    present = {node["metadata"]["name"]: node for node in nodes}
+    if missing := sorted(set(wanted) - set(present)):
+        raise AnsibleFilterError(
+            f"not in the cluster: {', '.join(missing)} (it has: {', '.join(sorted(present))}); join them first"
+        )
+    patches = []
+    for name, want in sorted(wanted.items()):
+        metadata, spec = present[name]["metadata"], present[name].get("spec", {})
+        labels, taints = metadata.get("labels") or {}, spec.get("taints") or []
+        mark = (metadata.get("annotations") or {}).get(annotation)
+        own = json.loads(mark) if mark else {}
+        own_taints = {tuple(pair) for pair in own.get("taints", [])}
+        wanted_taints = {(t["key"], t["effect"]) for t in want["taints"]}
+        patch: dict[str, Any] = {}
+
+        changed: dict[str, str | None] = {k: v for k, v in want["labels"].items() if labels.get(k) != v}
+        changed |= {k: None for k in own.get("labels", []) if k not in want["labels"] and k in labels}
+        if changed:
+            patch.setdefault("metadata", {})["labels"] = changed
+
+        others = [t for t in taints if (t["key"], t["effect"]) not in own_taints | wanted_taints]
+        result = others + want["taints"]
+        if sorted(map(taint_key, result)) != sorted(map(taint_key, taints)):
+            # The list of taints can only be replaced as a whole.
+            patch["spec"] = {"taints": result}
+
+        new_own = {"labels": sorted(want["labels"]), "taints": sorted(map(list, wanted_taints))}
+        if own != new_own and (mark or want["labels"] or want["taints"]):
+            patch.setdefault("metadata", {})["annotations"] = {annotation: json.dumps(new_own, sort_keys=True)}
+        if patch:
+            patch.setdefault("metadata", {})["name"] = name
+            patches.append({"apiVersion": "v1", "kind": "Node", **patch})
+    return patches
+
+
+def taint_key(taint: dict[str, Any]) -> tuple[str, str, str]:
+    """What makes a taint the same as another; the time it was added does not."""
+    return taint["key"], taint["effect"], taint.get("value") or ""
+
+
+class FilterModule:
+    """What Ansible loads."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Filters by name."""
+        return {"node_labels_wanted": node_labels_wanted, "node_labels_patches": node_labels_patches}
