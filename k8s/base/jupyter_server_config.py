@@ -15,6 +15,6 @@ c.PasswordIdentityProvider.hashed_password = Path("/etc/jupyter-password/hashed_
 c.PasswordIdentityProvider.password_required = True
 c.IdentityProvider.token = ""
 
-# SQLite locks do not work on NFS. Signatures and file ids are in JUPYTER_DATA_DIR, IPython's history in IPYTHONDIR: both are
-# set in the pod to a volume of its own.
+# SQLite locks do not work on NFS: signatures and file ids are in JUPYTER_DATA_DIR, IPython's history in IPYTHONDIR, and
+# the pod sets both to a volume of its own.
 c.FileContentsManager.delete_to_trash = False

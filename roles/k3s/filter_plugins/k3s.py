@@ -11,14 +11,15 @@ import yaml
 from ansible.errors import AnsibleFilterError
 
 SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](\S+)")
-VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)(?:-(?:rc|alpha|beta)\.?(\d+))?\+([A-Za-z]+)(\d+)")
+VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)(?:-(?:rc|alpha|beta)\.?(\d+))?\+([a-z0-9]*[a-z])(\d+)")
 TOKEN = re.compile(r"K10([0-9a-f]{64})::([^:]+):(.+)")
 
 
 def k3s_sum(text: str, asset: str) -> str:
     """SHA-256 of the release asset named exactly `asset` in the text of a sha256sum-<arch>.txt.
 
-    Exactly, because `k3s` is also the beginning of the four other names in that file. Raises when it is absent or ambiguous.
+    Exactly, because `k3s` is also the beginning of the three other names in that file. Raises when it is absent or
+    has two digests.
     """
     sums: dict[str, str] = {}
     for line in text.splitlines():
@@ -59,9 +60,9 @@ def k3s_token_password(token: str) -> str:
 
 
 def k3s_kubeconfig(text: str, server: str, name: str) -> str:
-    """A server's k3s.yaml for use elsewhere: other address, and `name` for context, cluster and user instead of `default`.
+    """A server's k3s.yaml for use elsewhere: other address, `name` for context, cluster and user instead of `default`.
 
-    The first line tells what it was made from (see `k3s_kubeconfig_mark`), so that the next run knows whether it still fits.
+    Its first line tells what it was made from (`k3s_kubeconfig_mark`): the next run sees whether it still fits.
     """
     config: dict[str, Any] = yaml.safe_load(text)
     try:

@@ -11,7 +11,8 @@ short_description: Report k3s on this node in one go, or wait until it is ready
 description:
   - Reads digests of the binary, the image archive and the files of the role, the state of the unit, the symlinks,
     the API's readiness (server) and this node's own Node object.
-  - Changes nothing. With O(wait) above 0 it polls until everything is ready, and fails with the unit's own last journal lines.
+  - Changes nothing. With O(wait) above 0 it polls until everything is ready, and fails with the unit's own last
+    journal lines.
 options:
   unit:
     description: The unit of this node's role.
@@ -36,7 +37,7 @@ options:
     elements: path
     default: []
   archive:
-    description: Name of the air-gap archive in agent/images, with V({arch}) for this node's architecture; empty for none.
+    description: Name of the air-gap archive in agent/images, V({arch}) being the architecture; empty for none.
     type: str
     default: ''
   secrets_path:
@@ -87,7 +88,7 @@ missing_links: {description: Of kubectl crictl ctr those that are not on this no
 other_unit: {description: Whether the unit of the other role is here., type: bool, returned: always}
 service: {description: "active, sub, enabled, started (Unix s), restarts.", type: dict, returned: always}
 outdated: {description: Files that changed after the running process was started., type: list, returned: always}
-api: {description: Whether /readyz answers (servers) or the Node object can be read (agents)., type: bool, returned: always}
+api: {description: Whether /readyz answers (server) or the Node can be read (agent)., type: bool, returned: always}
 node: {description: "ready, version; of this node's Node object.", type: dict, returned: always}
 """
 
@@ -180,7 +181,7 @@ def token_password(token: str) -> str:
 
 
 def journal_tail(lines: list[str], count: int = 6) -> list[str]:
-    """The last `count` different messages, oldest first, without time stamps, repetitions and klog's information lines."""
+    """The last `count` different messages, oldest first, without time stamps and klog's information lines."""
     result: list[str] = []
     for line in reversed(lines):
         text = re.sub(r'^time="[^"]*" ', "", line.strip())
@@ -267,13 +268,10 @@ class Node:
         result["api"] = self.server or code == 0
         if code == 0:
             node = json.loads(text)
-            ready = any(
-                c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", [])
-            )
+            ready = any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
             # Until k3s's cloud controller has seen the node, nothing is scheduled on it.
             known = not any(
-                t["key"] == "node.cloudprovider.kubernetes.io/uninitialized"
-                for t in node["spec"].get("taints", [])
+                t["key"] == "node.cloudprovider.kubernetes.io/uninitialized" for t in node["spec"].get("taints", [])
             )
             result["node"] = {
                 "ready": ready and known,
@@ -355,9 +353,7 @@ class Node:
                 complaint = ""
             elif todo != complaint:
                 complaint, complaint_since = todo, spent
-            hopeless = (complaint and spent - complaint_since > GRACE_S) or service[
-                "restarts"
-            ] - restarts >= CRASHES
+            hopeless = (complaint and spent - complaint_since > GRACE_S) or service["restarts"] - restarts >= CRASHES
             if spent > timeout or hopeless:
                 todo = todo or advice(lines, self.module.params["node_name"])[0]
                 self.fail(lacks, lines, todo, spent, bool(hopeless))

@@ -28,8 +28,8 @@ def node_labels_wanted(
             for key, value in given.items():
                 if labels.setdefault(key, str(value)) != str(value):
                     raise AnsibleFilterError(
-                        f"{host} is in groups {origin[key]} and {group}, which want {key}={labels[key]} and {key}={value}: "
-                        f"take it out of one of them, or set {key} in its node_labels_labels and not in node_labels_by_group"
+                        f"{host} is in groups {origin[key]} and {group}, which want {key}={labels[key]} and "
+                        f"{key}={value}: take it out of one of them"
                     )
                 origin[key] = group
         variables = hostvars[host]
@@ -38,7 +38,7 @@ def node_labels_wanted(
         for taint in taints:
             if not taint.get("key") or taint.get("effect") not in EFFECTS:
                 raise AnsibleFilterError(
-                    f"{host}: a taint in node_labels_taints needs a key and an effect ({', '.join(EFFECTS)}), not {taint}"
+                    f"{host}: a taint in node_labels_taints needs key and effect ({', '.join(EFFECTS)}), not {taint}"
                 )
         name = variables.get("k3s_node_name", host).lower()
         result[name] = {"labels": labels, "taints": taints}
@@ -50,8 +50,8 @@ def node_labels_patches(
 ) -> list[dict[str, Any]]:
     """Merge patches for those `nodes` (objects of the API) which differ from `wanted`.
 
-    The annotation lists the labels and taints this role gave. Only those are removed when they are no longer wanted; a wanted one
-    that is already there is taken over. Raises when a wanted node does not exist.
+    The annotation lists the labels and taints this role gave. Only those are removed when they are no longer wanted;
+    a wanted one that is already there is taken over. Raises when a wanted node does not exist.
     """
     present = {node["metadata"]["name"]: node for node in nodes}
     if missing := sorted(set(wanted) - set(present)):

@@ -1,0 +1,204 @@
+"""Jinja filters of the manifests role: the tree for kustomize, the objects that come back, what became of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleFilterError
+
+Object = dict[str, Any]
+
+# Data hangs on these: they are named when they left k8s/, never deleted.
+PROTECTED = ("Namespace", "PersistentVolume", "PersistentVolumeClaim")
+# Running pods still read these until their successors are ready.
+CONFIGURATION = ("ConfigMap", "Secret")
+
+
+def manifests_tree(folder: str) -> dict[str, str]:
+    """Relative path to text of every file below `folder`, but for hidden files and documentation."""
+    root = Path(folder)
+    if not (root / "base").is_dir():
+        raise AnsibleFilterError(f"{folder} has no folder base: manifests_source must name the kustomize tree")
+    return {
+        str(path.relative_to(root)): path.read_text()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+        and path.suffix != ".md"
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    }
+
+
+def manifests_image(reference: str) -> dict[str, str]:
+    """An image reference as kustomize wants it: newName with newTag or digest. Raises without tag, or for `latest`."""
+    name, _, digest = reference.partition("@")
+    # The colon of a registry's port comes before a slash.
+    found = re.fullmatch(r"([^\s@]+?)(?::([\w][\w.-]{0,127}))?", name)
+    if not found:
+        raise AnsibleFilterError(f"not an image reference: {reference!r}")
+    if digest:
+        return {"newName": found.group(1), "digest": digest}
+    if found.group(2) in (None, "latest"):
+        raise AnsibleFilterError(f"{reference!r} needs a tag other than latest: nodes keep what they have under a tag")
+    return {"newName": found.group(1), "newTag": found.group(2)}
+
+
+def manifests_overlay(
+    resources: list[str], image: str, nfs_server: str, nfs_path: str, patches: list[Object], manager: str
+) -> str:
+    """The kustomization.yaml that puts this cluster's values over `resources`, as text."""
+    volume = [
+        {"op": "replace", "path": "/spec/nfs/server", "value": nfs_server},
+        {"op": "replace", "path": "/spec/nfs/path", "value": nfs_path},
+    ]
+    return yaml.safe_dump(
+        {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": resources,
+            "images": [{"name": "edge-ai/tensorflow-jupyter", **manifests_image(image)}],
+            "labels": [{"pairs": {"app.kubernetes.io/managed-by": manager}}],
+            "patches": [
+                {"target": {"kind": "PersistentVolume", "name": "nfs"}, "patch": yaml.safe_dump(volume)},
+                *patches,
+            ],
+        },
+        sort_keys=False,
+    )
+
+
+def manifests_ids(objects: list[Object]) -> list[list[str]]:
+    """What identifies each object, sorted: apiVersion, kind, namespace (empty for none), name."""
+    return sorted(
+        [o["apiVersion"], o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]] for o in objects
+    )
+
+
+def manifests_plan(objects: list[Object], recorded: list[Object]) -> dict[str, Any]:
+    """What to delete and what to remember, from the rendered objects and the record (a list of 0 or 1 ConfigMap).
+
+    Returns lists of ids: `union` to record before applying (a run killed afterwards has lost nothing), `final` to
+    record at the end, `kept` which left k8s/ but hold data; and objects to delete: `stale`, and
+    `stale_configuration` at the very end.
+    """
+    new = manifests_ids(objects)
+    old = json.loads(recorded[0]["data"]["objects"]) if recorded else []
+    gone = [i for i in old if i not in new]
+    kept = [i for i in gone if i[1] in PROTECTED]
+    delete = [i for i in gone if i not in kept]
+    return {
+        "union": sorted(new + gone),
+        "final": sorted(new + kept),
+        "kept": kept,
+        "stale": [as_object(i) for i in delete if i[1] not in CONFIGURATION],
+        "stale_configuration": [as_object(i) for i in delete if i[1] in CONFIGURATION],
+    }
+
+
+def manifests_record(ids: list[list[str]], namespace: str, name: str, manager: str) -> Object:
+    """The ConfigMap in which the role remembers what it applied."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/managed-by": manager}},
+        "data": {"objects": json.dumps(ids)},
+    }
+
+
+def as_object(identity: list[str]) -> Object:
+    """The least definition that names an object, for deleting it."""
+    version, kind, namespace, name = identity
+    return {
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": {"name": name, **({"namespace": namespace} if namespace else {})},
+    }
+
+
+def manifests_unready(deployments: list[Object]) -> list[str]:
+    """Names of Deployments (objects of the API) whose rollout is not complete; other kinds are passed over."""
+    result = []
+    for deployment in deployments:
+        if deployment.get("kind") != "Deployment":
+            continue
+        status, wanted = deployment.get("status") or {}, deployment["spec"].get("replicas", 1)
+        complete = (
+            status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
+            and status.get("updatedReplicas", 0) == wanted
+            and status.get("availableReplicas", 0) == wanted
+            and status.get("replicas", 0) == wanted
+        )
+        if not complete:
+            result.append(deployment["metadata"]["name"])
+    return sorted(result)
+
+
+def manifests_reasons(pods: list[Object], events: list[Object]) -> list[str]:
+    """Why pods are not ready, one line a reason, from their own status and their latest warnings."""
+    result = []
+    for pod in sorted(pods, key=lambda p: p["metadata"]["name"]):
+        name, status = pod["metadata"]["name"], pod.get("status") or {}
+        conditions = {c["type"]: c for c in status.get("conditions", [])}
+        if conditions.get("Ready", {}).get("status") == "True" or status.get("phase") == "Succeeded":
+            continue
+        where = pod["spec"].get("nodeName", "no node")
+        lines = []
+        scheduled = conditions.get("PodScheduled", {})
+        if scheduled.get("status") == "False":
+            lines.append(f"{scheduled.get('reason')}: {scheduled.get('message')}")
+        for container in status.get("initContainerStatuses", []) + status.get("containerStatuses", []):
+            for moment in ("state", "lastState"):
+                for state in ("waiting", "terminated"):
+                    if found := container.get(moment, {}).get(state):
+                        code = f" (exit code {found['exitCode']})" if "exitCode" in found else ""
+                        lines.append(f"{found.get('reason', state)}{code}: {found.get('message') or 'no message'}")
+        mine = [e for e in events if e.get("involvedObject", {}).get("name") == name and e.get("type") == "Warning"]
+        mine.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
+        lines += [f"{e.get('reason')}: {e.get('message')}" for e in mine[-3:]]
+        unique = list(dict.fromkeys(" ".join(line.split())[:400] for line in lines)) or [status.get("phase", "Unknown")]
+        result += [f"{name} on {where}: {line}" for line in unique]
+    return result
+
+
+def manifests_hash_fits(password: str, stored: str) -> bool:
+    """Whether `stored` is a hash, in Jupyter's form, of `password`."""
+    from argon2 import PasswordHasher
+    from argon2.exceptions import InvalidHashError, VerificationError
+
+    kind, _, encoded = stored.strip().partition(":")
+    try:
+        return kind == "argon2" and PasswordHasher().verify(encoded, password)
+    except (InvalidHashError, VerificationError):
+        return False
+
+
+def manifests_hash(password: str) -> str:
+    """An argon2 hash of `password` as Jupyter writes it: with the parameters of jupyter_server.auth.passwd."""
+    from argon2 import PasswordHasher
+
+    # 10 MiB and 10 passes: what Jupyter itself takes, and what a board checks in well under a second.
+    return "argon2:" + PasswordHasher(memory_cost=10240, time_cost=10, parallelism=8).hash(password)
+
+
+class FilterModule:
+    """What Ansible loads."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Filters by name."""
+        functions: list[Callable[..., Any]] = [
+            manifests_tree,
+            manifests_image,
+            manifests_overlay,
+            manifests_ids,
+            manifests_plan,
+            manifests_record,
+            manifests_unready,
+            manifests_reasons,
+            manifests_hash_fits,
+            manifests_hash,
+        ]
+        return {function.__name__: function for function in functions}
