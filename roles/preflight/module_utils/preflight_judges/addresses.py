@@ -71,17 +71,10 @@ def free_address(host: Host, inventory: Inventory) -> str:
 
 def _address(host: Host, inventory: Inventory, taken: dict[Address, tuple[Host, Setting]], report: Report) -> None:
     setting = host.settings.get("ansible_host")
-    if setting is None or setting.value in (None, ""):
-        if setting is None:
-            report.missing(
-                host, "ansible_host", f"write the board's fixed address, such as {free_address(host, inventory)}"
-            )
-        else:
-            report.setting(
-                host, setting, "empty", f"write the board's fixed address, such as {free_address(host, inventory)}"
-            )
-        return
     instead = f"write the board's fixed address, such as {free_address(host, inventory)}"
+    if setting is None:
+        report.missing(host, "ansible_host", instead)
+        return
     own = address(setting.value)
     if own is None:
         report.setting(host, setting, "not an IPv4 or IPv6 address", instead)
@@ -241,24 +234,21 @@ def _overlap_with_boards(
     report: Report,
 ) -> None:
     boards = network_of(server, inventory)
-    if boards is not None and boards.overlaps(used):
-        with_what = f"the boards' network {boards}"
-    else:
-        inside = [host for host in inventory.boards() if _lies_in(host, used)]
-        if not inside:
-            return
-        with_what = f"{inside[0].name}'s address {inside[0].get('ansible_host')}"
+    inside = [host for host in inventory.boards() if _lies_in(host, used)]
+    gateway = server.settings.get("flash_gateway")
     instead = f"write `{key}:` below k3s_server_config with a network that nothing else uses, such as 10.52.0.0/16"
-    if is_chosen and config:
-        report.setting(
-            server, config, f"the network of {what} overlaps {with_what}", instead, inner=key, value=str(used)
-        )
+    if boards is not None and boards.overlaps(used) and gateway:
+        owner, setting, with_what = server, gateway, f"the boards' network {boards}"
+    elif inside:
+        owner, setting = inside[0], inside[0].settings["ansible_host"]
+        with_what = f"{owner.name}'s address {setting.value}"
     else:
-        gateway = server.settings.get("flash_gateway")
-        subject = gateway if boards is not None and boards.overlaps(used) else inside[0].settings["ansible_host"]
-        owner = server if subject is gateway else inside[0]
-        if subject:
-            report.setting(owner, subject, f"{with_what} overlaps k3s's network of {what} {used}", instead)
+        return
+    if is_chosen and config:
+        problem = f"the network of {what} overlaps {with_what}"
+        report.setting(server, config, problem, instead, inner=key, value=str(used))
+    else:
+        report.setting(owner, setting, f"overlaps k3s's network of {what} {used}", instead)
 
 
 def _lies_in(host: Host, used: Network) -> bool:

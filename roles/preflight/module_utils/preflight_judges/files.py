@@ -26,7 +26,10 @@ _Key = TypeVar("_Key", str, tuple[str, str])
 
 @dataclass
 class Written:
-    """Where groups, hosts and their variables are written, and the findings of reading the files."""
+    """Where groups, hosts and their variables are written, and the findings of reading the files.
+
+    `unreadable` is true if Ansible drops a whole file or stops at it, so that what it loaded is not what is written.
+    """
 
     groups: dict[str, list[Place]] = field(default_factory=dict)
     hosts: dict[str, list[Place]] = field(default_factory=dict)
@@ -35,6 +38,12 @@ class Written:
     files_of_groups: dict[str, Place] = field(default_factory=dict)
     files_of_hosts: dict[str, Place] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    unreadable: bool = False
+
+    def unreadable_at(self, place: Place, key: str, problem: str, remedy: str) -> None:
+        """Note an error that has Ansible drop the file or stop."""
+        self.unreadable = True
+        self.findings.append(Finding(place, key, None, problem, remedy))
 
     def unowned_files(self, groups: set[str], hosts: set[str]) -> list[Finding]:
         """Files in group_vars or host_vars that belong to no group or host: Ansible never reads them."""
@@ -45,7 +54,9 @@ class Written:
         ):
             for name, place in files.items():
                 if name not in known:
-                    remedy = did_you_mean(name, known, f"name the file after a {kind} of the inventory, or delete it")
+                    remedy = f"name the file after a {kind} of the inventory, or delete it"
+                    if kind == "group":  # pi-04 is not a slip of pi-01
+                        remedy = did_you_mean(name, known, remedy)
                     found.append(Finding(place, name, None, f"the inventory has no {kind} of this name", remedy))
         return found
 
@@ -54,7 +65,7 @@ def read(sources: list[Path], named: Callable[[Path], str]) -> Written:
     """Read the files of these inventory sources (files or directories). `named` gives a file its name in messages."""
     written = Written()
     for source in sources:
-        for path in _inventory_files(source):
+        for path in inventory_files(source):
             _read_hosts_file(path, named(path), written)
         base = source if source.is_dir() else source.parent
         for folder, files, settings in (
@@ -67,7 +78,8 @@ def read(sources: list[Path], named: Callable[[Path], str]) -> Written:
     return written
 
 
-def _inventory_files(source: Path) -> list[Path]:
+def inventory_files(source: Path) -> list[Path]:
+    """The files of an inventory source that hold groups and hosts."""
     if source.is_file():
         return [source]
     if not source.is_dir():
@@ -104,11 +116,8 @@ def _compose(path: Path, name: str, written: Written) -> yaml.Node | None:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or "cannot be read"
-        written.findings.append(
-            Finding(
-                Place(name, mark.line + 1 if mark else 0), "YAML", None, str(what), "correct the syntax of this line"
-            )
-        )
+        place = Place(name, mark.line + 1 if mark else 0)
+        written.unreadable_at(place, "YAML", str(what), "correct the syntax of this line or of the one before it")
         return None
     if node is not None:
         _note_duplicates(node, name, "", written)
@@ -148,7 +157,7 @@ def _read_variables_file(
     if node is None:
         return
     if not isinstance(node, yaml.MappingNode):
-        written.findings.append(Finding(Place(name, 1), owner, None, "not a mapping", "write lines `name: value`"))
+        written.unreadable_at(Place(name, 1), owner, "not a mapping", "write lines `name: value`")
         return
     for key, _value in node.value:
         settings.setdefault((owner, key.value), []).append(Place(name, key.start_mark.line + 1))
@@ -161,8 +170,8 @@ def _read_hosts_file(path: Path, name: str, written: Written) -> None:
             for group, body in node.value:
                 _walk_group(group, body, name, written)
         elif node is not None:
-            written.findings.append(
-                Finding(Place(name, 1), "inventory", None, "not a mapping", "write groups as keys, such as `cluster:`")
+            written.unreadable_at(
+                Place(name, 1), "inventory", "not a mapping", "write groups as keys, such as `cluster:`"
             )
     elif path.suffix in ("", ".ini"):
         _read_ini(path, name, written)
@@ -174,8 +183,8 @@ def _walk_group(group: yaml.Node, body: yaml.Node, name: str, written: Written) 
     if _is_empty(body):
         return
     if not isinstance(body, yaml.MappingNode):
-        written.findings.append(
-            Finding(place, group.value, None, "not a mapping", "write `hosts:`, `vars:` or `children:` below the group")
+        written.unreadable_at(
+            place, group.value, "not a mapping", "write `hosts:`, `vars:` or `children:` below the group"
         )
         return
     for section, content in body.value:
@@ -184,13 +193,11 @@ def _walk_group(group: yaml.Node, body: yaml.Node, name: str, written: Written) 
         if section.value not in ("hosts", "vars", "children"):
             known = ("hosts", "vars", "children")
             remedy = did_you_mean(section.value, known, "a group has only hosts, vars and children")
-            written.findings.append(Finding(at, label, None, "not a part of a group", remedy))
+            written.unreadable_at(at, label, "not a part of a group", remedy)
         elif _is_empty(content):
             continue
         elif not isinstance(content, yaml.MappingNode):
-            written.findings.append(
-                Finding(at, label, None, "not a mapping", "write each name on a line of its own, as `name:`")
-            )
+            written.unreadable_at(at, label, "not a mapping", "write each name on a line of its own, as `name:`")
         elif section.value == "children":
             for child, child_body in content.value:
                 _walk_group(child, child_body, name, written)
@@ -198,7 +205,8 @@ def _walk_group(group: yaml.Node, body: yaml.Node, name: str, written: Written) 
             for key, _value in content.value:
                 _note(written.group_settings, (group.value, key.value), Place(name, key.start_mark.line + 1))
         else:
-            for host, settings in content.value:
+            # A name written twice in one place is reported as such; its settings need not be compared too.
+            for host, settings in {host.value: (host, settings) for host, settings in content.value}.values():
                 _walk_host(host, settings, name, written)
 
 
@@ -221,7 +229,7 @@ def _walk_host(host: yaml.Node, settings: yaml.Node, name: str, written: Written
                 )
             _note(written.host_settings, (host.value, key.value), place)
     elif not _is_empty(settings):
-        written.findings.append(Finding(at, host.value, None, "not a mapping", "write lines `name: value` below it"))
+        written.unreadable_at(at, host.value, "not a mapping", "write lines `name: value` below it")
 
 
 def _is_empty(node: yaml.Node) -> bool:

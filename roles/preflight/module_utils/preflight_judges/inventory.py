@@ -12,6 +12,8 @@ def judge(inventory: Inventory, seen_while_reading: list[Finding]) -> list[Findi
     """Every error of an inventory, in the order of its files and lines; an empty list if it is good."""
     report = Report()
     report.extend(seen_while_reading)
+    if inventory.unreadable:
+        return report.findings()  # what Ansible made of it would be judged, not what is written
     for judge_of in JUDGES:
         judge_of.judge(inventory, report)
     return report.findings()

@@ -47,9 +47,6 @@ def judge(inventory: Inventory, report: Report) -> None:
         version = host.settings.get("k3s_version")
         if version and version.value is not None:
             _version(host, version, report)
-        disable = host.settings.get("k3s_disable")
-        if disable and isinstance(disable.value, list):
-            _components(host, disable, disable.value, "", report)
         for name, known, others in (
             ("k3s_server_config", NODE_KEYS | SERVER_KEYS, frozenset[str]()),
             ("k3s_agent_config", NODE_KEYS, SERVER_KEYS),
@@ -67,7 +64,8 @@ def _version(host: Host, setting: Setting, report: Report) -> None:
     match = _TAG.match(text)
     if not match:
         like = _LIKE_TAG.match(text)
-        instead = f"v{latest}.0+k3s1"
+        series = re.match(r"v?(\d+\.\d+)$", text)
+        instead = f"v{series[1] if series and series[1] in minors else latest}.0+k3s1"
         if like:
             instead = f"v{like[1]}.{like[2]}.{like[3]}+{like[4] or 'k3s'}{like[5] or 1}"
         report.setting(host, setting, "not a k3s release: its tags have the form vX.Y.Z+k3sN", f"write it as {instead}")
@@ -81,7 +79,7 @@ def _version(host: Host, setting: Setting, report: Report) -> None:
 
 
 def _components(host: Host, setting: Setting, names: list[Any], within: str, report: Report) -> None:
-    for index, name in enumerate(names):
+    for name in names:
         if name not in COMPONENTS:
             otherwise = f"use {', '.join(sorted(COMPONENTS))}"
             report.setting(
@@ -89,7 +87,7 @@ def _components(host: Host, setting: Setting, names: list[Any], within: str, rep
                 setting,
                 "k3s has no such component and would not say so",
                 did_you_mean(str(name), COMPONENTS, otherwise),
-                inner=within or str(index),
+                inner=within,
                 value=name,
             )
 

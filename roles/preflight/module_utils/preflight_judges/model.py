@@ -13,6 +13,8 @@ CLUSTER_GROUPS = ("cluster", "k3s_servers", "k3s_agents", "nfs_servers", "traini
 
 # Names whose value is a secret itself; k3s_token_file and the like name a file that holds one.
 _SECRET_NAME = re.compile(r"(^|[_-])(token|password|passwd|secret|passphrase|private[_-]key|pass)$")
+# Texts that would be numbers, truth values or nothing if they stood in YAML without quotes.
+_LIKE_NO_TEXT = re.compile(r"^([-+]?\d[\d_]*(\.\d*)?|true|false|yes|no|on|off|null|~|)$", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"^K10[0-9a-f]{64}::|-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 
@@ -112,6 +114,7 @@ class Inventory:
     """A whole inventory. `source` is where it comes from, named when nothing more exact can be.
 
     `unread` names variables whose template could not be evaluated for some host, so that they are in no host.
+    `unreadable` tells that a file could not be read at all, so that nothing but that can be said.
     """
 
     source: Place
@@ -121,6 +124,7 @@ class Inventory:
     roles: tuple[str, ...]
     defaults: dict[str, Any] = field(default_factory=dict)
     unread: frozenset[str] = frozenset()
+    unreadable: bool = False
 
     def members(self, group: str) -> list[Host]:
         """The hosts of a group; none if there is no such group."""
@@ -194,11 +198,12 @@ def show_setting(name: str, value: Any) -> str:
 
 
 def show(value: Any) -> str:
-    """A value on one line, at most 120 characters: text as it is, everything else as YAML's flow form would be."""
+    """A value on one line, at most 120 characters, as it could stand in YAML."""
     if value is None:
         return "(empty)"
     if isinstance(value, str):
-        text = value if value and value == value.strip() and value.isprintable() else json.dumps(value)
+        is_plain = value == value.strip() and value.isprintable() and not _LIKE_NO_TEXT.match(value)
+        text = value if is_plain else json.dumps(value, ensure_ascii=False)
     else:
         text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 120 else text[:117] + "..."

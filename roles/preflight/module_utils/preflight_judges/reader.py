@@ -19,7 +19,7 @@ from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
-from .files import Written
+from .files import Written, inventory_files
 from .files import read as read_files
 from .model import COMMAND_LINE, Finding, Group, Host, Inventory, Place, Setting
 from .specs import load_options
@@ -27,7 +27,7 @@ from .suggest import did_you_mean
 
 _MAGIC = re.compile(
     r"^(ansible_(check_mode|config_file|diff_mode|facts|forks|inventory_sources|limit|local|playbook_python|run_tags"
-    r"|skip_tags|verbosity|version|python_interpreter|connection)|group_names|groups|hostvars|inventory_.*"
+    r"|skip_tags|verbosity|version)|group_names|groups|hostvars|inventory_.*"
     r"|omit|playbook_dir)$"
 )
 _UNDEFINED = re.compile(r"'(\w+)' is undefined")
@@ -61,7 +61,10 @@ class Reader:
         # `-i pi-01,` is a list of hosts, not a file.
         sources = [Path(source) for source in self._inventory._sources if "," not in source]
         self._written = read_files(sources, self._named)
-        source = Place(", ".join(self._named(path) for path in sources) or "inventory")
+        files = [path for source in sources for path in inventory_files(source)]
+        source = Place(", ".join(self._named(path) for path in files or sources) or "inventory")
+        if self._written.unreadable:
+            return Inventory(source, {}, {}, {}, (), unreadable=True), self._written.findings
         options, roles = load_options(self._roles_dir)
         defaults = self._defaults(roles)
         raw = {name: self._own_variables(host) for name, host in self._inventory.hosts.items()}

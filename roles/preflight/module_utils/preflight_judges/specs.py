@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 _Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
 
 
+@functools.cache
 def load_options(roles_dir: Path) -> tuple[dict[str, Option], tuple[str, ...]]:
     """(variables by name, names of roles) of the roles in a directory, by their argument_specs and defaults."""
     options: dict[str, Option] = {}

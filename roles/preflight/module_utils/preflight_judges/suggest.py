@@ -31,7 +31,7 @@ def slip_of(name: str, known: Iterable[str]) -> str | None:
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most like `name`, if one is like it at all."""
     names = sorted(known)
-    return slip_of(name, names) or next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.6)), None)
+    return slip_of(name, names) or next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.75)), None)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:

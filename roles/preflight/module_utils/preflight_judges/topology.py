@@ -23,6 +23,7 @@ def judge(inventory: Inventory, report: Report) -> None:
             "write at least one board below k3s_servers, such as `pi-01: {ansible_host: 192.168.1.11}`",
         )
         return
+    _control_node(inventory, report)
     for host in inventory.boards():
         _name(host, inventory, report)
         _part(host, report)
@@ -43,9 +44,21 @@ def _groups(inventory: Inventory, report: Report) -> None:
             report.add(group.place, group.name, None, "unknown group", did_you_mean(group.name, known, otherwise))
 
 
+def _control_node(inventory: Inventory, report: Report) -> None:
+    """An implicit localhost has no inventory_dir: stages that run on it would fail."""
+    instead = "ansible_connection: local, ansible_python_interpreter: '{{ ansible_playbook_python }}'"
+    control = inventory.hosts.get("localhost")
+    if control is None:
+        report.add(
+            inventory.source, "localhost", None, "missing", f"write `localhost: {{{instead}}}` below `all: hosts:`"
+        )
+    elif control.get("ansible_connection") != "local":
+        report.add(control.place, "localhost", None, "would be reached by ssh", f"write `{instead}` with it")
+
+
 def _name(host: Host, inventory: Inventory, report: Report) -> None:
     if not _LABEL.match(host.name):
-        plain = re.sub(r"[^a-z0-9]+", "-", host.name.lower()).strip("-")[:63].strip("-") or "pi-01"
+        plain = re.sub(r"[^a-z0-9]+", "-", host.name.lower().split(".")[0]).strip("-")[:63].strip("-") or "pi-01"
         report.add(
             host.place,
             host.name,
@@ -143,7 +156,7 @@ def _labels(inventory: Inventory, report: Report) -> None:
     for group in ("training", "prediction"):
         members = inventory.members(group)
         for host in members:
-            if not host.groups & {"cluster", "spare"}:
+            if not host.groups & {"cluster", "spare", "k3s_servers", "k3s_agents"}:
                 report.add(
                     host.place,
                     host.name,
@@ -152,7 +165,7 @@ def _labels(inventory: Inventory, report: Report) -> None:
                     "write it below k3s_agents too, or take it out of this group",
                 )
         # A spare board carries its label into the cluster only when it joins.
-        if not any("cluster" in host.groups for host in members):
+        if not any(host.groups & {"cluster", "k3s_servers", "k3s_agents"} for host in members):
             report.add(
                 inventory.group_place(group),
                 group,

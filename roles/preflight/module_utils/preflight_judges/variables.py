@@ -51,7 +51,7 @@ def judge(inventory: Inventory, report: Report) -> None:
 
 def _name(host: Host, setting: Setting, known: set[str], prefixes: dict[str, str], report: Report) -> None:
     name = setting.name
-    if name.startswith("_") or name in CONNECTION:
+    if name.startswith("_") or name in CONNECTION or (setting.plain and is_secret(name, setting.value)):
         return
     if name.startswith("ansible_"):
         meant = slip_of(name, CONNECTION)
@@ -76,7 +76,7 @@ def _name(host: Host, setting: Setting, known: set[str], prefixes: dict[str, str
 def _value(host: Host, setting: Setting, option: Option, report: Report) -> None:
     if setting.value is None:
         if setting.plain and not option.may_be_empty and option.type != "raw":
-            report.setting(host, setting, "empty", "write a value, or delete the line to get the default")
+            report.setting(host, setting, "the default is not used then", "write a value, or delete the line")
         return
     for inner, value, problem, remedy in _mistakes(setting, option):
         if is_secret(setting.name, value):
@@ -100,14 +100,26 @@ def _mistakes(setting: Setting, option: Option) -> Iterator[tuple[str | None, An
                 yield str(index), item, f"not {what}", _instead(item, option.elements)
             elif option.choices and item not in option.choices:
                 yield str(index), item, "not one of its choices", _choose(item, option.choices)
-    if isinstance(value, dict) and option.options:
-        for key, item in value.items():
-            inner = option.options.get(str(key))
-            if inner is None:
-                remedy = did_you_mean(str(key), option.options, f"use {', '.join(sorted(option.options))}")
-                yield str(key), item, f"{setting.name} has no such key", remedy
-            elif item is not None and not is_type(item, inner.type, lenient=False):
-                yield str(key), item, f"not {_TYPE_NAMES.get(inner.type, inner.type)}", _instead(item, inner.type)
+    if option.options:
+        items: list[tuple[int | None, Any]] = [(None, value)]
+        if isinstance(value, list):
+            items = list(enumerate(value))
+        for number, each in items:
+            if isinstance(each, dict):
+                yield from _in_dictionary(setting.name, number, each, option)
+
+
+def _in_dictionary(
+    name: str, index: int | None, value: dict[str, Any], option: Option
+) -> Iterator[tuple[str | None, Any, str, str]]:
+    for key, item in value.items():
+        inner = option.options.get(key)
+        at = key if index is None else f"{index}.{key}"
+        if inner is None:
+            remedy = did_you_mean(key, option.options, f"use {', '.join(sorted(option.options))}")
+            yield at, item, f"{name} has no such key", remedy
+        elif item is not None and not is_type(item, inner.type, lenient=False):
+            yield at, item, f"not {_TYPE_NAMES.get(inner.type, inner.type)}", _instead(item, inner.type)
 
 
 def is_type(value: Any, kind: str, *, lenient: bool) -> bool:
@@ -135,7 +147,7 @@ def is_type(value: Any, kind: str, *, lenient: bool) -> bool:
 
 def _instead(value: Any, kind: str) -> str:
     if kind in ("str", "path") and isinstance(value, int | float):
-        return f'write it in quotes, as "{value}"' if not isinstance(value, bool) else "write it in quotes"
+        return "write it in quotes"
     return _EXAMPLES.get(kind, "write one line of text")
 
 
