@@ -1,0 +1,386 @@
+"""What the three notebooks share: phase clock, IDX files, timings records, atomic files on NFS.
+
+Nothing here imports TensorFlow, and numpy only where arrays are made: the control node of the cluster uses this
+module too, and has neither. Times are seconds, paths are `pathlib.Path`, images are uint8 arrays (count, rows, columns).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: The folder of this module, of the notebooks and of the two JSON files beside them.
+HERE = Path(__file__).resolve().parent
+#: The phases of a notebook, in the order in which they happen.
+PHASES = ("import", "data", "build", "fit", "save", "load", "predict")
+#: What the thesis measured on two Raspberry Pi 4B, by its own clock (seconds).
+THESIS_SECONDS = {"training": 46.1171, "prediction": 6.0485}
+#: Mean and standard deviation of all pixels of MNIST's training images, in grey levels of 0 to 255.
+MNIST_MEAN, MNIST_DEVIATION = 33.3, 78.6
+
+# HDF5 locks the files it opens. Weights are only ever published by rename, so there is nothing to lock,
+# and a lock on NFS is one more thing that can hang.
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+
+
+class WrongFile(Exception):
+    """A file is not what it should be; the message names it, what was found and what to do."""
+
+
+# --- clock ----------------------------------------------------------------------------------------------------------
+
+
+class PhaseClock:
+    """Wall-clock seconds of each phase of a notebook.
+
+    >>> clock = PhaseClock()
+    >>> with clock.phase("data"):
+    ...     pass
+    """
+
+    def __init__(self) -> None:
+        self.started = utc(datetime.now(timezone.utc))
+        self.seconds: dict[str, float | None] = dict.fromkeys(PHASES)
+        self._thesis_began: float | None = None
+        self.thesis_clock = 0.0
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time what happens inside; a phase that fails is not recorded. ValueError for an unknown or repeated name."""
+        if name not in self.seconds:
+            raise ValueError(f"unknown phase {name!r}; phases are {', '.join(PHASES)}")
+        if self.seconds[name] is not None:
+            raise ValueError(f"phase {name!r} was timed already; start again with a new PhaseClock()")
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - began, 4)
+
+    def start_thesis_clock(self) -> None:
+        """Start the clock that the thesis read: right before `model.compile`."""
+        self._thesis_began = time.perf_counter()
+
+    def stop_thesis_clock(self) -> float:
+        """Stop it after `fit` or `load_weights`, and return its seconds."""
+        if self._thesis_began is None:
+            raise ValueError("start_thesis_clock() was never called")
+        self.thesis_clock = round(time.perf_counter() - self._thesis_began, 4)
+        return self.thesis_clock
+
+    @property
+    def total(self) -> float:
+        """Sum of the phases so far (seconds)."""
+        return round(sum(seconds or 0.0 for seconds in self.seconds.values()), 4)
+
+
+def utc(moment: datetime) -> str:
+    """RFC 3339 in UTC with whole seconds, for example 2026-11-22T02:15:30Z."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@contextlib.contextmanager
+def lean_import(*hidden: str) -> Iterator[None]:
+    """Import TensorFlow quietly inside, and without the optional packages named in `hidden`.
+
+    Keras imports pandas and matplotlib whenever they are installed, only to accept data frames and to draw plots: about a
+    third of the whole import. Hidden names import as if they were not installed; afterwards they are importable again.
+    TensorFlow's C++ start-up lines go to standard error before any of its log levels apply, so standard error is closed
+    for the time of the import; a failing import still raises.
+    """
+    absent = [name for name in hidden if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = None  # type: ignore[assignment]
+    sys.stderr.flush()
+    kept = os.dup(2)
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(silent)
+        for name in absent:
+            sys.modules.pop(name, None)
+
+
+# --- data -----------------------------------------------------------------------------------------------------------
+
+
+def dataset(name: str) -> dict[str, Any]:
+    """The entry of a data set in datasets.json. WrongFile names the known ones."""
+    known: dict[str, dict[str, Any]] = json.loads((HERE / "datasets.json").read_text())
+    if name not in known:
+        raise WrongFile(f"datasets.json has no data set {name!r}; it has: {', '.join(sorted(known))}")
+    return known[name]
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_idx(path: Path, digest: str | None = None) -> np.ndarray:
+    """Read an IDX file of unsigned bytes, as MNIST comes in: images (count, rows, columns) or labels (count,).
+
+    `digest` is the SHA-256 that the whole file must have. WrongFile when the file is missing, has another
+    digest, or is not an IDX file of bytes with the length that its header promises.
+    """
+    import numpy as np
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WrongFile(f"{path}: cannot be read ({error.strerror}); put the data set there first") from error
+    if digest is not None:
+        found = hashlib.sha256(content).hexdigest()
+        if found != digest:
+            raise WrongFile(f"{path}: SHA-256 is {found}, not {digest}; the file is damaged: delete it and fetch it again")
+    # Header: two zero bytes, type (8 = unsigned byte), number of dimensions, then each dimension as a big-endian 32-bit number.
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+        raise WrongFile(f"{path}: is not an IDX file of unsigned bytes (first bytes {content[:4].hex() or 'none'})")
+    dimensions = content[3]
+    start = 4 + 4 * dimensions
+    shape = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))
+    promised = start + int(np.prod(shape, dtype=np.int64))
+    if dimensions == 0 or len(content) != promised:
+        raise WrongFile(f"{path}: has {len(content)} bytes, but its header promises {promised} (shape {shape})")
+    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+
+
+def load_images(folder: Path, part: str, name: str = "mnist") -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of one part, "train" or "t10k" (test), of a data set, checked by digest. Raises WrongFile."""
+    digests = dataset(name)["files"]
+    images, labels = (
+        read_idx(folder / file, digests[file]) for file in (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte")
+    )
+    if len(images) != len(labels):
+        raise WrongFile(f"{folder}: {len(images)} images of {part}, but {len(labels)} labels")
+    return images, labels
+
+
+def standardise(images: np.ndarray) -> np.ndarray:
+    """Grey levels 0 to 255 as float32 numbers around zero with a spread of about one: what `fast` learns from.
+
+    In 32 bits and one pass: 0.1 s for 60,000 images, where `normalize` takes seconds in 64 bits.
+    """
+    import numpy as np
+
+    scaled = images.astype(np.float32)
+    scaled -= np.float32(MNIST_MEAN)
+    scaled /= np.float32(MNIST_DEVIATION)
+    return scaled
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def publish(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; what was written there becomes `path` at the end, by rename.
+
+    Readers on any machine see the old file or the whole new one. When the block fails the old file stays, and the
+    temporary one goes. The temporary name keeps the ending of the name, which Keras looks at.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{socket.gethostname()}-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as a whole."""
+    with publish(path) as temporary:
+        temporary.write_text(text)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file; the copy appears as a whole."""
+    with publish(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def save_weights(model: Any, *paths: Path) -> str:
+    """Save the weights of a Keras model to each path, each published as a whole; return their SHA-256.
+
+    They are written once to local storage: HDF5 writes in many small pieces, which NFS is slow at.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / "model.weights.h5"
+        model.save_weights(local)
+        for path in paths:
+            copy_file(local, path)
+        return sha256(local)
+
+
+# --- runs and records -----------------------------------------------------------------------------------------------
+
+
+def new_run(inputs: str, now: datetime | None = None) -> str:
+    """Name of a new run: UTC time and the first 8 digits of the inputs' digest, for example 20261122T021530Z-1a2b3c4d."""
+    moment = (now or datetime.now(timezone.utc)).astimezone(timezone.utc)
+    return f"{moment:%Y%m%dT%H%M%SZ}-{inputs[:8]}"
+
+
+def newest_run(books: Path) -> str:
+    """Name of the newest run that has timings. WrongFile when there is none."""
+    runs = sorted(path.parent.name for path in (books / "runs").glob("*/timings.json"))
+    if not runs:
+        raise WrongFile(f"{books / 'runs'}: no run has timings yet; execute training.ipynb first")
+    return runs[-1]
+
+
+def open_run(books: Path, run: str) -> Path:
+    """Folder of a run, made when it is new. WrongFile when that run is complete: a finished run is never written again."""
+    folder = books / "runs" / run
+    if (folder / "complete.json").exists():
+        raise WrongFile(f"{folder}: this run is complete; choose another name for a new run")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def read_timings(folder: Path) -> list[dict[str, Any]]:
+    """Records of a run, oldest first; none when there is no timings.json yet."""
+    try:
+        records: list[dict[str, Any]] = json.loads((folder / "timings.json").read_text())
+    except FileNotFoundError:
+        return []
+    return records
+
+
+def check_timings(records: Any) -> None:
+    """Raise jsonschema.ValidationError when records are not as timings.schema.json says."""
+    import jsonschema
+
+    jsonschema.validate(records, json.loads((HERE / "timings.schema.json").read_text()))
+
+
+def add_record(folder: Path, record: dict[str, Any]) -> None:
+    """Add a record to timings.json of a run and bring time.txt up to date.
+
+    A record of the same notebook and profile is replaced: its notebook was run again in the same run.
+    """
+    key = (record["notebook"], record["profile"])
+    others = [old for old in read_timings(folder) if (old["notebook"], old["profile"]) != key]
+    records = sorted([*others, record], key=lambda one: str(one["started"]))
+    check_timings(records)
+    write_text(folder / "timings.json", json.dumps(records, indent=2) + "\n")
+    profiles = list(dict.fromkeys(one["profile"] for one in records))
+    for profile in profiles:
+        write_text(folder / profile / "time.txt", time_text(records, profile))
+    # The thesis has one time.txt: its own workload's, where that was run.
+    write_text(folder / "time.txt", time_text(records, "thesis" if "thesis" in profiles else profiles[0]))
+
+
+def time_text(records: Iterable[dict[str, Any]], profile: str) -> str:
+    """The thesis's time.txt of one profile: `Training: <s>`, then on a new line `No training: <s>`, without a last newline."""
+    seconds = {one["notebook"]: one["thesis_clock"] for one in records if one["profile"] == profile}
+    titles = {"training": "Training", "prediction": "No training"}
+    return "\n".join(f"{title}: {seconds[name]}" for name, title in titles.items() if name in seconds)
+
+
+def make_record(
+    clock: PhaseClock, *, notebook: str, profile: str, test_accuracy: float, tensorflow: str, inputs: str
+) -> dict[str, Any]:
+    """One record of timings.json, as timings.schema.json describes it."""
+    return {
+        "notebook": notebook,
+        "profile": profile,
+        "host": host(),
+        "started": clock.started,
+        "phases": clock.seconds,
+        "total": clock.total,
+        "thesis_clock": clock.thesis_clock,
+        "test_accuracy": round(float(test_accuracy), 4),
+        "tensorflow": tensorflow,
+        "hardware": hardware(),
+        "inputs_digest": inputs,
+    }
+
+
+def host() -> str:
+    """Name of the cluster node this runs on (NODE_NAME, which a pod gets from Kubernetes), else of the machine."""
+    return os.environ.get("NODE_NAME") or socket.gethostname()
+
+
+def hardware(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """What the machine says it is, for example "Raspberry Pi 4 Model B Rev 1.4, aarch64, 4 CPUs".
+
+    A container of a virtual board sees the virtual machine's own processor here ("User Mode Linux"), which is right:
+    its timings must not pass for a Raspberry Pi's.
+    """
+    facts: dict[str, str] = {}
+    for line in cpuinfo.read_text().splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            facts[key.strip()] = value.strip()
+    processor = facts.get("model name", "")
+    if facts.get("vendor_id") == "User Mode Linux":
+        processor = "User Mode Linux (virtual board)"
+    cpus = len(os.sched_getaffinity(0))
+    model = facts.get("Model") or processor or "unknown processor"
+    return f"{model}, {platform.machine()}, {cpus} CPU{'' if cpus == 1 else 's'}"
+
+
+#: Files beside this module that decide what a run does.
+INPUT_FILES = (
+    "datasets.json",
+    "edge_notebooks.py",
+    "prediction.ipynb",
+    "report.ipynb",
+    "run.py",
+    "timings.schema.json",
+    "training.ipynb",
+)
+
+
+def inputs(image: str = "", profiles: Iterable[str] = (), data: str = "mnist") -> dict[str, Any]:
+    """Everything that decides the outcome of a run, and one digest over it.
+
+    `image` is the reference of the container image, `profiles` those that are run. Keys of the result: files and
+    data (name to SHA-256), image, profiles, digest (64 hexadecimal digits).
+    """
+    parts: dict[str, Any] = {
+        "files": {name: sha256(HERE / name) for name in INPUT_FILES},
+        "data": dataset(data)["files"],
+        "image": image,
+        "profiles": list(profiles),
+    }
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()
+    return {**parts, "digest": hashlib.sha256(canonical).hexdigest()}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the inputs of a run as JSON: `python edge_notebooks.py --image REF --profile thesis --profile fast`."""
+    parser = argparse.ArgumentParser(description="Print what decides the outcome of a run, with one digest over it.")
+    parser.add_argument("--image", default="", help="reference of the container image")
+    parser.add_argument("--profile", action="append", default=[], help="a profile that is run; may be repeated")
+    parser.add_argument("--data", default="mnist", help="a data set of datasets.json")
+    options = parser.parse_args(arguments)
+    print(json.dumps(inputs(options.image, options.profile, options.data), indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

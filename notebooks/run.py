@@ -1,0 +1,147 @@
+"""Execute one notebook of a run with papermill, and finish a run: what the cluster's Jobs call.
+
+    python run.py training   --profile fast --run NAME [--books /books] [--inputs-digest HEX]
+    python run.py prediction --profile fast --run NAME
+    python run.py report     --run NAME --inputs-digest HEX      # also writes HTML, archive and complete.json
+
+The executed notebook lies in <books>/runs/<run>/, also when a cell fails. Then the exit status is 1, and what failed is
+written as JSON to the file named by TERMINATION_LOG (Kubernetes keeps it as the pod's termination message).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import tarfile
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import edge_notebooks as edge
+
+#: Kubernetes cuts a termination message at 4096 bytes; the longest parts are cut here, at their ends.
+MESSAGE_PART = 700
+#: Added to the pages made from notebooks: readable width, tables that scroll on a phone, nothing from the network.
+STYLE = """
+<style>
+body { max-width: 62rem; margin: 0 auto !important; padding: 1rem 1.5rem 4rem; background: #fff;
+       font-family: system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; line-height: 1.55; }
+.jp-RenderedHTMLCommon { font-family: inherit; font-size: 15px; }
+.jp-OutputArea-output { overflow-x: auto; }
+.jp-OutputArea-output svg { max-width: 100%; height: auto; }
+.jp-RenderedHTMLCommon table { font-variant-numeric: tabular-nums; margin-left: 0; }
+.jp-RenderedHTMLCommon blockquote { border-left: 4px solid #f28e2b; background: #fff6ec; padding: .6rem 1rem; margin-left: 0; }
+</style>
+"""
+
+
+def execute(notebook: str, folder: Path, stem: str, parameters: dict[str, str]) -> None:
+    """Execute <notebook>.ipynb into <folder>/<stem>.ipynb. Raises PapermillExecutionError for a failed cell."""
+    import papermill
+
+    papermill.execute_notebook(
+        edge.HERE / f"{notebook}.ipynb",
+        folder / f"{stem}.ipynb",
+        parameters=parameters,
+        kernel_name="python3",
+        cwd=str(edge.HERE),
+        progress_bar=False,
+        log_output=True,
+    )
+
+
+def failure(error: Any, notebook: Path) -> dict[str, Any]:
+    """What a person needs to know of a failed cell, short enough for a termination message."""
+    return {
+        "notebook": str(notebook),
+        "cell": error.cell_index,
+        "ename": error.ename,
+        "evalue": error.evalue[:MESSAGE_PART],
+        "source": error.source[:MESSAGE_PART],
+    }
+
+
+def tell_kubernetes(message: dict[str, Any]) -> None:
+    """Leave a message where the kubelet looks for it; outside of a pod there is no such file."""
+    path = Path(os.environ.get("TERMINATION_LOG", "/dev/termination-log"))
+    if path.exists():
+        path.write_text(json.dumps(message))
+
+
+def html(notebook: Path, title: str, code: bool) -> str:
+    """A page of an executed notebook that needs nothing else: no script, no file, no network."""
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(exclude_input=not code, exclude_input_prompt=True, exclude_output_prompt=True)
+    page, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4), {"metadata": {"name": title}})
+    page = re.sub(r"<script\b.*?</script\s*>", "", page, flags=re.DOTALL)
+    return page.replace("</head>", STYLE + "</head>", 1)
+
+
+def finish(folder: Path, inputs_digest: str) -> None:
+    """Write the pages, the archive that carries the run home, and last of all complete.json, which makes it complete."""
+    durations: dict[str, float] = {}
+    for notebook in sorted(folder.glob("*.ipynb")):
+        name = notebook.stem
+        durations[name] = round(json.loads(notebook.read_text())["metadata"]["papermill"]["duration"] or 0.0, 1)
+        title = "Edge AI Cluster: report" if name == "report" else name
+        edge.write_text(notebook.with_suffix(".html"), html(notebook, title, code=name != "report"))
+
+    archive = folder / "results.tar.gz"
+    with edge.publish(archive) as temporary, tarfile.open(temporary, "w:gz", compresslevel=6) as tar:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path != archive and not path.name.startswith("."):
+                tar.add(path, arcname=str(path.relative_to(folder)))
+    complete = {
+        "run": folder.name,
+        "inputs_digest": inputs_digest,
+        "finished": edge.utc(datetime.now(timezone.utc)),
+        "durations": durations,
+        "archive": archive.name,
+        "archive_sha256": edge.sha256(archive),
+    }
+    edge.write_text(folder / "complete.json", json.dumps(complete, indent=2) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Execute what the command line says; 0 when all is well, 1 when a cell failed."""
+    parser = argparse.ArgumentParser(description="Execute one notebook of a run.")
+    parser.add_argument("notebook", choices=["training", "prediction", "report"])
+    parser.add_argument("--run", required=True, help="name of the run; its results lie in <books>/runs/<run>")
+    parser.add_argument("--profile", choices=["thesis", "fast"], help="needed for training and prediction")
+    parser.add_argument("--books", type=Path, default=Path("/books"), help="the shared folder")
+    parser.add_argument("--inputs-digest", default="", help="what identifies the inputs; empty: worked out here")
+    options = parser.parse_args(arguments)
+    if (options.notebook == "report") == bool(options.profile):
+        parser.error("training and prediction need --profile; report has none")
+
+    from papermill.exceptions import PapermillExecutionError
+
+    folder = edge.open_run(options.books, options.run)
+    digest = options.inputs_digest or edge.inputs()["digest"]
+    parameters = {"books": str(options.books), "notebooks": str(edge.HERE), "run": options.run}
+    stem = options.notebook
+    if options.profile:
+        stem = f"{options.notebook}-{options.profile}"
+        parameters |= {"profile": options.profile, "inputs_digest": digest}
+    if options.notebook == "prediction":
+        # The weights of this run, not the newest of anyone: another run may be publishing its own at the same time.
+        parameters["weights"] = str(folder / options.profile / "model.weights.h5")
+    try:
+        execute(options.notebook, folder, stem, parameters)
+    except PapermillExecutionError as error:
+        message = failure(error, folder / f"{stem}.ipynb")
+        tell_kubernetes(message)
+        print(f"{stem}: cell {error.cell_index} failed: {error.ename}: {error.evalue}", file=sys.stderr)
+        return 1
+    if options.notebook == "report":
+        finish(folder, digest)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
