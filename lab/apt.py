@@ -35,7 +35,7 @@ def find_mirror(sources: dict[str, str], codename: str) -> str:
     debian = [
         (uri, suites)
         for uri, suites in entries
-        if re.search(r"/debian/?$", uri) or codename in suites and "security" not in uri
+        if re.search(r"/debian/?$", uri) or (codename in suites and "security" not in uri)
     ]
     debian.sort(key=lambda entry: codename not in entry[1])
     if not debian:
@@ -52,13 +52,15 @@ def _deb822(text: str) -> list[tuple[str, list[str]]]:
     for block in re.split(r"\n\s*\n", "\n".join(lines)):
         fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(.*(?:\n[ \t]+.*)*)", block, re.MULTILINE))
         fields = {key.lower(): value.split() for key, value in fields.items()}
-        if "deb" in fields.get("types", []) and fields.get("enabled", ["yes"])[0].lower() not in ("no", "false", "0"):
+        enabled = fields.get("enabled", ["yes"])[0].lower() not in ("no", "false", "0")
+        if enabled and "deb" in fields.get("types", []):
             entries += [(uri, fields.get("suites", [])) for uri in fields.get("uris", [])]
     return entries
 
 
 def _one_line(text: str) -> list[tuple[str, list[str]]]:
-    return [(uri, [suite]) for uri, suite in re.findall(r"^\s*deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)", text, re.MULTILINE)]
+    lines = re.findall(r"^\s*deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)", text, re.MULTILINE)
+    return [(uri, [suite]) for uri, suite in lines]
 
 
 def mirror() -> str:
@@ -68,9 +70,7 @@ def mirror() -> str:
         LabError: there is none in its apt configuration.
     """
     files = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
-    sources = {
-        path.name: path.read_text() for path in files if path.suffix in (".list", ".sources") and path.is_file()
-    }
+    sources = {path.name: path.read_text() for path in files if path.suffix in (".list", ".sources") and path.is_file()}
     return find_mirror(sources, host_codename(Path("/etc/os-release").read_text()))
 
 
@@ -82,7 +82,8 @@ def source_line(suite: str) -> str:
 def fetch(packages: list[str], suite: str, folder: Path) -> None:
     """Download packages (not their dependencies) of a release and unpack them together into `folder`/root.
 
-    Lists, cache and state of apt are private to `folder`; proxies and certificates of this machine's apt are used.
+    Lists, cache and state of apt are private to `folder`; proxies and certificates of this machine's apt are
+    used.
 
     Raises:
         LabError: the mirror does not answer or lacks a package.

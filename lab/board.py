@@ -48,20 +48,27 @@ def power_off(settings: Settings, board: Board, hard: bool, seconds: float = POW
     """
     with owner.locked(settings, board.name):
         launcher = process.running(pid_file(settings, board))
-        if launcher and not hard:
-            os.kill(launcher.pid, signal.SIGTERM)
-            if not process.wait_gone(launcher, seconds):
-                say(f"{board.name}: did not shut down in {seconds:.0f} s; its plug is pulled")
+        if not hard and press_power_button(settings, board) and launcher and not process.wait_gone(launcher, seconds):
+            say(f"{board.name}: did not shut down in {seconds:.0f} s; its plug is pulled")
         _sweep(settings, board)
+    return launcher is not None
+
+
+def press_power_button(settings: Settings, board: Board) -> bool:
+    """Ask a board to shut down, without waiting for it; whether it is on."""
+    launcher = process.running(pid_file(settings, board))
+    if launcher:
+        os.kill(launcher.pid, signal.SIGTERM)
     return launcher is not None
 
 
 def _sweep(settings: Settings, board: Board) -> None:
     """Remove what is left of a board that is off or must be."""
-    identity = process.read_identity(pid_file(settings, board))
-    if identity:
-        process.kill_session(identity)
-    pid_file(settings, board).unlink(missing_ok=True)
+    for path in (pid_file(settings, board), settings.run / f"{board.name}.guest"):
+        identity = process.read_identity(path)
+        if identity:
+            process.kill_session(identity)
+        path.unlink(missing_ok=True)
     shutil.rmtree(settings.run / "uml" / board.name, ignore_errors=True)
 
 

@@ -1,7 +1,7 @@
 """Builds kept under the user's cache directory by a digest of their inputs.
 
-A build is made in a folder beside its place and renamed when it is complete, so that a killed build leaves nothing that
-counts. A lock per kind of build keeps two commands from building the same thing twice.
+A build is made in a folder beside its place and renamed when it is complete, so that a killed build leaves nothing
+that counts. A lock per kind of build keeps two commands from building the same thing twice.
 """
 
 import fcntl
@@ -16,12 +16,12 @@ from pathlib import Path
 
 from lab.progress import say
 
-KEPT = 2
-"""How many builds of a kind are kept: this one and the one before (to go back to without building again)."""
+KEPT = 3
+"""How many builds of a kind are kept, so that two checkouts or a step back need no building."""
 
 
 def digest_of(parts: Iterable[str | Path], base: Path) -> str:
-    """Digest (16 hex digits) of texts and files; a folder counts with the names, modes and contents of all in it.
+    """Digest (16 hex digits) of texts and files; a folder counts with names, modes and contents of all in it.
 
     Args:
         parts: texts, and paths to files or folders.

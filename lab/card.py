@@ -56,7 +56,8 @@ def read_boot_file(card: Path, name: str) -> str:
     where = f"{card}@@{layout(card).boot_start}"
     result = subprocess.run(["mtype", "-i", where, f"::{name}"], capture_output=True, env=_MTOOLS)
     if result.returncode:
-        raise LabError(f"{card}: no {name} on the boot partition: {result.stderr.decode(errors='replace').strip()}")
+        said = result.stderr.decode(errors="replace").strip()
+        raise LabError(f"{card}: no {name} on the boot partition: {said}")
     return result.stdout.decode(errors="replace")
 
 
@@ -79,9 +80,9 @@ def is_seeded(card: Path) -> bool:
 def first_boot(card: Path) -> bool:
     """Do what the initramfs of Raspberry Pi OS does when cmdline.txt says `resize`.
 
-    The root partition grows to the end of the card, the disk gets a new id, and fstab and cmdline.txt follow. The
-    latter loses its `resize` last, so that an interrupted run is done again. (The file system itself grows in the
-    guest, as on a board.)
+    The root partition grows to the end of the card, the disk gets a new id, and fstab and cmdline.txt follow.
+    The latter loses its `resize` last, so that an interrupted run is done again. (The file system itself grows
+    in the guest, as on a board.)
 
     Returns:
         Whether there was anything to do.

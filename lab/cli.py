@@ -19,7 +19,7 @@ DIGESTS = {"kernel": kernel.digest, "os-image": osimage.digest, "k3s": release.d
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(prog="python -m lab", description="Virtual Raspberry Pis on User-mode Linux.")
+    top = argparse.ArgumentParser(prog="python -m lab", description="Virtual Raspberry Pis.")
     commands = top.add_subparsers(dest="command", required=True)
 
     commands.add_parser("up", help="build what is missing, bring up network and mirror, power boards on")
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="for programs")
     power = commands.add_parser("power", help="switch boards on or off")
     power.add_argument("switch", choices=["on", "off"])
-    power.add_argument("--hard", action="store_true", help="off: pull the plug instead of pressing the button")
+    power.add_argument("--hard", action="store_true", help="off: pull the plug, do not press the button")
     power.add_argument("board", nargs="+")
     console = commands.add_parser("console", help="show what a board prints on its serial console")
     console.add_argument("--follow", "-f", action="store_true", help="go on showing it")
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def up(settings: Settings) -> None:
-    """Build what is missing, make the network, start the gateway, power on boards whose card holds an image."""
+    """Build what is missing, make the network, start the gateway, power on boards that have a card."""
     with owner.locked(settings, "instance"):
         owner.refuse_if_foreign(settings)
         cache = Cache(cache_root())
@@ -83,7 +83,7 @@ def up(settings: Settings) -> None:
 
 
 def _start_gateway(settings: Settings) -> None:
-    pid_file = settings.run / gateway.pid_file(settings)
+    pid_file = gateway.pid_file(settings)
     if process.running(pid_file):
         return
     stale = process.read_identity(pid_file)
@@ -95,7 +95,7 @@ def _start_gateway(settings: Settings) -> None:
 
 def _sweep(settings: Settings) -> None:
     """End all processes of the instance at once, recorded or not."""
-    for path in settings.run.glob("*.pid"):
+    for path in [*settings.run.glob("*.pid"), *settings.run.glob("*.guest")]:
         identity = process.read_identity(path)
         if identity:
             process.kill_session(identity)
@@ -108,10 +108,7 @@ def down(settings: Settings, cards: bool) -> None:
     """Power off all boards and remove processes, namespace, rules and marks."""
     with owner.locked(settings, "instance"):
         owner.refuse_if_foreign(settings)
-        on = [board for board in settings.boards if process.running(boards.pid_file(settings, board))]
-        for board in on:
-            os.kill(process.running(boards.pid_file(settings, board)).pid, 15)  # all at once
-        for board in on:
+        for board in [board for board in settings.boards if boards.press_power_button(settings, board)]:
             boards.power_off(settings, board, hard=False)
         _sweep(settings)
         network.down(settings)
@@ -136,8 +133,9 @@ def build(settings: Settings, what: list[str], again: bool) -> None:
 def status(settings: Settings, as_json: bool) -> None:
     """Print the state of the lab and its boards."""
     mark = owner.read(settings)
-    identity = process.running(settings.run / gateway.pid_file(settings))
+    identity = process.running(gateway.pid_file(settings))
     is_up = identity is not None and network.is_up(settings)
+    described = [boards.describe(settings, board, is_up) for board in settings.boards]
     report = {
         "name": settings.name,
         "up": is_up,
@@ -146,26 +144,24 @@ def status(settings: Settings, as_json: bool) -> None:
         "gateway_pid": identity.pid if identity else None,
         "mirror": settings.mirror_url,
         "namespace": settings.namespace,
-        "boards": [boards.describe(settings, board, is_up) for board in settings.boards],
+        "boards": described,
     }
     if as_json:
         print(json.dumps(report, indent=1))
         return
     print(f"lab {settings.name}: {'up' if is_up else 'down'}, mirror {settings.mirror_url}/")
-    for entry in report["boards"]:
+    for entry in described:
         seed = "seeded" if entry["seeded"] else "not seeded" if entry["card_present"] else "no card"
         since = f"{entry['uptime']:.0f} s" if entry["uptime"] else "-"
-        print(f"  {entry['name']:12} {entry['power']:4} {since:>8}  {entry['network']:10} {seed:11} {entry['card']}")
+        state = f"{entry['power']:4} {since:>8}  {entry['network']:10} {seed:11}"
+        print(f"  {entry['name']:12} {state} {entry['card']}")
 
 
 def power(settings: Settings, switch: str, names: list[str], hard: bool) -> None:
     """Switch boards on or off."""
     chosen = [settings.board(name) for name in names]
     for board in chosen:
-        if switch == "on":
-            changed = boards.power_on(settings, board)
-        else:
-            changed = boards.power_off(settings, board, hard)
+        changed = boards.power_on(settings, board) if switch == "on" else boards.power_off(settings, board, hard)
         print(f"{board.name} is {switch}" if changed else f"{board.name} was {switch} already")
 
 
@@ -215,4 +211,3 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
-

@@ -3,11 +3,13 @@
 `python -m lab _gateway` is this program.
 """
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
 
 from lab import mirror, process, sntp
@@ -15,13 +17,13 @@ from lab.errors import LabError
 from lab.settings import Settings
 
 
-def pid_file(settings: Settings) -> str:
-    """Name of the pid file in the instance's run folder."""
-    return "gateway.pid"
+def pid_file(settings: Settings) -> Path:
+    """Pid file of the gateway's process."""
+    return settings.run / "gateway.pid"
 
 
 def dns_command(settings: Settings) -> list[str]:
-    """A forwarder to whatever this machine resolves names with; it may be a loopback address that no board reaches."""
+    """A forwarder to what this machine resolves names with, which may be a loopback address."""
     return [
         *("setpriv", "--pdeathsig", "KILL"),
         "dnsmasq",
@@ -69,7 +71,7 @@ def main(settings: Settings) -> int:
     threading.Thread(target=http.serve_forever, daemon=True).start()
     if clock:
         threading.Thread(target=sntp.serve, args=(clock,), daemon=True).start()
-    process.write_identity(settings.run / pid_file(settings), process.myself())
+    process.write_identity(pid_file(settings), process.identify(os.getpid()))
     try:
         return dns.wait()
     finally:

@@ -25,8 +25,8 @@ def build(settings: Settings, cache: Cache, again: bool = False) -> Path:
 
 def _make(settings: Settings, cache: Cache, folder: Path) -> None:
     fetched = folder / "fetched"
-    # libc6 of the same release comes along: the kernel needs glibc >= 2.38, and Debian 12 has 2.36. It is used
-    # everywhere, so that there is one way to run the kernel and not two.
+    # libc6 of the same release comes along: the kernel needs glibc >= 2.38, and Debian 12 has 2.36. It is
+    # used everywhere, so that there is one way to run the kernel and not two.
     apt.fetch(["user-mode-linux", "libc6"], settings.kernel_suite, fetched)
     root = fetched / "root"
     if not (root / "usr/bin/linux.uml").is_file():

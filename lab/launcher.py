@@ -3,6 +3,7 @@
 `python -m lab _board NAME` is this program; `power on` starts it and `power off` ends it.
 """
 
+import os
 import signal
 import subprocess
 import threading
@@ -27,7 +28,7 @@ ENDINGS = (b"reboot: Power down", b"reboot: System halted")
 
 
 def how_it_ended(tail: bytes) -> str:
-    """What the last console output of a guest says: `reboot`, `off`, or `crash` (exit status tells nothing)."""
+    """What the last output of a guest says: `reboot`, `off`, or `crash` (its exit status tells nothing)."""
     positions = {"reboot": tail.rfind(REBOOT), "off": max(tail.rfind(ending) for ending in ENDINGS)}
     last = max(positions, key=lambda key: positions[key])
     return last if positions[last] >= 0 else "crash"
@@ -79,7 +80,7 @@ class Launcher:
         """Boot, and boot again at each reboot, until the guest powers off or SIGTERM asks for it."""
         signal.signal(signal.SIGTERM, self._power_button)
         self.uml_dir.mkdir(parents=True, exist_ok=True)
-        process.write_identity(self.settings.run / f"{self.board.name}.pid", process.myself())
+        process.write_identity(self.settings.run / f"{self.board.name}.pid", process.identify(os.getpid()))
         self.console.note("power on")
         crashes = 0
         while True:
@@ -128,6 +129,8 @@ class Launcher:
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR": "/dev/shm", "HOME": "/root"},
             cwd="/",
         )
+        # User-mode Linux leads a session of its own: what kills leftovers needs to know it.
+        process.write_identity(self.settings.run / f"{self.board.name}.guest", process.identify(guest.pid))
         assert guest.stdout
         reader = threading.Thread(target=self._copy, args=(guest.stdout,), daemon=True)
         reader.start()
@@ -141,6 +144,8 @@ class Launcher:
 
     def _power_button(self, _signal: int, _frame: FrameType | None) -> None:
         """SIGTERM: what pressing the power button does. The guest shuts down; its end ends the loop."""
+        if self._switching_off.is_set():
+            return
         self._switching_off.set()
         # In a thread: a signal handler must not wait for the guest's answer.
         threading.Thread(target=self._ask_guest_to_stop, daemon=True).start()

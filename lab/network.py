@@ -4,7 +4,6 @@ Everything on this machine's side has the instance's name, so that `down` remove
 """
 
 import json
-import os
 from pathlib import Path
 
 from lab.command import run, succeeds
@@ -13,11 +12,11 @@ from lab.progress import say
 from lab.settings import Board, Settings
 
 OFFLOADS = ("tso", "gso", "gro", "tx", "rx", "sg")
-"""With any of these on at a veth end TCP stalls: User-mode Linux neither fills in checksums nor splits packets."""
+"""With any of these on at a veth end TCP stalls: User-mode Linux neither fills in checksums nor splits."""
 
 MAX_MAP_COUNT = 4_194_304
-"""Each mapped page run of a guest is a mapping of its process: with the default 65530 a guest with much mapped memory
-(TensorFlow) spins for ever in page faults."""
+"""Each mapped page run of a guest is a mapping of its process: with the default 65530 a guest with much mapped
+memory (TensorFlow) spins for ever in page faults."""
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 MAP_COUNT = Path("/proc/sys/vm/max_map_count")
@@ -163,7 +162,7 @@ def is_up(settings: Settings) -> bool:
 
 def pids(settings: Settings) -> list[int]:
     """Processes in the instance's namespace."""
-    if not os.path.exists(f"/run/netns/{settings.namespace}"):
+    if not Path(f"/run/netns/{settings.namespace}").exists():
         return []
     if not succeeds("ip", "netns", "pids", settings.namespace):
         return []
@@ -197,6 +196,6 @@ def _refuse_foreign_subnet(settings: Settings) -> None:
         destination = str(route.get("dst", ""))
         if destination.startswith(f"{settings.subnet}.") and route.get("dev") != host_end(settings):
             raise LabError(
-                f"{settings.subnet}.0/24 is in use on this machine (route {destination} on {route.get('dev')}): "
+                f"{settings.subnet}.0/24 is in use on this machine ({destination} on {route.get('dev')}): "
                 "set EDGE_LAB_SUBNET to another /24, such as EDGE_LAB_SUBNET=10.78.0"
             )

@@ -18,16 +18,14 @@ BOOT_START = 8 * MIB
 BOOT_SIZE = 512 * MIB
 ROOT_START = BOOT_START + BOOT_SIZE
 
-PACKAGES = """
-bash-completion ca-certificates cloud-init curl dbus dosfstools e2fsprogs ethtool fdisk init iproute2 iptables iputils-ping
-kmod less libpam-systemd nano netplan.io network-manager openssh-server parted procps psmisc python3 python3-apt rsync sudo
-systemd-timesyncd tzdata udev xz-utils zstd
-""".split()
-"""What roles may expect on a fresh Raspberry Pi OS Lite and the lab needs itself; without nfs-common, as there."""
+PACKAGES = (PACKAGE / "os-packages.txt").read_text().split()
+"""What a fresh Raspberry Pi OS Lite has that roles may use, and what the image itself needs."""
 
 LEFT_OUT = ("doc/*", "man/*", "info/*", "locale/*")
 
-CMDLINE = "console=serial0,115200 console=tty1 root=PARTUUID={disk_id}-02 rootfstype=ext4 fsck.repair=yes rootwait resize\n"
+CMDLINE = (
+    "console=serial0,115200 console=tty1 root=PARTUUID={disk_id}-02 rootfstype=ext4 fsck.repair=yes rootwait resize\n"
+)
 
 CONFIG = """\
 # For more options and information see
@@ -57,7 +55,7 @@ TEMPLATES = {
     "user-data": "#cloud-config\n\n# What a board makes of itself at its first boot; see https://cloudinit.readthedocs.io/\n",
     # The underscore is the vendor's: cloud-init reads only `instance-id`, so this file names no instance.
     "meta-data": "dsmode: local\ninstance_id: rpios-image\n",
-    "network-config": "# The network of the board, in netplan's form. Without it NetworkManager asks a DHCP server.\n",
+    "network-config": "# The board's network, in netplan's form. Without it NetworkManager asks a DHCP server.\n",
 }
 
 FSTAB = """\
@@ -69,16 +67,14 @@ PARTUUID={disk_id}-02  /               ext4    defaults,noatime  0       1
 
 def digest(settings: Settings) -> str:
     """Digest of what the image is made from: release, kernel, the files of lab/os and this recipe."""
-    recipe = [PACKAGE / "os", PACKAGE / "os-setup.sh", PACKAGE / "osimage.py"]
+    recipe = [PACKAGE / name for name in ("os", "os-setup.sh", "os-packages.txt", "osimage.py")]
     return digest_of([settings.os_suite, kernel.digest(settings), *recipe], PACKAGE)
 
 
 def build(settings: Settings, cache: Cache, again: bool = False) -> Path:
     """Folder with one `<date>-raspios-<suite>-amd64-lite.img.xz` and its `.sha256`."""
     kernel_folder = kernel.build(settings, cache)
-    return cache.ensure(
-        "os-image", digest(settings), lambda folder: _make(settings, kernel_folder, folder), again
-    )
+    return cache.ensure("os-image", digest(settings), lambda folder: _make(settings, kernel_folder, folder), again)
 
 
 def _make(settings: Settings, kernel_folder: Path, folder: Path) -> None:
@@ -87,7 +83,7 @@ def _make(settings: Settings, kernel_folder: Path, folder: Path) -> None:
     with step(f"  Debian {settings.os_suite} with {len(PACKAGES)} packages"):
         _debian(settings, root, folder)
     with step("  laying it out as Raspberry Pi OS"):
-        shutil.copytree(kernel_folder / kernel.MODULES, root / "usr/lib/modules", symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(kernel_folder / kernel.MODULES, root / "usr/lib/modules", symlinks=True)
         run("cp", "--recursive", "--preserve=mode", f"{PACKAGE / 'os'}/.", root)
         shutil.copy(PACKAGE / "os-setup.sh", root / "os-setup.sh")
         run("chroot", root, "/bin/sh", "/os-setup.sh", today, log=folder / "setup.log")
@@ -149,10 +145,10 @@ def _image(root: Path, image: Path, folder: Path) -> None:
         f"start={ROOT_START // 512}, size={root_size // 512}, type=83\n"
     )
     run("sfdisk", "--quiet", image, input=table)
-    fat = [f"--offset={BOOT_START // 512}", "-F", "32", "-s", "1", "-n", "bootfs", image, f"{BOOT_SIZE // 1024}"]
-    run("mkfs.vfat", *fat)
+    fat: list[str | Path] = [f"--offset={BOOT_START // 512}", "-F", "32", "-s", "1", "-n", "bootfs"]
+    run("mkfs.vfat", *fat, image, f"{BOOT_SIZE // 1024}")
     run("mcopy", "-i", f"{image}@@{BOOT_START}", *sorted(boot.iterdir()), "::")
-    ext4 = ["-q", "-L", "rootfs", "-O", "^64bit,^huge_file", "-E", f"offset={ROOT_START}", "-d", root]
+    ext4: list[str | Path] = ["-q", "-L", "rootfs", "-O", "^64bit,^huge_file", "-E", f"offset={ROOT_START}", "-d", root]
     run("mkfs.ext4", *ext4, image, f"{root_size // 1024}k")
 
 

@@ -50,9 +50,9 @@ def refuse_if_foreign(settings: Settings) -> None:
     mark = read(settings)
     if mark and mark.root != str(ROOT) and (running := alive(settings)):
         raise LabError(
-            f"the lab `{settings.name}` belongs to the checkout {mark.root} and is running ({', '.join(running)}).\n"
-            f"Take it down there (`python -m lab down`), or run a second one here: EDGE_LAB_NAME=mine "
-            f"EDGE_LAB_SUBNET=10.78.0"
+            f"the lab `{settings.name}` is that of the checkout {mark.root} and runs ({', '.join(running)}).\n"
+            "Take it down there (`python -m lab down`), or run a second one here: EDGE_LAB_NAME=mine "
+            "EDGE_LAB_SUBNET=10.78.0"
         )
 
 

@@ -35,7 +35,8 @@ def check(settings: Settings, built: bool) -> None:
     """
     problems = [*_system(), *_resources(settings, built), *_missing_packages()]
     if problems:
-        raise LabError("this machine cannot carry the lab:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        listed = "".join(f"\n  - {problem}" for problem in problems)
+        raise LabError(f"this machine cannot carry the lab:{listed}")
 
 
 def system_problems(os_release: str, machine: str, uid: int) -> list[str]:
@@ -45,7 +46,8 @@ def system_problems(os_release: str, machine: str, uid: int) -> list[str]:
     if uid != 0:
         problems.append("root is needed, for network namespaces and file systems: run it with sudo")
     if fields.get("ID") != "debian" or fields.get("VERSION_ID") not in ("12", "13"):
-        problems.append(f"the system is {fields.get('PRETTY_NAME', 'unknown')}; the lab needs Debian 12 or 13")
+        found = fields.get("PRETTY_NAME", "unknown")
+        problems.append(f"the system is {found}; the lab needs Debian 12 or 13")
     if machine != "x86_64":
         problems.append(f"the processor is {machine}; User-mode Linux needs x86_64")
     return problems

@@ -1,5 +1,6 @@
 """Processes that outlive the command that started them, and are never taken for somebody else's."""
 
+import contextlib
 import json
 import os
 import signal
@@ -40,9 +41,9 @@ def start_time(pid: int) -> int | None:
     return int(fields[19]) if fields and fields[0] not in "ZX" else None
 
 
-def myself() -> Identity:
-    """The identity of this process."""
-    return Identity(os.getpid(), start_time(os.getpid()) or 0)
+def identify(pid: int) -> Identity:
+    """The identity of a process that is running now."""
+    return Identity(pid, start_time(pid) or 0)
 
 
 def write_identity(path: Path, identity: Identity) -> None:
@@ -75,14 +76,14 @@ def uptime(identity: Identity) -> float:
 def session_members(identity: Identity) -> list[int]:
     """Processes of the session that a daemon leads or led.
 
-    While one of them lives, the kernel gives the leader's pid to nobody else. So when that pid belongs to a process
-    with another start time, none of the daemon's is left.
+    While one of them lives, the kernel gives the leader's pid to nobody else. So when that pid belongs to a
+    process with another start time, none of the daemon's is left.
     """
     now = _stat(identity.pid)
     if now and int(now[19]) != identity.started:
         return []
     members = []
-    for entry in os.listdir("/proc"):
+    for entry in (path.name for path in Path("/proc").iterdir()):
         fields = _stat(entry) if entry.isdigit() else None
         if fields and fields[0] not in "ZX" and int(fields[3]) == identity.pid:
             members.append(int(entry))
@@ -106,10 +107,8 @@ def kill_session(identity: Identity, patience: float = 10) -> None:
 
 def kill(pid: int) -> None:
     """Kill a process, if it is still there."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def wait_gone(identity: Identity, seconds: float) -> bool:

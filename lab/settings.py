@@ -154,18 +154,18 @@ def parse(text: str, environment: dict[str, str], cpus: int = CPUS) -> Settings:
         return str(found)
 
     subnet_pattern = r"(?:[0-9]{1,3}\.){2}[0-9]{1,3}"
-    subnet = value("network", "subnet", str, subnet_pattern, 'the first three numbers of a /24, such as "10.77.0"')
+    subnet = value("network", "subnet", str, subnet_pattern, "the start of a /24, such as 10.77.0")
     port = value("network", "mirror_port", int, r"[1-9][0-9]{2,4}", "a port number, such as 8077")
     os_suite = value("os", "suite", str, r"[a-z]+", "a Debian release, such as trixie")
     kernel_suite = value("kernel", "suite", str, r"[a-z]+", "a Debian release, such as forky")
-    version = value("k3s", "version", str, r"v[0-9]+\.[0-9]+\.[0-9]+\+\w+", "a k3s version, such as v1.36.3+lab1")
+    version = value("k3s", "version", str, r"v[0-9]+\.[0-9]+\.[0-9]+\+\w+", "a version such as v1.36.3+lab1")
 
     name = environment.get("EDGE_LAB_NAME") or DEFAULT_NAME
     if not re.fullmatch(r"[a-z][a-z0-9]{0,7}", name):
         mistakes.append(f"EDGE_LAB_NAME: {name!r} is not 1 to 8 lower-case letters and digits")
     subnet = environment.get("EDGE_LAB_SUBNET") or subnet
     if not re.fullmatch(subnet_pattern, subnet) or any(int(part) > 255 for part in subnet.split(".")):
-        mistakes.append(f"subnet {subnet!r}: is not the first three numbers of a /24, such as 10.77.0")
+        mistakes.append(f"subnet {subnet!r}: is not the start of a /24, such as 10.77.0")
 
     boards = _boards(document, cpus, mistakes)
     if mistakes:
@@ -193,7 +193,7 @@ def _boards(document: dict[str, object], cpus: int, mistakes: list[str]) -> list
         if len(mistakes) > wrong:
             continue
         if int(table["revision"], 16) >> 4 & 0xFF not in MODELS:
-            mistakes.append(f"{place}: revision {table['revision']!r} is not a Raspberry Pi 4 Model B (c03115) or 5")
+            mistakes.append(f"{place}: revision {table['revision']!r} is not a Raspberry Pi 4 B (c03115) or 5")
         boards.append(Board(core=core, **{key: table[key] for key in _BOARD_KEYS}))
     for key in ("name", "mac", "serial"):
         seen: dict[str, str] = {}

@@ -1,7 +1,7 @@
 """A clock for the boards: answers SNTP (RFC 4330) with this machine's time.
 
-A service of Debian's would steer this machine's clock and push out the time service that it has; the lab only wants its
-time told.
+A service of Debian's would steer this machine's clock and push out the time service that it has; the lab only
+wants its time told.
 """
 
 import socket

@@ -1,8 +1,8 @@
 """Raspberry Pi OS for a cloud-init that does not know it yet (made by the lab of the Edge AI Cluster).
 
-The vendor's downstream cloud-init hands the first user of the seed to userconf, which renames the user that the
-image ships (uid 1000, locked, no login shell), and then applies shell, comment and groups. Debian's class would
-leave the shell of an existing user alone, so nobody could log in.
+The vendor's downstream cloud-init hands the first user of the seed to userconf, which renames the user that
+the image ships (uid 1000, locked, no login shell), and then applies shell, comment and groups. Debian's class
+would leave the shell of an existing user alone, so nobody could log in.
 """
 
 from cloudinit import subp

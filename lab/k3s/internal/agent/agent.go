@@ -1,0 +1,146 @@
+// Package agent makes a machine a node: certificates from the server, containerd, kubelet, kube-proxy, pod network.
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	log "github.com/sirupsen/logrus"
+
+	"edge-ai/lab/k3s/internal/config"
+	"edge-ai/lab/k3s/internal/images"
+	"edge-ai/lab/k3s/internal/network"
+	"edge-ai/lab/k3s/internal/nodepassword"
+	"edge-ai/lab/k3s/internal/supervise"
+	"edge-ai/lab/k3s/internal/token"
+)
+
+// Agent is what a node runs; a server runs one too.
+type Agent struct {
+	Config *config.Config
+	Group  *supervise.Group
+	Bin    string // directory with runc, the shim and CNI plugins
+	URL    string // of the server to join; the server's own agent uses the loopback address
+	Token  string
+	// Direct means that the API server is on this machine: no load balancer.
+	Direct bool
+
+	dir      string
+	nodeName string
+	nodeIP   string
+	apiURL   string
+}
+
+func (a *Agent) cniDir() string { return filepath.Join(a.dir, "etc", "cni", "net.d") }
+
+// NodeName is the name under which the machine registers.
+func NodeName(c *config.Config) (string, error) {
+	if !c.WithNodeID {
+		return c.NodeName, nil
+	}
+	id, err := nodepassword.EnsureID(nodepassword.Dir)
+	return c.NodeName + "-" + id, err
+}
+
+// Run joins and starts everything; it returns when the node is registered and its network is up.
+func (a *Agent) Run(ctx context.Context) error {
+	a.dir = filepath.Join(a.Config.DataDir, "agent")
+	var err error
+	if a.nodeName, err = NodeName(a.Config); err != nil {
+		return err
+	}
+	if a.nodeIP, err = NodeIP(a.Config); err != nil {
+		return err
+	}
+	for _, dir := range []string{"images", "etc/kubelet.conf.d"} {
+		if err := os.MkdirAll(filepath.Join(a.dir, dir), 0o700); err != nil {
+			return err
+		}
+	}
+	prepareKernel()
+
+	// containerd and its images need nothing of the server: they get ready while the join waits.
+	runtimeReady := make(chan error, 1)
+	go func() { runtimeReady <- a.prepareRuntime(ctx) }()
+
+	t, err := token.Parse(a.Token)
+	if err != nil {
+		return err
+	}
+	password, err := nodepassword.Ensure(nodepassword.Dir)
+	if err != nil {
+		return err
+	}
+	server, err := url.Parse(a.URL)
+	if err != nil {
+		return err
+	}
+	a.apiURL = strings.TrimSuffix(a.URL, "/")
+	var lb *loadBalancer
+	if !a.Direct {
+		host := server.Host
+		if server.Port() == "" {
+			host += ":6443"
+			a.URL = "https://" + host
+		}
+		a.apiURL = fmt.Sprintf("https://127.0.0.1:%d", a.Config.LBServerPort)
+		if lb, err = startLoadBalancer(ctx, a.Config.LBServerPort, host); err != nil {
+			return err
+		}
+	}
+	j := &joiner{url: strings.TrimSuffix(a.URL, "/"), token: t, dir: a.dir, nodeName: a.nodeName, nodeIP: a.nodeIP, password: password}
+	cluster, err := j.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if err := j.certificates(ctx); err != nil {
+		return err
+	}
+	log.Infof("Joined cluster at %s as node %s (%s)", j.url, a.nodeName, a.nodeIP)
+	if lb != nil {
+		servers, err := j.apiServers(ctx)
+		if err != nil {
+			return err
+		}
+		lb.add(servers)
+	}
+	if !cluster.DisableKubeProxy {
+		if err := a.startProxy(cluster); err != nil {
+			return err
+		}
+	}
+	if err := <-runtimeReady; err != nil {
+		return err
+	}
+	if err := a.startKubelet(cluster); err != nil {
+		return err
+	}
+	kubeconfig, err := a.kubeconfig("k3snetwork.kubeconfig", "client-kube-proxy")
+	if err != nil {
+		return err
+	}
+	n := &network.Network{
+		Kubeconfig:  kubeconfig,
+		NodeName:    a.nodeName,
+		NodeIP:      a.nodeIP,
+		Backend:     cluster.FlannelBackend,
+		ClusterCIDR: cluster.ClusterCIDR,
+		ConfDir:     a.cniDir(),
+	}
+	return n.Start(ctx)
+}
+
+func (a *Agent) prepareRuntime(ctx context.Context) error {
+	if err := a.startContainerd(ctx); err != nil {
+		return fmt.Errorf("containerd: %w", err)
+	}
+	// A broken archive must not keep the node from the cluster: pods that need its images will say so.
+	if err := images.Import(ctx, Socket, filepath.Join(a.dir, "images")); err != nil {
+		log.Errorf("%v", err)
+	}
+	return nil
+}

@@ -1,0 +1,271 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	log "github.com/sirupsen/logrus"
+
+	"edge-ai/lab/k3s/internal/certs"
+	"edge-ai/lab/k3s/internal/nodepassword"
+	"edge-ai/lab/k3s/internal/routes"
+	"edge-ai/lab/k3s/internal/token"
+)
+
+const (
+	connectRetry  = 2 * time.Second
+	passwordRetry = 5 * time.Second
+	maxAnswer     = 1 << 20
+)
+
+// rejected is what k3s's agent logs when the server answers 403; roles look for it.
+const rejected = "Node password rejected, duplicate hostname or contents of '" + nodepassword.Dir + "/password' may not match " +
+	"server node-passwd entry, try enabling a unique node name with the --with-node-id flag"
+
+// statusError is an HTTP answer that is not 200.
+type statusError struct {
+	path string
+	code int
+	body string
+}
+
+func (e *statusError) Error() string {
+	return fmt.Sprintf("%s: %d %s: %s", e.path, e.code, http.StatusText(e.code), strings.TrimSpace(e.body))
+}
+
+// joiner talks to the supervisor of a server.
+type joiner struct {
+	url      string // https://host:6443
+	token    token.Token
+	dir      string // <data>/agent
+	nodeName string
+	nodeIP   string
+	password string
+	caPEM    []byte
+}
+
+// connect waits until the server presents a CA that fits the token and accepts it, and returns the cluster's settings.
+func (j *joiner) connect(ctx context.Context) (*routes.Cluster, error) {
+	last := ""
+	for {
+		cluster, err := j.tryConnect(ctx)
+		if err == nil {
+			return cluster, nil
+		}
+		if text := err.Error(); text != last { // say it once, then each time it changes
+			log.Errorf("Failed to validate connection to cluster at %s: %s", j.url, text)
+			last = text
+		}
+		if err := sleep(ctx, connectRetry); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (j *joiner) tryConnect(ctx context.Context) (*routes.Cluster, error) {
+	// Only this request trusts blindly: what it brings is checked against the token's hash.
+	blind := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}} //nolint:gosec // see above
+	caPEM, err := get(ctx, blind, j.url+"/cacerts", nil)
+	if err != nil {
+		return nil, fmt.Errorf("failed to get CA certs: %w", err)
+	}
+	if err := j.token.CheckCA(caPEM); err != nil {
+		return nil, err
+	}
+	j.caPEM = caPEM
+	data, err := j.call(ctx, "GET", "config", nil)
+	var status *statusError
+	if errors.As(err, &status) && status.code == http.StatusUnauthorized {
+		return nil, fmt.Errorf("token is not valid: %w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var cluster routes.Cluster
+	return &cluster, json.Unmarshal(data, &cluster)
+}
+
+// call sends a request, first with the node's certificate if there is one, then with the token.
+func (j *joiner) call(ctx context.Context, method, name string, body []byte) ([]byte, error) {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(j.caPEM)
+	// The CA is what is trusted; the server's certificate need not know the address that leads to it.
+	conf := &tls.Config{RootCAs: pool, ServerName: "kubernetes", MinVersion: tls.VersionTLS12}
+	try := func(conf *tls.Config, withToken bool) ([]byte, error) {
+		client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}}
+		request, err := http.NewRequestWithContext(ctx, method, j.url+routes.Prefix+name, bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		request.Header.Set(routes.HeaderName, j.nodeName)
+		request.Header.Set(routes.HeaderPassword, j.password)
+		request.Header.Set(routes.HeaderIP, j.nodeIP)
+		switch {
+		case !withToken:
+		case j.token.ID != "":
+			request.Header.Set("Authorization", "Bearer "+j.token.ID+"."+j.token.Secret)
+		default:
+			user := j.token.User
+			if user == "" {
+				user = "node"
+			}
+			request.SetBasicAuth(user, j.token.Password)
+		}
+		return do(client, request)
+	}
+	if pair, err := tls.LoadX509KeyPair(j.path("client-kubelet.crt"), j.path("client-kubelet.key")); err == nil {
+		withCert := conf.Clone()
+		withCert.Certificates = []tls.Certificate{pair}
+		data, err := try(withCert, false)
+		var status *statusError
+		if !errors.As(err, &status) || status.code != http.StatusUnauthorized {
+			return data, err
+		}
+	}
+	return try(conf, true)
+}
+
+// apiServers asks for the addresses of all servers.
+func (j *joiner) apiServers(ctx context.Context) ([]string, error) {
+	data, err := j.call(ctx, "GET", "apiservers", nil)
+	if err != nil {
+		return nil, err
+	}
+	var servers []string
+	return servers, json.Unmarshal(data, &servers)
+}
+
+func (j *joiner) path(name string) string { return filepath.Join(j.dir, name) }
+
+// certificates fetches the CAs and this node's certificates. It waits for ever when the node's password is refused.
+func (j *joiner) certificates(ctx context.Context) error {
+	last := ""
+	for {
+		err := j.tryCertificates(ctx)
+		if err == nil {
+			return nil
+		}
+		text, wait := err.Error(), connectRetry
+		var status *statusError
+		if errors.As(err, &status) && status.code == http.StatusForbidden {
+			text, wait = rejected, passwordRetry
+			last = "" // k3s repeats this line; a role may read only the newest part of the log
+		}
+		if text != last {
+			log.Infof("Waiting to retrieve agent configuration; server is not ready: %s", text)
+			last = text
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+func (j *joiner) tryCertificates(ctx context.Context) error {
+	for _, ca := range []string{"client-ca.crt", "server-ca.crt"} {
+		data, err := j.call(ctx, "GET", ca, nil)
+		if err != nil {
+			return err
+		}
+		if err := certs.WriteFile(j.path(ca), data, 0o644); err != nil {
+			return err
+		}
+	}
+	// The serving certificate is asked for at each start: the node's address may have changed.
+	for _, c := range []struct{ name, ca string }{
+		{"serving-kubelet", ""}, {"client-kubelet", "client-ca.crt"}, {"client-kube-proxy", "client-ca.crt"},
+	} {
+		key, err := certs.EnsureKey(j.path(c.name + ".key"))
+		if err != nil {
+			return err
+		}
+		request, err := certs.Request(key, j.nodeName)
+		if err != nil {
+			return err
+		}
+		// Also asked for when the old one would do: this is how the server checks the node's password each time.
+		data, err := j.call(ctx, "POST", c.name+".crt", request)
+		if err != nil {
+			return err
+		}
+		if err := certs.WriteFile(j.path(c.name+".crt"), data, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func get(ctx context.Context, client *http.Client, url string, edit func(*http.Request)) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	if edit != nil {
+		edit(request)
+	}
+	return do(client, request)
+}
+
+func do(client *http.Client, request *http.Request) ([]byte, error) {
+	answer, err := client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	if err != nil {
+		return nil, err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return nil, &statusError{request.URL.Path, answer.StatusCode, string(body)}
+	}
+	return body, nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// writeKubeconfig writes a kubeconfig that names its certificate files.
+func writeKubeconfig(file, server, ca, crt, key string) error {
+	text := fmt.Sprintf(`apiVersion: v1
+kind: Config
+clusters:
+- name: local
+  cluster:
+    server: %s
+    certificate-authority: %s
+users:
+- name: user
+  user:
+    client-certificate: %s
+    client-key: %s
+contexts:
+- name: default
+  context:
+    cluster: local
+    user: user
+current-context: default
+`, server, ca, crt, key)
+	if old, err := os.ReadFile(file); err == nil && string(old) == text {
+		return nil
+	}
+	return certs.WriteFile(file, []byte(text), 0o600)
+}

@@ -1,0 +1,180 @@
+// Package cli holds the sub-commands that talk to a running cluster: token, etcd-snapshot, crictl.
+package cli
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"edge-ai/lab/k3s/internal/token"
+)
+
+const tokenUsage = `Usage: k3s token COMMAND [OPTIONS]
+
+  create [TOKEN] [--ttl 24h] [--description TEXT]   create a bootstrap token with which agents can join
+  list                                              list bootstrap tokens
+  delete ID...                                      delete bootstrap tokens
+  generate                                          print a random token; nothing is stored
+
+Options: --data-dir /var/lib/rancher/k3s, --kubeconfig FILE
+`
+
+const secretPrefix = "bootstrap-token-"
+
+// Token is `k3s token`.
+func Token(args []string) error {
+	if len(args) == 0 || args[0] == "--help" || args[0] == "-h" || args[0] == "help" {
+		fmt.Print(tokenUsage)
+		return nil
+	}
+	command := args[0]
+	flags := flag.NewFlagSet("k3s token "+command, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	dataDir := flags.String("data-dir", "/var/lib/rancher/k3s", "")
+	kubeconfig := flags.String("kubeconfig", "", "")
+	ttl := flags.Duration("ttl", 24*time.Hour, "")
+	description := flags.String("description", "", "")
+	rest, err := parseMixed(flags, args[1:])
+	if err != nil {
+		return err
+	}
+	if command == "generate" {
+		id, secret := token.RandomBootstrap()
+		fmt.Printf("%s.%s\n", id, secret)
+		return nil
+	}
+	if command == "rotate" {
+		return errors.New("this lab build cannot rotate the server token yet")
+	}
+	if *kubeconfig == "" {
+		*kubeconfig = filepath.Join(*dataDir, "server", "cred", "admin.kubeconfig")
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", *kubeconfig)
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	switch command {
+	case "create":
+		return createToken(ctx, client, config.CAData, config.CAFile, rest, *ttl, *description)
+	case "list":
+		return listTokens(ctx, client)
+	case "delete":
+		if len(rest) == 0 {
+			return errors.New("missing token ID")
+		}
+		for _, id := range rest {
+			id, _, _ = strings.Cut(id, ".")
+			if err := client.CoreV1().Secrets(metav1.NamespaceSystem).Delete(ctx, secretPrefix+id, metav1.DeleteOptions{}); err != nil {
+				return err
+			}
+			fmt.Printf("bootstrap token %q deleted\n", id)
+		}
+		return nil
+	}
+	return fmt.Errorf("unknown command %q\n%s", command, tokenUsage)
+}
+
+func createToken(ctx context.Context, client kubernetes.Interface, caPEM []byte, caFile string, args []string, ttl time.Duration, description string) error {
+	id, secret := token.RandomBootstrap()
+	if len(args) > 0 {
+		t, err := token.Parse(args[0])
+		if err != nil {
+			return err
+		}
+		if t.ID == "" {
+			return fmt.Errorf("%q is not of the form [a-z0-9]{6}.[a-z0-9]{16}", args[0])
+		}
+		id, secret = t.ID, t.Secret
+	}
+	if len(caPEM) == 0 {
+		var err error
+		if caPEM, err = os.ReadFile(caFile); err != nil {
+			return err
+		}
+	}
+	data := map[string]string{
+		"token-id":                       id,
+		"token-secret":                   secret,
+		"usage-bootstrap-authentication": "true",
+		"usage-bootstrap-signing":        "true",
+		"auth-extra-groups":              token.BootstrapGroup,
+	}
+	if description != "" {
+		data["description"] = description
+	}
+	if ttl > 0 {
+		data["expiration"] = time.Now().Add(ttl).UTC().Format(time.RFC3339)
+	}
+	_, err := client.CoreV1().Secrets(metav1.NamespaceSystem).Create(ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: secretPrefix + id},
+		Type:       corev1.SecretTypeBootstrapToken,
+		StringData: data,
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	full, err := token.FormatBootstrap(caPEM, id, secret)
+	if err != nil {
+		return err
+	}
+	fmt.Println(full)
+	return nil
+}
+
+func listTokens(ctx context.Context, client kubernetes.Interface) error {
+	list, err := client.CoreV1().Secrets(metav1.NamespaceSystem).List(ctx,
+		metav1.ListOptions{FieldSelector: "type=" + string(corev1.SecretTypeBootstrapToken)})
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 8, 3, ' ', 0)
+	fmt.Fprintln(w, "TOKEN\tTTL\tEXPIRES\tDESCRIPTION")
+	for _, s := range list.Items {
+		ttl, expires := "<forever>", "<never>"
+		if text := string(s.Data["expiration"]); text != "" {
+			expires, ttl = text, "<invalid>"
+			if at, err := time.Parse(time.RFC3339, text); err == nil {
+				ttl = time.Until(at).Round(time.Second).String()
+			}
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Data["token-id"], ttl, expires, s.Data["description"])
+	}
+	return w.Flush()
+}
+
+// parseMixed lets flags stand after plain arguments, as k3s does.
+func parseMixed(flags *flag.FlagSet, args []string) (rest []string, err error) {
+	for {
+		if err := flags.Parse(args); err != nil {
+			return nil, err
+		}
+		if flags.NArg() == 0 {
+			return rest, nil
+		}
+		rest = append(rest, flags.Arg(0))
+		args = flags.Args()[1:]
+	}
+}
+
+// EtcdSnapshot is `k3s etcd-snapshot`: this build keeps its data in SQLite, where k3s refuses too.
+func EtcdSnapshot() error {
+	return errors.New("etcd datastore disabled: this server keeps its data in SQLite; back up <data-dir>/server/db and <data-dir>/server/token")
+}

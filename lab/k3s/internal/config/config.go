@@ -1,0 +1,395 @@
+// Package config reads k3s's configuration: command line, config.yaml with its drop-ins, and environment.
+//
+// Order of precedence, as in k3s: command line, then files (config.yaml, then config.yaml.d in
+// alphabetical order), then environment, then default. A list on the command line replaces the list of the files.
+// Unlike k3s, a key that is unknown or not supported is an error for a server too, never skipped.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Role is what a node is started as; some keys belong to a server only.
+type Role string
+
+// The two roles, named as the sub-commands are.
+const (
+	Server Role = "server"
+	Agent  Role = "agent"
+)
+
+// DefaultFile is where the configuration is read from unless --config or K3S_CONFIG_FILE says otherwise.
+const DefaultFile = "/etc/rancher/k3s/config.yaml"
+
+// Config holds every supported setting with its type. Fields are named after the keys.
+type Config struct {
+	Role Role
+
+	// Both roles.
+	Token                 string
+	TokenFile             string
+	ServerURL             string
+	DataDir               string
+	NodeName              string
+	WithNodeID            bool
+	NodeIP                []string
+	NodeLabels            []string
+	NodeTaints            []string
+	FlannelIface          string
+	KubeletArgs           []string
+	KubeProxyArgs         []string
+	PauseImage            string
+	ResolvConf            string
+	ProtectKernelDefaults bool
+	LBServerPort          int
+	PrivateRegistry       string
+	Debug                 bool
+	Verbosity             int
+
+	// Server only.
+	AgentToken             string
+	AgentTokenFile         string
+	WriteKubeconfig        string
+	WriteKubeconfigMode    string
+	TLSSAN                 []string
+	ClusterCIDR            []string
+	ServiceCIDR            []string
+	ServiceNodePortRange   string
+	ClusterDNS             []string
+	ClusterDomain          string
+	BindAddress            string
+	AdvertiseAddress       string
+	HTTPSListenPort        int
+	Disable                []string
+	FlannelBackend         string
+	APIServerArgs          []string
+	ControllerManagerArgs  []string
+	SchedulerArgs          []string
+	DisableNetworkPolicy   bool
+	DisableCloudController bool
+	DisableHelmController  bool
+	DisableKubeProxy       bool
+	DisableAgent           bool
+}
+
+func defaults(role Role) *Config {
+	return &Config{
+		Role:                 role,
+		DataDir:              "/var/lib/rancher/k3s",
+		PauseImage:           "docker.io/lab/pause:1",
+		LBServerPort:         6444,
+		PrivateRegistry:      "/etc/rancher/k3s/registries.yaml",
+		WriteKubeconfig:      "/etc/rancher/k3s/k3s.yaml",
+		WriteKubeconfigMode:  "0600",
+		ClusterCIDR:          []string{"10.42.0.0/16"},
+		ServiceCIDR:          []string{"10.43.0.0/16"},
+		ServiceNodePortRange: "30000-32767",
+		ClusterDomain:        "cluster.local",
+		BindAddress:          "0.0.0.0",
+		HTTPSListenPort:      6443,
+		FlannelBackend:       "vxlan",
+	}
+}
+
+// key ties a k3s key to its typed place in Config.
+type key struct {
+	name  string
+	env   string
+	dest  value
+	roles []Role
+}
+
+func (c *Config) keys() []key {
+	both := []Role{Server, Agent}
+	server := []Role{Server}
+	return []key{
+		{"token", "K3S_TOKEN", (*text)(&c.Token), both},
+		{"token-file", "K3S_TOKEN_FILE", (*text)(&c.TokenFile), both},
+		{"server", "K3S_URL", (*text)(&c.ServerURL), both},
+		{"data-dir", "K3S_DATA_DIR", (*text)(&c.DataDir), both},
+		{"node-name", "K3S_NODE_NAME", (*text)(&c.NodeName), both},
+		{"with-node-id", "", (*boolean)(&c.WithNodeID), both},
+		{"node-ip", "", &list{&c.NodeIP, true}, both},
+		{"node-label", "", &list{&c.NodeLabels, false}, both},
+		{"node-taint", "", &list{&c.NodeTaints, false}, both},
+		{"flannel-iface", "", (*text)(&c.FlannelIface), both},
+		{"kubelet-arg", "", &list{&c.KubeletArgs, false}, both},
+		{"kube-proxy-arg", "", &list{&c.KubeProxyArgs, false}, both},
+		{"pause-image", "", (*text)(&c.PauseImage), both},
+		{"resolv-conf", "K3S_RESOLV_CONF", (*text)(&c.ResolvConf), both},
+		{"protect-kernel-defaults", "", (*boolean)(&c.ProtectKernelDefaults), both},
+		{"lb-server-port", "K3S_LB_SERVER_PORT", (*integer)(&c.LBServerPort), both},
+		{"private-registry", "", (*text)(&c.PrivateRegistry), both},
+		{"debug", "K3S_DEBUG", (*boolean)(&c.Debug), both},
+		{"v", "", (*integer)(&c.Verbosity), both},
+
+		{"agent-token", "K3S_AGENT_TOKEN", (*text)(&c.AgentToken), server},
+		{"agent-token-file", "K3S_AGENT_TOKEN_FILE", (*text)(&c.AgentTokenFile), server},
+		{"write-kubeconfig", "K3S_KUBECONFIG_OUTPUT", (*text)(&c.WriteKubeconfig), server},
+		{"write-kubeconfig-mode", "K3S_KUBECONFIG_MODE", (*mode)(&c.WriteKubeconfigMode), server},
+		{"tls-san", "", &list{&c.TLSSAN, true}, server},
+		{"cluster-cidr", "", &list{&c.ClusterCIDR, true}, server},
+		{"service-cidr", "", &list{&c.ServiceCIDR, true}, server},
+		{"service-node-port-range", "", (*text)(&c.ServiceNodePortRange), server},
+		{"cluster-dns", "", &list{&c.ClusterDNS, true}, server},
+		{"cluster-domain", "", (*text)(&c.ClusterDomain), server},
+		{"bind-address", "", (*text)(&c.BindAddress), server},
+		{"advertise-address", "", (*text)(&c.AdvertiseAddress), server},
+		{"https-listen-port", "", (*integer)(&c.HTTPSListenPort), server},
+		{"disable", "", &list{&c.Disable, true}, server},
+		{"flannel-backend", "", (*text)(&c.FlannelBackend), server},
+		{"kube-apiserver-arg", "", &list{&c.APIServerArgs, false}, server},
+		{"kube-controller-manager-arg", "", &list{&c.ControllerManagerArgs, false}, server},
+		{"kube-scheduler-arg", "", &list{&c.SchedulerArgs, false}, server},
+		{"disable-network-policy", "", (*boolean)(&c.DisableNetworkPolicy), server},
+		{"disable-cloud-controller", "", (*boolean)(&c.DisableCloudController), server},
+		{"disable-helm-controller", "", (*boolean)(&c.DisableHelmController), server},
+		{"disable-kube-proxy", "", (*boolean)(&c.DisableKubeProxy), server},
+		{"disable-agent", "", (*boolean)(&c.DisableAgent), server},
+	}
+}
+
+// unsupported lists keys of k3s that this build knows by name only, so that the error can say so.
+var unsupported = strings.Fields(`
+	cluster-init cluster-reset cluster-reset-restore-path tls-san-security advertise-port flannel-ipv6-masq
+	flannel-external-ip egress-selector-mode servicelb-namespace write-kubeconfig-group write-kubeconfig-name
+	datastore-endpoint datastore-cafile datastore-certfile datastore-keyfile etcd-expose-metrics
+	etcd-disable-snapshots etcd-snapshot-name etcd-snapshot-schedule-cron etcd-snapshot-retention etcd-snapshot-dir
+	etcd-snapshot-compress etcd-s3 etcd-s3-endpoint etcd-s3-endpoint-ca etcd-s3-skip-ssl-verify etcd-s3-access-key
+	etcd-s3-secret-key etcd-s3-bucket etcd-s3-bucket-lookup-type etcd-s3-region etcd-s3-folder etcd-s3-proxy
+	etcd-s3-config-secret etcd-s3-insecure etcd-s3-timeout etcd-s3-retention default-local-storage-path
+	disable-scheduler disable-apiserver disable-controller-manager disable-etcd embedded-registry supervisor-metrics
+	secrets-encryption secrets-encryption-provider etcd-arg kube-cloud-controller-manager-arg system-default-registry
+	enable-pprof prefer-bundled-bin selinux vpn-auth vpn-auth-file node-external-ip node-internal-dns
+	node-external-dns flannel-conf flannel-cni-conf snapshotter container-runtime-endpoint image-service-endpoint
+	default-runtime disable-default-registry-endpoint nonroot-devices image-credential-provider-bin-dir
+	image-credential-provider-config disable-apiserver-lb docker log alsologtostderr vmodule rootless`)
+
+// Packaged are the names that k3s accepts in `disable`. Only coredns exists in this build.
+var Packaged = []string{"coredns", "servicelb", "traefik", "local-storage", "metrics-server", "runtimes", "ccm"}
+
+// Load merges command line, files and environment, and checks the outcome. All errors are returned together.
+func Load(role Role, args []string) (*Config, error) {
+	return load(role, args, os.LookupEnv)
+}
+
+func load(role Role, args []string, env func(string) (string, bool)) (*Config, error) {
+	c := defaults(role)
+	table := map[string]key{}
+	for _, k := range c.keys() {
+		table[k.name] = k
+	}
+	flags, file, err := parseArgs(table, args)
+	if err != nil {
+		return nil, err
+	}
+	explicit := file != ""
+	if !explicit {
+		file, explicit = env("K3S_CONFIG_FILE")
+	}
+	if file == "" {
+		file, explicit = DefaultFile, false
+	}
+	settings, errs := readFiles(file, explicit)
+
+	given := map[string]bool{}
+	apply := func(s setting) {
+		k, ok := table[s.key]
+		if !ok {
+			errs = append(errs, fmt.Errorf("%s: %w", s.where, unknownKey(s.key)))
+			return
+		}
+		if !slices.Contains(k.roles, role) {
+			errs = append(errs, fmt.Errorf("%s: key %q belongs to a server; an agent does not accept it", s.where, s.key))
+			return
+		}
+		if err := k.dest.set(s.values, s.isList, s.isNumber); err != nil {
+			errs = append(errs, fmt.Errorf("%s: key %q: %w", s.where, s.key, err))
+		}
+		given[s.key] = true
+	}
+	for _, s := range settings {
+		apply(s)
+	}
+	for _, s := range flags {
+		apply(s)
+	}
+	for name, k := range table {
+		if k.env == "" || given[name] || !slices.Contains(k.roles, role) {
+			continue
+		}
+		if v, ok := env(k.env); ok && v != "" {
+			apply(setting{key: name, values: []string{v}, where: "environment variable " + k.env})
+		}
+	}
+	if len(errs) == 0 {
+		errs = c.check()
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func unknownKey(name string) error {
+	if slices.Contains(unsupported, name) {
+		return fmt.Errorf("key %q is a key of k3s that this lab build does not support; remove it (lab/k3s/README.md lists what is supported)", name)
+	}
+	return fmt.Errorf("unknown key %q", name)
+}
+
+var (
+	nodeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
+	label    = regexp.MustCompile(`^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?=([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$`)
+	taint    = regexp.MustCompile(`^[^=:]+(=[^:]*)?:(NoSchedule|PreferNoSchedule|NoExecute)$`)
+	portPair = regexp.MustCompile(`^[0-9]+-[0-9]+$`)
+)
+
+// check completes derived values and judges them; it returns every error it finds.
+func (c *Config) check() (errs []error) {
+	bad := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("key %q: %s", key, fmt.Sprintf(format, args...)))
+	}
+	if c.TokenFile != "" && c.Token == "" {
+		c.Token = readToken(c.TokenFile, "token-file", bad)
+	}
+	if c.AgentTokenFile != "" && c.AgentToken == "" {
+		c.AgentToken = readToken(c.AgentTokenFile, "agent-token-file", bad)
+	}
+	if c.Role == Agent {
+		if c.ServerURL == "" {
+			errs = append(errs, errors.New("--server is required"))
+		}
+		if c.Token == "" {
+			errs = append(errs, errors.New("--token is required"))
+		}
+	}
+	if c.ServerURL != "" {
+		if u, err := url.Parse(c.ServerURL); err != nil || u.Scheme != "https" || u.Host == "" {
+			bad("server", "%q is not a URL of the form https://HOST:6443", c.ServerURL)
+		}
+		if c.Role == Server {
+			bad("server", "a second server needs the etcd datastore, which this lab build does not have; join as an agent")
+		}
+	}
+	if c.NodeName == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			bad("node-name", "not set, and the host has no name: %v", err)
+		}
+		c.NodeName = name
+	}
+	c.NodeName = strings.ToLower(c.NodeName)
+	if !nodeName.MatchString(c.NodeName) {
+		bad("node-name", "%q is not a DNS name (lower-case letters, digits, - and .)", c.NodeName)
+	}
+	if len(c.NodeIP) > 1 {
+		bad("node-ip", "one IPv4 address is supported, got %d", len(c.NodeIP))
+	}
+	for _, ip := range c.NodeIP {
+		if a, err := netip.ParseAddr(ip); err != nil || !a.Is4() {
+			bad("node-ip", "%q is not an IPv4 address", ip)
+		}
+	}
+	for _, l := range c.NodeLabels {
+		if !label.MatchString(l) {
+			bad("node-label", "%q is not of the form key=value", l)
+		}
+	}
+	for _, t := range c.NodeTaints {
+		if !taint.MatchString(t) {
+			bad("node-taint", "%q is not of the form key=value:Effect", t)
+		}
+	}
+	for key, args := range map[string][]string{"kubelet-arg": c.KubeletArgs, "kube-proxy-arg": c.KubeProxyArgs,
+		"kube-apiserver-arg": c.APIServerArgs, "kube-controller-manager-arg": c.ControllerManagerArgs, "kube-scheduler-arg": c.SchedulerArgs} {
+		for _, a := range args {
+			if strings.TrimLeft(a, "-") == "" || strings.HasPrefix(a, "=") {
+				bad(key, "%q is not of the form flag=value", a)
+			}
+		}
+	}
+	for key, port := range map[string]int{"https-listen-port": c.HTTPSListenPort, "lb-server-port": c.LBServerPort} {
+		if port < 1 || port > 65535 {
+			bad(key, "%d is not a port", port)
+		}
+	}
+	if !strings.HasPrefix(c.DataDir, "/") {
+		bad("data-dir", "%q is not an absolute path", c.DataDir)
+	}
+	if c.Role == Server {
+		c.checkServer(bad)
+	}
+	return errs
+}
+
+func (c *Config) checkServer(bad func(key, format string, args ...any)) {
+	cluster := onePrefix("cluster-cidr", c.ClusterCIDR, bad)
+	service := onePrefix("service-cidr", c.ServiceCIDR, bad)
+	if cluster.IsValid() && service.IsValid() && cluster.Overlaps(service) {
+		bad("service-cidr", "%s overlaps with cluster-cidr %s", service, cluster)
+	}
+	switch {
+	case len(c.ClusterDNS) > 1:
+		bad("cluster-dns", "one address is supported, got %d", len(c.ClusterDNS))
+	case len(c.ClusterDNS) == 1:
+		if a, err := netip.ParseAddr(c.ClusterDNS[0]); err != nil || (service.IsValid() && !service.Contains(a)) {
+			bad("cluster-dns", "%q is not an address of service-cidr %s", c.ClusterDNS[0], service)
+		}
+	case service.IsValid():
+		a := service.Masked().Addr()
+		for range 10 { // k3s takes the tenth address
+			a = a.Next()
+		}
+		c.ClusterDNS = []string{a.String()}
+	}
+	if !portPair.MatchString(c.ServiceNodePortRange) {
+		bad("service-node-port-range", "%q is not of the form 30000-32767", c.ServiceNodePortRange)
+	}
+	if !slices.Contains([]string{"vxlan", "host-gw", "none"}, c.FlannelBackend) {
+		bad("flannel-backend", "%q is not supported; choose vxlan, host-gw or none", c.FlannelBackend)
+	}
+	for _, d := range c.Disable {
+		if !slices.Contains(Packaged, d) {
+			bad("disable", "%q is not a packaged component; names are %s", d, strings.Join(Packaged, ", "))
+		}
+	}
+	for key, a := range map[string]string{"advertise-address": c.AdvertiseAddress, "bind-address": c.BindAddress} {
+		if a != "" && net.ParseIP(a) == nil {
+			bad(key, "%q is not an address", a)
+		}
+	}
+}
+
+func onePrefix(key string, values []string, bad func(key, format string, args ...any)) netip.Prefix {
+	if len(values) != 1 {
+		bad(key, "one IPv4 network is supported, got %d", len(values))
+		return netip.Prefix{}
+	}
+	p, err := netip.ParsePrefix(values[0])
+	if err != nil || !p.Addr().Is4() {
+		bad(key, "%q is not an IPv4 network", values[0])
+		return netip.Prefix{}
+	}
+	return p
+}
+
+func readToken(file, key string, bad func(key, format string, args ...any)) string {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		bad(key, "%v", err)
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}
+
+// Disabled tells whether a packaged component was disabled.
+func (c *Config) Disabled(name string) bool { return slices.Contains(c.Disable, name) }

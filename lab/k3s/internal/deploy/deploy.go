@@ -1,0 +1,257 @@
+// Package deploy applies the files of <data>/server/manifests to the cluster, at start and when they change.
+//
+// k3s keeps an Addon object per file; this build does not. A file is applied by server-side apply; removing it leaves
+// its resources alone; F.yaml.skip makes F.yaml ignored.
+package deploy
+
+import (
+	"bytes"
+	"context"
+	_ "embed" // for CoreDNS's manifest
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	log "github.com/sirupsen/logrus"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+
+	"edge-ai/lab/k3s/internal/certs"
+)
+
+// Interval is how often the directory is looked at.
+const Interval = 15 * time.Second
+
+const fieldManager = "k3s-deploy"
+
+//go:embed coredns.yaml
+var coreDNS string
+
+// Vars fill the packaged manifests.
+type Vars struct {
+	ClusterDNS    string
+	ClusterDomain string
+	ClusterCIDR   string
+	Image         string
+}
+
+// CoreDNS renders the packaged manifest.
+func CoreDNS(v Vars) string {
+	return strings.NewReplacer(
+		"%{CLUSTER_DNS}%", v.ClusterDNS,
+		"%{CLUSTER_DOMAIN}%", v.ClusterDomain,
+		"%{IMAGE}%", v.Image,
+	).Replace(coreDNS)
+}
+
+// WritePackaged puts a packaged manifest into the directory, as k3s does at each start. A file F.skip keeps F away.
+func WritePackaged(dir, name, text string) error {
+	file := filepath.Join(dir, name)
+	if old, err := os.ReadFile(file); err == nil && string(old) == text {
+		return nil
+	}
+	return certs.WriteFile(file, []byte(text), 0o600)
+}
+
+// Controller applies one directory.
+type Controller struct {
+	dir     string
+	client  dynamic.Interface
+	mapper  *restmapper.DeferredDiscoveryRESTMapper
+	applied map[string]fileState
+}
+
+type fileState struct {
+	size     int64
+	modified time.Time
+	failed   bool
+}
+
+// New makes a controller for a directory.
+func New(config *rest.Config, dir string) (*Controller, error) {
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	typed, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return &Controller{
+		dir:     dir,
+		client:  client,
+		mapper:  restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(typed.Discovery())),
+		applied: map[string]fileState{},
+	}, nil
+}
+
+// Run applies until ctx ends. Files that failed are tried again at the next look.
+func (c *Controller) Run(ctx context.Context) {
+	for {
+		c.once(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(Interval):
+		}
+	}
+}
+
+func (c *Controller) once(ctx context.Context) {
+	files, err := Files(c.dir)
+	if err != nil {
+		log.Errorf("Manifests: %v", err)
+	}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			continue // gone again
+		}
+		state := fileState{size: info.Size(), modified: info.ModTime()}
+		if old, ok := c.applied[file]; ok && !old.failed && old.size == state.size && old.modified.Equal(state.modified) {
+			continue
+		}
+		if err := c.applyFile(ctx, file); err != nil {
+			state.failed = true
+			log.Errorf("Failed to apply manifest %s: %v", file, err)
+		} else {
+			log.Infof("Applied manifest %s", file)
+		}
+		c.applied[file] = state
+	}
+}
+
+// Files lists the manifests of a directory tree: .yaml, .yml and .json, no dotfiles, none with a .skip file beside it.
+func Files(dir string) ([]string, error) {
+	var files []string
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case strings.HasPrefix(entry.Name(), ".") && path != dir:
+			if entry.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil
+		case entry.IsDir():
+			return nil
+		}
+		switch filepath.Ext(path) {
+		case ".yaml", ".yml", ".json":
+			if _, err := os.Stat(path + ".skip"); err != nil {
+				files = append(files, path)
+			}
+		}
+		return nil
+	})
+	return files, err
+}
+
+// Decode splits a file into objects.
+func Decode(data []byte) ([]*unstructured.Unstructured, error) {
+	var objects []*unstructured.Unstructured
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
+	for {
+		var o unstructured.Unstructured
+		if err := decoder.Decode(&o.Object); errors.Is(err, io.EOF) {
+			return objects, nil
+		} else if err != nil {
+			return nil, err
+		}
+		if len(o.Object) == 0 {
+			continue
+		}
+		if o.IsList() {
+			list, err := o.ToList()
+			if err != nil {
+				return nil, err
+			}
+			for i := range list.Items {
+				objects = append(objects, &list.Items[i])
+			}
+			continue
+		}
+		if o.GetKind() == "" || o.GetAPIVersion() == "" || o.GetName() == "" {
+			return nil, errors.New("an object without apiVersion, kind or name")
+		}
+		objects = append(objects, &o)
+	}
+}
+
+func (c *Controller) applyFile(ctx context.Context, file string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	objects, err := Decode(data)
+	if err != nil {
+		return err
+	}
+	for _, o := range objects {
+		resource, err := c.resource(o)
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", o.GetKind(), o.GetName(), err)
+		}
+		if _, err := resource.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: fieldManager, Force: true}); err != nil {
+			return fmt.Errorf("%s %s: %w", o.GetKind(), o.GetName(), err)
+		}
+	}
+	return nil
+}
+
+// Remove deletes what a packaged component's file created, then the file: what `disable` means.
+func (c *Controller) Remove(ctx context.Context, name, text string) error {
+	file := filepath.Join(c.dir, name)
+	if _, err := os.Stat(file); err != nil {
+		return nil // never deployed
+	}
+	objects, err := Decode([]byte(text))
+	if err != nil {
+		return err
+	}
+	background := metav1.DeletePropagationBackground
+	for _, o := range objects {
+		resource, err := c.resource(o)
+		if err != nil {
+			return err
+		}
+		err = resource.Delete(ctx, o.GetName(), metav1.DeleteOptions{PropagationPolicy: &background})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	return os.Remove(file)
+}
+
+func (c *Controller) resource(o *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
+	kind := o.GroupVersionKind()
+	mapping, err := c.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if meta.IsNoMatchError(err) { // a CRD of an earlier file may have brought the kind meanwhile
+		c.mapper.Reset()
+		mapping, err = c.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if mapping.Scope.Name() == meta.RESTScopeNameRoot {
+		return c.client.Resource(mapping.Resource), nil
+	}
+	namespace := o.GetNamespace()
+	if namespace == "" {
+		namespace = metav1.NamespaceDefault
+	}
+	return c.client.Resource(mapping.Resource).Namespace(namespace), nil
+}

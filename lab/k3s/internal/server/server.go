@@ -1,0 +1,312 @@
+// Package server runs the control plane: datastore, API server with the supervisor's routes, scheduler, controllers.
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	log "github.com/sirupsen/logrus"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"edge-ai/lab/k3s/internal/agent"
+	"edge-ai/lab/k3s/internal/config"
+	"edge-ai/lab/k3s/internal/deploy"
+	"edge-ai/lab/k3s/internal/routes"
+	"edge-ai/lab/k3s/internal/supervise"
+)
+
+// CoreDNSImage is the image that build.sh puts into the airgap archive.
+const CoreDNSImage = "docker.io/lab/coredns:1.14.7"
+
+// orphanAge is how long a node password without a Node is kept: a node that is just joining has none yet.
+const orphanAge = 10 * time.Minute
+
+// Server is the control plane of one machine.
+type Server struct {
+	Config *config.Config
+	Group  *supervise.Group
+
+	dir        string
+	nodeName   string
+	nodeIP     string
+	advertise  string
+	agentToken string
+}
+
+// Token is what the server's own agent joins with; it is known after Start.
+func (s *Server) Token() string { return s.agentToken }
+
+// URL is where the server's own agent finds the API.
+func (s *Server) URL() string { return s.localURL() }
+
+// Start brings the API up and returns when it is ready; the rest goes on in the background until ctx ends.
+func (s *Server) Start(ctx context.Context) error {
+	s.dir = filepath.Join(s.Config.DataDir, "server")
+	var err error
+	if s.nodeName, err = agent.NodeName(s.Config); err != nil {
+		return err
+	}
+	if s.nodeIP, err = agent.NodeIP(s.Config); err != nil {
+		return err
+	}
+	if s.advertise = s.Config.AdvertiseAddress; s.advertise == "" {
+		s.advertise = s.nodeIP
+	}
+	if err := s.prepare(time.Now()); err != nil {
+		return err
+	}
+	started := time.Now()
+	s.startDatastore()
+	s.startAPI()
+	config, err := clientcmd.BuildConfigFromFlags("", s.cred("supervisor.kubeconfig"))
+	if err != nil {
+		return err
+	}
+	config.QPS, config.Burst = 50, 100
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	if err := waitReady(ctx, client); err != nil {
+		return err
+	}
+	log.Infof("API is ready %s after its start", time.Since(started).Round(100*time.Millisecond))
+	s.startControllers()
+	manifests, err := s.manifests(ctx, config)
+	if err != nil {
+		return err
+	}
+	go manifests.Run(ctx)
+	if !s.Config.DisableAgent {
+		go s.labelNode(ctx, client)
+	}
+	go s.sweepPasswords(ctx, client)
+	return nil
+}
+
+func waitReady(ctx context.Context, client kubernetes.Interface) error {
+	for {
+		// Without a limit, a request that began before the listener's handlers were complete could hang.
+		limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+		_, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(limited)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		log.Debugf("API is not ready: %v", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}
+
+func (s *Server) socket() string { return filepath.Join(s.dir, "kine.sock") }
+
+func (s *Server) startDatastore() {
+	s.Group.Start(supervise.Component{
+		Name: "kine",
+		Args: []string{
+			"--listen-address=unix://" + s.socket(),
+			"--endpoint=sqlite://" + filepath.Join(s.dir, "db", "state.db") +
+				"?_journal_mode=WAL&_busy_timeout=30000&_synchronous=NORMAL&_txlock=immediate&cache=shared",
+			"--metrics-bind-address=0",
+		},
+		Phase: 4,
+	})
+}
+
+func (s *Server) startAPI() {
+	c := s.Config
+	args := []string{
+		"--advertise-address=" + s.advertise,
+		"--allow-privileged=true",
+		"--anonymous-auth=false",
+		"--api-audiences=https://kubernetes.default.svc." + c.ClusterDomain + ",k3s",
+		"--authorization-mode=Node,RBAC",
+		"--bind-address=" + c.BindAddress,
+		"--client-ca-file=" + s.tls("client-ca.crt"),
+		"--enable-admission-plugins=NodeRestriction",
+		"--enable-bootstrap-token-auth=true",
+		"--endpoint-reconciler-type=lease",
+		"--etcd-servers=unix://" + s.socket(),
+		"--kubelet-certificate-authority=" + s.tls("server-ca.crt"),
+		"--kubelet-client-certificate=" + s.tls("client-kube-apiserver.crt"),
+		"--kubelet-client-key=" + s.tls("client-kube-apiserver.key"),
+		"--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname",
+		"--profiling=false",
+		"--proxy-client-cert-file=" + s.tls("client-auth-proxy.crt"),
+		"--proxy-client-key-file=" + s.tls("client-auth-proxy.key"),
+		"--requestheader-allowed-names=system:auth-proxy",
+		"--requestheader-client-ca-file=" + s.tls("request-header-ca.crt"),
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-username-headers=X-Remote-User",
+		"--secure-port=" + strconv.Itoa(c.HTTPSListenPort),
+		"--service-account-issuer=https://kubernetes.default.svc." + c.ClusterDomain,
+		"--service-account-key-file=" + s.tls("service.key"),
+		"--service-account-signing-key-file=" + s.tls("service.key"),
+		"--service-cluster-ip-range=" + c.ServiceCIDR[0],
+		"--service-node-port-range=" + c.ServiceNodePortRange,
+		"--storage-backend=etcd3",
+		"--tls-cert-file=" + s.tls("serving-kube-apiserver.crt"),
+		"--tls-private-key-file=" + s.tls("serving-kube-apiserver.key"),
+		"--v=" + strconv.Itoa(c.Verbosity),
+	}
+	s.Group.Start(supervise.Component{
+		Name:  "kube-apiserver",
+		Args:  append(args, agent.Flags(c.APIServerArgs)...),
+		Env:   []string{"K3S_SUPERVISOR_OPTIONS=" + s.optionsFile()},
+		Phase: 3,
+	})
+}
+
+func (s *Server) startControllers() {
+	c := s.Config
+	// A certificate is given so that neither of them spends a second on an RSA key of its own.
+	common := func(kubeconfig string) []string {
+		return []string{
+			"--kubeconfig=" + kubeconfig,
+			"--authentication-kubeconfig=" + kubeconfig,
+			"--authorization-kubeconfig=" + kubeconfig,
+			"--bind-address=127.0.0.1",
+			"--leader-elect=false", // one server
+			"--profiling=false",
+			"--tls-cert-file=" + s.tls("serving-kube-apiserver.crt"),
+			"--tls-private-key-file=" + s.tls("serving-kube-apiserver.key"),
+			"--v=" + strconv.Itoa(c.Verbosity),
+		}
+	}
+	manager := append(common(s.cred("controller.kubeconfig")),
+		"--allocate-node-cidrs=true",
+		"--cluster-cidr="+c.ClusterCIDR[0],
+		"--service-cluster-ip-range="+c.ServiceCIDR[0],
+		"--cluster-signing-kube-apiserver-client-cert-file="+s.tls("client-ca.crt"),
+		"--cluster-signing-kube-apiserver-client-key-file="+s.tls("client-ca.key"),
+		"--cluster-signing-kubelet-client-cert-file="+s.tls("client-ca.crt"),
+		"--cluster-signing-kubelet-client-key-file="+s.tls("client-ca.key"),
+		"--cluster-signing-kubelet-serving-cert-file="+s.tls("server-ca.crt"),
+		"--cluster-signing-kubelet-serving-key-file="+s.tls("server-ca.key"),
+		"--cluster-signing-legacy-unknown-cert-file="+s.tls("server-ca.crt"),
+		"--cluster-signing-legacy-unknown-key-file="+s.tls("server-ca.key"),
+		"--configure-cloud-routes=false",
+		"--controllers=*,tokencleaner",
+		"--root-ca-file="+s.tls("server-ca.crt"),
+		"--service-account-private-key-file="+s.tls("service.key"),
+		"--use-service-account-credentials=true",
+	)
+	s.Group.Start(supervise.Component{Name: "kube-controller-manager", Args: append(manager, agent.Flags(c.ControllerManagerArgs)...), Phase: 2})
+	s.Group.Start(supervise.Component{Name: "kube-scheduler",
+		Args: append(common(s.cred("scheduler.kubeconfig")), agent.Flags(c.SchedulerArgs)...), Phase: 2})
+}
+
+// manifests writes or removes the packaged components and gives the controller of the directory.
+func (s *Server) manifests(ctx context.Context, config *rest.Config) (*deploy.Controller, error) {
+	dir := filepath.Join(s.dir, "manifests")
+	controller, err := deploy.New(config, dir)
+	if err != nil {
+		return nil, err
+	}
+	text := deploy.CoreDNS(deploy.Vars{ClusterDNS: s.Config.ClusterDNS[0], ClusterDomain: s.Config.ClusterDomain, Image: CoreDNSImage})
+	if s.Config.Disabled("coredns") {
+		return controller, controller.Remove(ctx, "coredns.yaml", text)
+	}
+	var absent []string
+	for _, name := range []string{"traefik", "servicelb", "local-storage", "metrics-server"} {
+		if !s.Config.Disabled(name) {
+			absent = append(absent, name)
+		}
+	}
+	if len(absent) > 0 {
+		log.Warnf("k3s would deploy %s; this lab build has none of them", strings.Join(absent, ", "))
+	}
+	return controller, deploy.WritePackaged(dir, "coredns.yaml", text)
+}
+
+// labelNode gives the server's Node the role that a kubelet may not give itself, whenever it lacks it.
+func (s *Server) labelNode(ctx context.Context, client kubernetes.Interface) {
+	const label = "node-role.kubernetes.io/control-plane"
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": map[string]string{label: "true"}}})
+	if err != nil {
+		panic(err) // a map of strings
+	}
+	wait := time.Second
+	for {
+		node, err := client.CoreV1().Nodes().Get(ctx, s.nodeName, metav1.GetOptions{})
+		if err == nil && node.Labels[label] != "true" {
+			_, err = client.CoreV1().Nodes().Patch(ctx, s.nodeName, types.MergePatchType, patch, metav1.PatchOptions{})
+		}
+		if err == nil {
+			wait = time.Minute
+		} else if !apierrors.IsNotFound(err) {
+			log.Warnf("Failed to set the role label of node %s: %v", s.nodeName, err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// sweepPasswords ties each node's password to its Node, so that it goes with it, and deletes old ones without a Node.
+func (s *Server) sweepPasswords(ctx context.Context, client kubernetes.Interface) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(30 * time.Second):
+		}
+		if err := sweep(ctx, client, time.Now()); err != nil {
+			log.Warnf("Node passwords: %v", err)
+		}
+	}
+}
+
+func sweep(ctx context.Context, client kubernetes.Interface, now time.Time) error {
+	secrets := client.CoreV1().Secrets(metav1.NamespaceSystem)
+	list, err := secrets.List(ctx, metav1.ListOptions{FieldSelector: "type=" + routes.SecretType})
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for i := range list.Items {
+		secret := &list.Items[i]
+		name := strings.TrimSuffix(secret.Name, routes.SecretSuffix)
+		node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+			if now.Sub(secret.CreationTimestamp.Time) > orphanAge {
+				err = secrets.Delete(ctx, secret.Name, metav1.DeleteOptions{})
+			} else {
+				err = nil
+			}
+		case err == nil && len(secret.OwnerReferences) == 0:
+			err = own(ctx, client, secret, node)
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
+			errs = append(errs, fmt.Errorf("%s: %w", secret.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func own(ctx context.Context, client kubernetes.Interface, secret *corev1.Secret, node *corev1.Node) error {
+	secret = secret.DeepCopy()
+	secret.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}}
+	_, err := client.CoreV1().Secrets(metav1.NamespaceSystem).Update(ctx, secret, metav1.UpdateOptions{})
+	return err
+}
