@@ -10,7 +10,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[3]
 CORPUS = Path(__file__).with_name("corpus")
-README = PROJECT / "roles" / "preflight" / "README.md"
+PLAYBOOK = PROJECT / "playbooks" / "preflight.yml"
 BOARDS = """\
 - name: Boards are judged
   hosts: all
@@ -21,16 +21,6 @@ BOARDS = """\
         name: preflight
         tasks_from: hosts
 """
-
-
-@pytest.fixture
-def playbook(tmp_path: Path) -> Path:
-    """The play that the README tells to write."""
-    play = re.search(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
-    assert play
-    path = tmp_path / "preflight.yml"
-    path.write_text(play[1])
-    return path
 
 
 def run(tmp_path: Path, *arguments: str | Path) -> tuple[int, str, bool]:
@@ -55,8 +45,8 @@ def run(tmp_path: Path, *arguments: str | Path) -> tuple[int, str, bool]:
 
 
 @pytest.mark.parametrize("limit", [(), ("-l", "pi-02", "--tags", "experiment")], ids=["all", "limited"])
-def test_broken_inventory_stops_the_run_before_any_host(tmp_path: Path, playbook: Path, limit: tuple[str, ...]) -> None:
-    status, output, touched = run(tmp_path, "-i", "many-errors", playbook, *limit)
+def test_broken_inventory_stops_the_run_before_any_host(tmp_path: Path, limit: tuple[str, ...]) -> None:
+    status, output, touched = run(tmp_path, "-i", "many-errors", PLAYBOOK, *limit)
     expected = (CORPUS / "many-errors" / "expected.txt").read_text().splitlines()
     assert status == 2
     assert not touched
@@ -65,9 +55,9 @@ def test_broken_inventory_stops_the_run_before_any_host(tmp_path: Path, playbook
         assert re.sub(r"^(hosts|group_vars)", r"many-errors/\1", line) in output
 
 
-def test_good_inventory_passes(tmp_path: Path, playbook: Path) -> None:
+def test_good_inventory_passes(tmp_path: Path) -> None:
     status, output, touched = run(
-        tmp_path, "-i", "good-minimal", playbook, "-e", "preflight_check_urls=false", "--check"
+        tmp_path, "-i", "good-minimal", PLAYBOOK, "-e", "preflight_check_urls=false", "--check"
     )
     assert (status, touched) == (0, False), output
 
