@@ -1,7 +1,7 @@
 """What the three notebooks share: phase clock, IDX files, timings records, atomic files on NFS.
 
 Nothing here imports TensorFlow, and numpy only where arrays are made: the control node of the cluster uses this
-module too, and has neither. Times are seconds, paths are `pathlib.Path`, images are uint8 arrays (count, rows, columns).
+module too, and has neither. Times are seconds, images are uint8 arrays (count, rows, columns).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ class PhaseClock:
     """
 
     def __init__(self) -> None:
-        self.started = utc(datetime.now(timezone.utc))
+        self.started = utc(datetime.now(UTC))
         self.seconds: dict[str, float | None] = dict.fromkeys(PHASES)
         self._thesis_began: float | None = None
         self.thesis_clock = 0.0
@@ -90,17 +90,17 @@ class PhaseClock:
 
 def utc(moment: datetime) -> str:
     """RFC 3339 in UTC with whole seconds, for example 2026-11-22T02:15:30Z."""
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @contextlib.contextmanager
 def lean_import(*hidden: str) -> Iterator[None]:
     """Import TensorFlow quietly inside, and without the optional packages named in `hidden`.
 
-    Keras imports pandas and matplotlib whenever they are installed, only to accept data frames and to draw plots: about a
-    third of the whole import. Hidden names import as if they were not installed; afterwards they are importable again.
-    TensorFlow's C++ start-up lines go to standard error before any of its log levels apply, so standard error is closed
-    for the time of the import; a failing import still raises.
+    Keras imports pandas and matplotlib whenever they are installed, only to accept data frames and to draw plots:
+    about a third of the whole import. Hidden names import as if they were not installed; afterwards they are
+    importable again. TensorFlow's C++ start-up lines go to standard error before any of its log levels apply, so
+    standard error is closed for the time of the import; a failing import still raises.
     """
     absent = [name for name in hidden if name not in sys.modules]
     for name in absent:
@@ -151,8 +151,8 @@ def read_idx(path: Path, digest: str | None = None) -> np.ndarray:
     if digest is not None:
         found = hashlib.sha256(content).hexdigest()
         if found != digest:
-            raise WrongFile(f"{path}: SHA-256 is {found}, not {digest}; the file is damaged: delete it and fetch it again")
-    # Header: two zero bytes, type (8 = unsigned byte), number of dimensions, then each dimension as a big-endian 32-bit number.
+            raise WrongFile(f"{path}: SHA-256 is {found}, not {digest}; delete the file and fetch it again")
+    # Header: two zero bytes, type (8: unsigned byte), number of dimensions, each dimension as big-endian 32-bit number.
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
         raise WrongFile(f"{path}: is not an IDX file of unsigned bytes (first bytes {content[:4].hex() or 'none'})")
     dimensions = content[3]
@@ -238,8 +238,8 @@ def save_weights(model: Any, *paths: Path) -> str:
 
 
 def new_run(inputs: str, now: datetime | None = None) -> str:
-    """Name of a new run: UTC time and the first 8 digits of the inputs' digest, for example 20261122T021530Z-1a2b3c4d."""
-    moment = (now or datetime.now(timezone.utc)).astimezone(timezone.utc)
+    """Name of a new run: UTC time and the start of the inputs' digest, for example 20261122T021530Z-1a2b3c4d."""
+    moment = (now or datetime.now(UTC)).astimezone(UTC)
     return f"{moment:%Y%m%dT%H%M%SZ}-{inputs[:8]}"
 
 
@@ -252,7 +252,7 @@ def newest_run(books: Path) -> str:
 
 
 def open_run(books: Path, run: str) -> Path:
-    """Folder of a run, made when it is new. WrongFile when that run is complete: a finished run is never written again."""
+    """Folder of a run, made when it is new. WrongFile when the run is complete: it is never written again."""
     folder = books / "runs" / run
     if (folder / "complete.json").exists():
         raise WrongFile(f"{folder}: this run is complete; choose another name for a new run")
@@ -294,7 +294,7 @@ def add_record(folder: Path, record: dict[str, Any]) -> None:
 
 
 def time_text(records: Iterable[dict[str, Any]], profile: str) -> str:
-    """The thesis's time.txt of one profile: `Training: <s>`, then on a new line `No training: <s>`, without a last newline."""
+    """The thesis's time.txt of one profile: `Training: <s>`, newline, `No training: <s>`, and no newline at the end."""
     seconds = {one["notebook"]: one["thesis_clock"] for one in records if one["profile"] == profile}
     titles = {"training": "Training", "prediction": "No training"}
     return "\n".join(f"{title}: {seconds[name]}" for name, title in titles.items() if name in seconds)

@@ -1,8 +1,10 @@
 """Execute one notebook of a run with papermill, and finish a run: what the cluster's Jobs call.
 
-    python run.py training   --profile fast --run NAME [--books /books] [--inputs-digest HEX]
-    python run.py prediction --profile fast --run NAME
-    python run.py report     --run NAME --inputs-digest HEX      # also writes HTML, archive and complete.json
+    python run.py training   --profile fast [--run NAME] [--books /books] [--inputs-digest HEX]
+    python run.py prediction --profile fast [--run NAME]
+    python run.py report     [--run NAME]                   # also writes HTML, archive and complete.json
+
+Without --run, training begins a new run, and the others belong to the newest one.
 
 The executed notebook lies in <books>/runs/<run>/, also when a cell fails. Then the exit status is 1, and what failed is
 written as JSON to the file named by TERMINATION_LOG (Kubernetes keeps it as the pod's termination message).
@@ -16,7 +18,7 @@ import os
 import re
 import sys
 import tarfile
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,8 @@ body { max-width: 62rem; margin: 0 auto !important; padding: 1rem 1.5rem 4rem; b
 .jp-OutputArea-output { overflow-x: auto; }
 .jp-OutputArea-output svg { max-width: 100%; height: auto; }
 .jp-RenderedHTMLCommon table { font-variant-numeric: tabular-nums; margin-left: 0; }
-.jp-RenderedHTMLCommon blockquote { border-left: 4px solid #f28e2b; background: #fff6ec; padding: .6rem 1rem; margin-left: 0; }
+.jp-RenderedHTMLCommon blockquote { border-left: 4px solid #f28e2b; background: #fff6ec; padding: .6rem 1rem;
+       margin-left: 0; }
 </style>
 """
 
@@ -83,7 +86,7 @@ def html(notebook: Path, title: str, code: bool) -> str:
 
 
 def finish(folder: Path, inputs_digest: str) -> None:
-    """Write the pages, the archive that carries the run home, and last of all complete.json, which makes it complete."""
+    """Write the pages, the archive that carries the run home, and last complete.json, which makes it complete."""
     durations: dict[str, float] = {}
     for notebook in sorted(folder.glob("*.ipynb")):
         name = notebook.stem
@@ -99,7 +102,7 @@ def finish(folder: Path, inputs_digest: str) -> None:
     complete = {
         "run": folder.name,
         "inputs_digest": inputs_digest,
-        "finished": edge.utc(datetime.now(timezone.utc)),
+        "finished": edge.utc(datetime.now(UTC)),
         "durations": durations,
         "archive": archive.name,
         "archive_sha256": edge.sha256(archive),
@@ -111,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Execute what the command line says; 0 when all is well, 1 when a cell failed."""
     parser = argparse.ArgumentParser(description="Execute one notebook of a run.")
     parser.add_argument("notebook", choices=["training", "prediction", "report"])
-    parser.add_argument("--run", required=True, help="name of the run; its results lie in <books>/runs/<run>")
+    parser.add_argument("--run", help="name of the run; its results lie in <books>/runs/<run>")
     parser.add_argument("--profile", choices=["thesis", "fast"], help="needed for training and prediction")
     parser.add_argument("--books", type=Path, default=Path("/books"), help="the shared folder")
     parser.add_argument("--inputs-digest", default="", help="what identifies the inputs; empty: worked out here")
@@ -121,9 +124,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     from papermill.exceptions import PapermillExecutionError
 
-    folder = edge.open_run(options.books, options.run)
     digest = options.inputs_digest or edge.inputs()["digest"]
-    parameters = {"books": str(options.books), "notebooks": str(edge.HERE), "run": options.run}
+    run = options.run
+    if not run:
+        run = edge.new_run(digest) if options.notebook == "training" else edge.newest_run(options.books)
+    folder = edge.open_run(options.books, run)
+    parameters = {"books": str(options.books), "notebooks": str(edge.HERE), "run": run}
     stem = options.notebook
     if options.profile:
         stem = f"{options.notebook}-{options.profile}"

