@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -78,7 +79,9 @@ def k3s_kubeconfig(text: str, server: str, name: str) -> str:
         "current-context": name,
     }
     source = hashlib.sha256(text.encode()).hexdigest()
-    return f"{k3s_kubeconfig_mark(source, server, name)}\n{yaml.safe_dump(result, sort_keys=False)}"
+    # Ansible hands over strings of its own kind, which YAML's dumper does not know and JSON's does.
+    plain = json.loads(json.dumps(result))
+    return f"{k3s_kubeconfig_mark(source, server, name)}\n{yaml.safe_dump(plain, sort_keys=False)}"
 
 
 def k3s_kubeconfig_mark(source_sha256: str, server: str, name: str) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleFilterError
 
 Object = dict[str, Any]
@@ -55,7 +54,8 @@ def manifests_overlay(
         {"op": "replace", "path": "/spec/nfs/server", "value": nfs_server},
         {"op": "replace", "path": "/spec/nfs/path", "value": nfs_path},
     ]
-    return yaml.safe_dump(
+    # JSON is YAML, and its dumper knows the strings that Ansible hands over.
+    return json.dumps(
         {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
@@ -63,11 +63,11 @@ def manifests_overlay(
             "images": [{"name": "edge-ai/tensorflow-jupyter", **manifests_image(image)}],
             "labels": [{"pairs": {"app.kubernetes.io/managed-by": manager}}],
             "patches": [
-                {"target": {"kind": "PersistentVolume", "name": "nfs"}, "patch": yaml.safe_dump(volume)},
+                {"target": {"kind": "PersistentVolume", "name": "nfs"}, "patch": json.dumps(volume)},
                 *patches,
             ],
         },
-        sort_keys=False,
+        indent=1,
     )
 
 
@@ -159,8 +159,11 @@ def manifests_reasons(pods: list[Object], events: list[Object]) -> list[str]:
         mine = [e for e in events if e.get("involvedObject", {}).get("name") == name and e.get("type") == "Warning"]
         mine.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
         lines += [f"{e.get('reason')}: {e.get('message')}" for e in mine[-3:]]
-        unique = list(dict.fromkeys(" ".join(line.split())[:400] for line in lines)) or [status.get("phase", "Unknown")]
-        result += [f"{name} on {where}: {line}" for line in unique]
+        # An event often repeats what the status says, under another name.
+        unique = {line.partition(": ")[2]: line for line in (" ".join(line.split())[:400] for line in reversed(lines))}
+        result += [f"{name} on {where}: {line}" for line in reversed(unique.values())]
+        if not lines:
+            result.append(f"{name} on {where}: {status.get('phase', 'Unknown')}")
     return result
 
 
