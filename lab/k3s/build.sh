@@ -1,0 +1,113 @@
+#!/bin/sh
+# Builds the lab's k3s: build.sh OUT_DIR VERSION, for example build.sh dist v1.36.3+lab1
+#
+# Makes OUT_DIR/k3s, OUT_DIR/k3s-airgap-images-amd64.tar.zst and OUT_DIR/k3s-images.txt. Needs Go on PATH and, for runc,
+# apt on a Debian machine. RUNC=FILE takes that runc instead of Debian's. Nothing is written beside the sources.
+set -eu
+
+[ $# -eq 2 ] || { echo "usage: $0 OUT_DIR VERSION" >&2; exit 2; }
+case $2 in
+v[0-9]*.[0-9]*.[0-9]*+lab[0-9]*) version=$2 ;;
+*) echo "$0: version \"$2\" is not of the form v1.36.3+lab1" >&2; exit 2 ;;
+esac
+command -v go >/dev/null || { echo "$0: go is not on PATH" >&2; exit 2; }
+here=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# runc_suite is the release whose runc and libc the boards have.
+runc_suite=trixie
+arch=$(go env GOARCH)
+export CGO_ENABLED=0
+tags="no_btrfs no_devmapper no_zfs"
+
+say() { printf '%s %s\n' "$(date +%T)" "$*" >&2; }
+
+# mirror prints the Debian mirror that this machine's apt uses, so that no name of a host stands here.
+mirror() {
+    for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list; do
+        [ -f "$f" ] || continue
+        sed -n -e 's/^URIs:[[:space:]]*\([^[:space:]]*\).*/\1/p' \
+            -e 's/^deb[[:space:]]\{1,\}\(\[[^]]*\][[:space:]]*\)\{0,1\}\([^[:space:]]*\).*/\2/p' "$f"
+    done | grep -E '/debian/?$' | head -n 1
+}
+
+# fetch_runc gets Debian's runc package with an apt configuration of its own: nothing is installed or changed.
+fetch_runc() {
+    uri=$(mirror)
+    [ -n "$uri" ] || { echo "$0: no Debian mirror in /etc/apt; give RUNC=FILE" >&2; exit 1; }
+    apt=$work/apt
+    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/state" "$apt/empty"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $runc_suite main" >"$apt/sources.list"
+    cat >"$apt/apt.conf" <<EOF
+Dir::Etc::sourcelist "$apt/sources.list";
+Dir::Etc::sourceparts "$apt/empty";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "$apt/empty";
+Dir::State "$apt/state";
+Dir::State::lists "$apt/lists";
+Dir::State::status "/dev/null";
+Dir::Cache "$apt/cache";
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+EOF
+    (cd "$apt" && export APT_CONFIG="$apt/apt.conf" &&
+        apt-get -q update --error-on=any >log 2>&1 && apt-get -q download runc >>log 2>&1 &&
+        dpkg-deb --extract runc_*.deb root) || { cat "$apt/log" >&2; exit 1; }
+    cp "$apt/root/usr/sbin/runc" "$1"
+}
+
+cd "$here"
+mkdir "$work/bin" "$work/images"
+if [ -n "${RUNC:-}" ]; then
+    cp "$RUNC" "$work/bin/runc"
+else
+    say "runc from Debian $runc_suite"
+    fetch_runc "$work/bin/runc"
+fi
+
+say "containerd's shim and the CNI plugins"
+go build -trimpath -tags "$tags" -ldflags "-s -w" -o "$work/bin/" \
+    github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2 \
+    github.com/containernetworking/plugins/plugins/main/bridge \
+    github.com/containernetworking/plugins/plugins/main/loopback \
+    github.com/containernetworking/plugins/plugins/ipam/host-local \
+    github.com/containernetworking/plugins/plugins/meta/portmap
+go build -trimpath -o "$work/pack" ./cmd/pack
+(cd "$work/bin" && "$work/pack" bundle "$work/bundle.tar.zst" ./*)
+
+# The digest of the sources stands for a commit: it also fits a build from a changed work tree.
+commit=$(find . -name '*.go' -o -name '*.yaml' -o -name 'go.*' | LC_ALL=C sort | xargs cat | sha256sum | cut -c1-8)
+numbers=${version#v}
+major=${numbers%%.*}
+minor=${numbers#*.}
+minor=${minor%%.*}
+containerd=$(go list -m -f '{{.Version}}' github.com/containerd/containerd/v2)
+kine=$(go list -m -f '{{.Version}}' github.com/k3s-io/kine)
+flags="-s -w -X edge-ai/lab/k3s/internal/version.Version=$version -X edge-ai/lab/k3s/internal/version.Commit=$commit"
+for p in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+    flags="$flags -X $p.gitVersion=$version -X $p.gitMajor=$major -X $p.gitMinor=$minor"
+    flags="$flags -X $p.gitCommit=$commit -X $p.gitTreeState=clean -X $p.buildDate=1970-01-01T00:00:00Z"
+done
+flags="$flags -X github.com/containerd/containerd/v2/version.Version=$containerd"
+flags="$flags -X github.com/k3s-io/kine/pkg/version.Version=$kine"
+
+say "k3s $version (Kubernetes, containerd, kine: minutes when Go's cache is cold)"
+# The bundle reaches go:embed by an overlay, so that the source tree stays clean.
+printf '{"Replace": {"%s": "%s"}}\n' "$here/internal/bundle/bundle.tar.zst" "$work/bundle.tar.zst" >"$work/overlay.json"
+go build -trimpath -overlay "$work/overlay.json" -tags "$tags bundle" -ldflags "$flags" -o "$work/k3s" .
+
+say "images"
+go build -trimpath -ldflags "-s -w" -o "$work/images/pause" ./pause
+coredns=$(cd coredns && go list -m -f '{{.Version}}' github.com/coredns/coredns)
+(cd coredns && go build -trimpath -ldflags "-s -w" -o "$work/images/coredns" .)
+"$work/pack" images "$work/images.tar.zst" "$work/images.txt" \
+    "docker.io/lab/pause:1=$work/images/pause" "docker.io/lab/coredns:${coredns#v}=$work/images/coredns"
+
+# By rename: a running k3s can be rebuilt.
+mv "$work/images.txt" "$out/k3s-images.txt"
+mv "$work/images.tar.zst" "$out/k3s-airgap-images-$arch.tar.zst"
+mv "$work/k3s" "$out/k3s"
+say "done: $(du -h "$out/k3s" | cut -f1) k3s, $(du -h "$out/k3s-airgap-images-$arch.tar.zst" | cut -f1) images"
