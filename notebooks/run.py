@@ -110,8 +110,8 @@ def finish(folder: Path, inputs_digest: str) -> None:
     edge.write_text(folder / "complete.json", json.dumps(complete, indent=2) + "\n")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Execute what the command line says; 0 when all is well, 1 when a cell failed."""
+def command_line(arguments: list[str] | None = None) -> argparse.Namespace:
+    """What the command line says; ends the program with status 2 when that makes no sense."""
     parser = argparse.ArgumentParser(description="Execute one notebook of a run.")
     parser.add_argument("notebook", choices=["training", "prediction", "report"])
     parser.add_argument("--run", help="name of the run; its results lie in <books>/runs/<run>")
@@ -121,7 +121,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (options.notebook == "report") == bool(options.profile):
         parser.error("training and prediction need --profile; report has none")
+    return options
 
+
+def main(arguments: list[str] | None = None) -> int:
+    """Execute what the command line says; 0 when all is well, 1 when a cell failed."""
+    options = command_line(arguments)
     from papermill.exceptions import PapermillExecutionError
 
     digest = options.inputs_digest or edge.inputs()["digest"]

@@ -1,0 +1,343 @@
+"""The notebooks' helper module: clock, IDX files, records, files that appear as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+NOTEBOOKS = Path(__file__).resolve().parents[3] / "notebooks"
+
+
+def idx(shape: tuple[int, ...], values: bytes, kind: int = 8) -> bytes:
+    """An IDX file, as its format says: header, then one byte for each value."""
+    return bytes([0, 0, kind, len(shape)]) + struct.pack(f">{len(shape)}I", *shape) + values
+
+
+# --- IDX files
+
+
+def test_images_are_read_with_their_shape(edge: Any, tmp_path: Path) -> None:
+    content = idx((2, 3, 2), bytes(range(12)))
+    (tmp_path / "images").write_bytes(content)
+    images = edge.read_idx(tmp_path / "images", hashlib.sha256(content).hexdigest())
+    assert images.dtype == np.uint8
+    assert images.tolist() == [[[0, 1], [2, 3], [4, 5]], [[6, 7], [8, 9], [10, 11]]]
+
+
+def test_labels_are_read(edge: Any, tmp_path: Path) -> None:
+    (tmp_path / "labels").write_bytes(idx((3,), b"\x07\x02\x01"))
+    assert edge.read_idx(tmp_path / "labels").tolist() == [7, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (idx((2, 3), bytes(5)), r"has 17 bytes, but its header promises 18 \(shape \(2, 3\)\)"),
+        (idx((2, 3), bytes(7)), "has 19 bytes, but its header promises 18"),
+        (idx((2,), bytes(8), kind=0x0D), "is not an IDX file of unsigned bytes"),
+        (b"\x1f\x8b\x08\x00compressed", "is not an IDX file of unsigned bytes"),
+        (b"", r"is not an IDX file of unsigned bytes \(first bytes none\)"),
+        (b"\x00\x00\x08\x03\x00", "has 5 bytes, but its header promises 16"),
+    ],
+)
+def test_a_file_that_is_not_what_it_should_be_is_refused(edge: Any, tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "images").write_bytes(content)
+    with pytest.raises(edge.WrongFile, match=said):
+        edge.read_idx(tmp_path / "images")
+
+
+def test_a_damaged_file_is_refused_with_both_digests(edge: Any, tmp_path: Path) -> None:
+    content = bytearray(idx((4,), b"1234"))
+    digest = hashlib.sha256(content).hexdigest()
+    content[-1] ^= 1
+    (tmp_path / "labels").write_bytes(content)
+    with pytest.raises(edge.WrongFile, match=f"{hashlib.sha256(content).hexdigest()}, not {digest}"):
+        edge.read_idx(tmp_path / "labels", digest)
+
+
+def test_a_missing_file_is_named(edge: Any, tmp_path: Path) -> None:
+    with pytest.raises(edge.WrongFile, match="t10k-images-idx3-ubyte: cannot be read"):
+        edge.load_images(tmp_path, "t10k")
+
+
+def test_an_unknown_data_set_names_the_known_ones(edge: Any) -> None:
+    with pytest.raises(edge.WrongFile, match="no data set 'cifar'; it has: mnist"):
+        edge.dataset("cifar")
+
+
+def test_pixels_become_small_32_bit_numbers_around_zero(edge: Any) -> None:
+    scaled = edge.standardise(np.array([[0, 33, 255]], dtype=np.uint8))
+    assert scaled.dtype == np.float32
+    assert scaled[0] == pytest.approx([-0.4237, -0.0038, 2.8206], abs=1e-4)
+
+
+# --- clock
+
+
+def test_phases_are_timed_and_summed(edge: Any) -> None:
+    clock = edge.PhaseClock()
+    with clock.phase("data"):
+        time.sleep(0.02)
+    with clock.phase("fit"):
+        time.sleep(0.01)
+    assert 0.02 <= clock.seconds["data"] < 1
+    assert clock.total == pytest.approx(clock.seconds["data"] + clock.seconds["fit"])
+    assert [name for name, seconds in clock.seconds.items() if seconds is None] == [
+        "import", "build", "save", "load", "predict"
+    ]  # fmt: skip
+
+
+def test_a_phase_that_fails_is_not_recorded(edge: Any) -> None:
+    clock = edge.PhaseClock()
+    with pytest.raises(ZeroDivisionError), clock.phase("fit"):
+        _ = 1 / 0
+    assert clock.seconds["fit"] is None
+
+
+def test_a_phase_has_a_known_name_and_happens_once(edge: Any) -> None:
+    clock = edge.PhaseClock()
+    with clock.phase("load"):
+        pass
+    with pytest.raises(ValueError, match="timed already"), clock.phase("load"):
+        pass
+    with pytest.raises(ValueError, match="unknown phase 'lunch'"), clock.phase("lunch"):
+        pass
+
+
+def test_the_thesis_clock_spans_phases(edge: Any) -> None:
+    clock = edge.PhaseClock()
+    with pytest.raises(ValueError, match="never called"):
+        clock.stop_thesis_clock()
+    with clock.phase("build"):
+        clock.start_thesis_clock()
+        time.sleep(0.01)
+    with clock.phase("fit"):
+        time.sleep(0.01)
+    assert clock.stop_thesis_clock() >= 0.02
+
+
+def test_hidden_packages_are_absent_only_meanwhile(edge: Any) -> None:
+    sys.modules.pop("colorsys", None)
+    with edge.lean_import("colorsys", "json"):
+        with pytest.raises(ImportError):
+            importlib.import_module("colorsys")
+        # What is loaded stays: hiding it would break those who use it.
+        assert importlib.import_module("json") is json
+    assert importlib.import_module("colorsys").__name__ == "colorsys"
+
+
+def test_standard_error_works_again_after_a_failing_import(edge: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ImportError), edge.lean_import():
+        os.write(2, b"noise of a C++ library\n")
+        importlib.import_module("there_is_no_such_module")
+    os.write(2, b"heard\n")
+    assert capfd.readouterr().err == "heard\n"
+
+
+# --- files that appear as a whole
+
+
+def test_a_failing_writer_leaves_the_old_file_and_no_other(edge: Any, tmp_path: Path) -> None:
+    path = tmp_path / "weights" / "model.weights.h5"
+    edge.write_text(path, "old")
+    with pytest.raises(OSError, match="full"), edge.publish(path) as temporary:
+        temporary.write_text("half of the new")
+        raise OSError("full")
+    assert [file.name for file in path.parent.iterdir()] == ["model.weights.h5"]
+    assert path.read_text() == "old"
+
+
+def test_a_killed_writer_leaves_the_old_file(edge: Any, tmp_path: Path) -> None:
+    path = tmp_path / "model.weights.h5"
+    edge.write_text(path, "old")
+    code = (
+        f"import sys, time; sys.path.insert(0, {str(NOTEBOOKS)!r})\n"
+        "import edge_notebooks as edge; from pathlib import Path\n"
+        f"with edge.publish(Path({str(path)!r})) as temporary:\n"
+        "    temporary.write_text('half of the new')\n"
+        "    print('writing', flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout and writer.stdout.readline() == "writing\n"
+        writer.send_signal(signal.SIGKILL)
+    assert path.read_text() == "old"
+    edge.write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_the_temporary_name_keeps_the_ending_and_is_hidden(edge: Any, tmp_path: Path) -> None:
+    with edge.publish(tmp_path / "model.weights.h5") as temporary:
+        assert temporary.name.startswith(".") and temporary.name.endswith(".weights.h5")
+        assert temporary.parent == tmp_path
+        temporary.write_text("")
+
+
+# --- runs and records
+
+
+def test_a_run_is_named_for_its_time_and_inputs(edge: Any) -> None:
+    moment = datetime(2026, 11, 22, 2, 15, 30, tzinfo=UTC)
+    assert edge.new_run("1a2b3c4d5e6f", moment) == "20261122T021530Z-1a2b3c4d"
+
+
+def test_a_complete_run_is_never_written_again(edge: Any, tmp_path: Path) -> None:
+    folder = edge.open_run(tmp_path, "one")
+    assert edge.open_run(tmp_path, "one") == folder
+    (folder / "complete.json").write_text("{}")
+    with pytest.raises(edge.WrongFile, match="this run is complete"):
+        edge.open_run(tmp_path, "one")
+
+
+def test_the_newest_run_is_the_one_with_timings(edge: Any, tmp_path: Path, record: dict[str, Any]) -> None:
+    with pytest.raises(edge.WrongFile, match="no run has timings yet"):
+        edge.newest_run(tmp_path)
+    edge.add_record(edge.open_run(tmp_path, "20261122T021530Z-1a2b3c4d"), record)
+    edge.open_run(tmp_path, "20261123T000000Z-1a2b3c4d")
+    assert edge.newest_run(tmp_path) == "20261122T021530Z-1a2b3c4d"
+
+
+def test_records_are_kept_in_order_and_replaced_by_key(
+    edge: Any, tmp_path: Path, record: dict[str, Any], prediction: dict[str, Any]
+) -> None:
+    edge.add_record(tmp_path, prediction)
+    edge.add_record(tmp_path, record)
+    edge.add_record(tmp_path, record | {"total": 26.0, "started": "2026-11-22T02:15:31Z"})
+    records = json.loads((tmp_path / "timings.json").read_text())
+    assert [(one["notebook"], one["total"]) for one in records] == [("training", 26.0), ("prediction", 5.23)]
+
+
+def test_time_txt_has_the_form_of_the_thesis(
+    edge: Any, tmp_path: Path, record: dict[str, Any], prediction: dict[str, Any]
+) -> None:
+    edge.add_record(tmp_path, record)
+    assert (tmp_path / "time.txt").read_text() == "Training: 17.4"
+    edge.add_record(tmp_path, prediction)
+    fast = {"profile": "fast", "started": "2026-11-22T02:15:00Z"}
+    edge.add_record(tmp_path, record | fast | {"thesis_clock": 3.25})
+    # The thesis's own workload, although the other one ran first.
+    assert (tmp_path / "time.txt").read_text() == "Training: 17.4\nNo training: 0.43"
+    assert (tmp_path / "fast" / "time.txt").read_text() == "Training: 3.25"
+
+
+def test_a_record_that_the_notebooks_make_keeps_the_schema(edge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_NAME", "pi-02")
+    clock = edge.PhaseClock()
+    with clock.phase("fit"):
+        clock.start_thesis_clock()
+        time.sleep(0.001)
+    clock.stop_thesis_clock()
+    made = edge.make_record(
+        clock,
+        notebook="training",
+        profile="fast",
+        test_accuracy=np.float32(0.97768),
+        tensorflow="2.21.0",
+        inputs="0" * 64,
+    )
+    edge.check_timings(json.loads(json.dumps([made])))
+    assert made["host"] == "pi-02"
+    assert made["test_accuracy"] == 0.9777
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"phases": {"import": 1.0}},
+        {"phases": {**dict.fromkeys(("import", "data", "build", "fit", "save", "load", "predict"), 1.0), "lunch": 1.0}},
+        {"phases": {**dict.fromkeys(("import", "data", "build", "fit", "save", "load"), 1.0), "predict": -1.0}},
+        {"total": 0},
+        {"started": "2026-11-22T02:15:30+01:00"},
+        {"started": "2026-11-22 02:15:30Z"},
+        {"test_accuracy": 97.1},
+        {"profile": "slow"},
+        {"notebook": "report"},
+        {"host": ""},
+        {"inputs_digest": "AB" * 32},
+        {"tensorflow": "unknown"},
+        {"comment": "one more field"},
+    ],
+)
+def test_the_schema_refuses(edge: Any, record: dict[str, Any], change: dict[str, Any]) -> None:
+    edge.check_timings([record])
+    with pytest.raises(jsonschema.ValidationError):
+        edge.check_timings([record | change])
+
+
+def test_no_field_of_a_record_is_optional(edge: Any, record: dict[str, Any]) -> None:
+    for name in record:
+        with pytest.raises(jsonschema.ValidationError, match=name):
+            edge.check_timings([{key: value for key, value in record.items() if key != name}])
+
+
+# --- what the machine says
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "said"),
+    [
+        (
+            "processor\t: 0\nBogoMIPS\t: 108.00\n\nRevision\t: c03114\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n",
+            "Raspberry Pi 4 Model B Rev 1.4, ",
+        ),
+        (
+            "processor\t: 0\nvendor_id\t: User Mode Linux\nmodel name\t: UML\nmode\t\t: skas\n",
+            "User Mode Linux (virtual board), ",
+        ),
+        ("processor : 0\nmodel name : AMD EPYC\n", "AMD EPYC, "),
+        ("processor : 0\n", "unknown processor, "),
+    ],
+)
+def test_hardware_is_what_the_machine_says(edge: Any, tmp_path: Path, cpuinfo: str, said: str) -> None:
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert edge.hardware(tmp_path / "cpuinfo").startswith(said)
+
+
+# --- inputs
+
+
+def test_every_input_changes_the_digest(edge: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in edge.INPUT_FILES:
+        (tmp_path / name).write_bytes((NOTEBOOKS / name).read_bytes())
+    monkeypatch.setattr(edge, "HERE", tmp_path)
+
+    def digest(image: str = "tf:1", profiles: tuple[str, ...] = ("thesis", "fast")) -> str:
+        return str(edge.inputs(image, profiles)["digest"])
+
+    first = digest()
+    assert digest() == first
+    others = [digest(image="tf:2"), digest(profiles=("fast",))]
+    for name in edge.INPUT_FILES:
+        with (tmp_path / name).open("a") as file:
+            file.write(" ")
+        others.append(digest())
+    assert len({first, *others}) == 3 + len(edge.INPUT_FILES)
+
+
+def test_the_inputs_are_all_files_that_a_run_reads(edge: Any) -> None:
+    there = {path.name for path in NOTEBOOKS.iterdir() if path.is_file() and path.suffix != ".md"}
+    assert there == set(edge.INPUT_FILES)
+
+
+def test_the_command_line_prints_them_without_numpy() -> None:
+    code = (
+        "import sys; sys.modules['numpy'] = None; sys.argv = ['x', '--image', 'tf:1', '--profile', 'fast']; "
+        f"import runpy; runpy.run_path({str(NOTEBOOKS / 'edge_notebooks.py')!r}, run_name='__main__')"
+    )
+    printed = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    assert printed["profiles"] == ["fast"]
+    assert len(printed["data"]) == 4
+    assert len(printed["digest"]) == 64

@@ -1,0 +1,321 @@
+"""The notebooks role's own parts: Jobs, table, state of the export, results that come home, words for failures."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import NOTEBOOKS, ROLE, ROOT, load
+from kubernetes import client
+
+filters = load(ROLE / "filter_plugins" / "notebooks.py")
+state = load(ROLE / "library" / "notebooks_state.py")
+bundle = load(ROLE / "library" / "notebooks_bundle.py")
+waiting = load(ROLE / "action_plugins" / "notebooks_wait.py")
+
+SETTINGS = {
+    "run": "20261122T021530Z-1a2b3c4d",
+    "inputs_digest": "ab" * 32,
+    "profiles": ["thesis", "fast"],
+    "image": "edge-ai/tensorflow-jupyter:0123456789ab",
+    "namespace": "edge-ai",
+    "timeout": "900",
+}
+
+
+@pytest.fixture
+def base() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "k8s" / "jobs" / "base" / "job.yaml").read_text())
+    return loaded
+
+
+# --- Jobs
+
+
+def test_trainings_come_first_then_predictions_then_the_report(base: dict[str, Any]) -> None:
+    before = copy.deepcopy(base)
+    jobs = filters.notebooks_jobs(base, SETTINGS)
+    assert [job["name"] for job in jobs] == [
+        "training-thesis", "training-fast", "prediction-thesis", "prediction-fast", "report"
+    ]  # fmt: skip
+    assert base == before
+
+
+def test_a_job_runs_where_its_notebook_belongs(base: dict[str, Any]) -> None:
+    jobs = {job["name"]: job["job"] for job in filters.notebooks_jobs(base, SETTINGS)}
+    pods = {name: job["spec"]["template"]["spec"] for name, job in jobs.items()}
+    assert pods["training-fast"]["nodeSelector"] == {"role": "training"}
+    assert pods["prediction-fast"]["nodeSelector"] == {"role": "prediction"}
+    assert "nodeSelector" not in pods["report"]
+    assert pods["prediction-fast"]["containers"][0]["args"] == [
+        "prediction",
+        "--run=20261122T021530Z-1a2b3c4d",
+        f"--inputs-digest={'ab' * 32}",
+        "--profile=fast",
+    ]
+    for job in jobs.values():
+        assert job["spec"]["activeDeadlineSeconds"] == 900
+        assert job["spec"]["template"]["spec"]["containers"][0]["image"] == SETTINGS["image"]
+
+
+def test_arguments_of_the_jobs_are_understood_by_the_runner(base: dict[str, Any], edge: Any) -> None:
+    """Also those of k8s/jobs, which work without Ansible."""
+    run = load(NOTEBOOKS / "run.py")
+    wanted = [
+        job["job"]["spec"]["template"]["spec"]["containers"][0]["args"]
+        for job in filters.notebooks_jobs(base, SETTINGS)
+    ]
+    for path in sorted((ROOT / "k8s" / "jobs").glob("*/kustomization.yaml")):
+        for patch in yaml.safe_load(path.read_text()).get("patches", []):
+            wanted += [one["value"] for one in yaml.safe_load(patch["patch"]) if one["path"].endswith("/args")]
+    assert len(wanted) == 8
+    for arguments in wanted:
+        assert run.command_line(arguments).notebook == arguments[0]
+
+
+# --- table
+
+
+def test_the_table_reads_like_one(record: dict[str, Any], prediction: dict[str, Any]) -> None:
+    lines = filters.notebooks_table([record, prediction], "results/one").splitlines()
+    assert [" ".join(line.split()) for line in lines[:3]] == [
+        "notebook profile host import data build fit save load predict total accuracy thesis clock thesis",
+        "training thesis pi-02 4.30 2.50 0.10 17.30 0.05 - 0.80 25.05 97.12% 17.40 46.12",
+        "prediction thesis pi-03 4.20 0.10 0.40 - - 0.03 0.50 5.23 97.12% 0.43 6.05",
+    ]
+    for word in ("host", "profile"):
+        column = lines[0].index(word)
+        assert all(line[column - 1] == " " != line[column] for line in lines[1:3])
+    # Figures stand under the ends of their heads.
+    assert len({len(line) for line in lines[:3]}) == 1 and len(lines[0]) < 120
+    assert lines[-1] == "Report: results/one/report.html"
+    assert "pi-03: User Mode Linux (virtual board), x86_64, 1 CPU" in lines
+
+
+# --- export
+
+
+def put(path: Path, text: str) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_missing_and_changed_files_differ(tmp_path: Path) -> None:
+    files = {name: put(tmp_path / name, name) for name in ("data/mnist/a", "notebooks/b", "notebooks/c")}
+    assert state.differing(tmp_path, files) == []
+    (tmp_path / "notebooks/b").write_text("changed by hand")
+    (tmp_path / "data/mnist/a").unlink()
+    assert state.differing(tmp_path, files) == ["data/mnist/a", "notebooks/b"]
+
+
+def test_only_runs_with_marker_and_archive_are_complete(tmp_path: Path) -> None:
+    def run(name: str, archive: bool = True) -> None:
+        put(tmp_path / "runs" / name / "complete.json", json.dumps({"run": name, "archive": "results.tar.gz"}))
+        if archive:
+            put(tmp_path / "runs" / name / "results.tar.gz", "")
+
+    assert state.complete_runs(tmp_path) == []
+    run("20261120T000000Z-aaaaaaaa")
+    run("20261121T000000Z-bbbbbbbb")
+    run("20261122T000000Z-cccccccc", archive=False)
+    put(tmp_path / "runs" / "20261123T000000Z-dddddddd" / "timings.json", "[]")
+    put(tmp_path / "runs" / "by-hand" / "complete.json", "no JSON")
+    assert [one["run"] for one in state.complete_runs(tmp_path)] == [
+        "20261121T000000Z-bbbbbbbb", "20261120T000000Z-aaaaaaaa"
+    ]  # fmt: skip
+
+
+def test_a_bundle_carries_files_that_only_root_may_write(tmp_path: Path) -> None:
+    put(tmp_path / "here" / "a.ipynb", "notebook")
+    (tmp_path / "here" / "a.ipynb").chmod(0o600)
+    names = filters.notebooks_sources(["notebooks/a.ipynb"], str(tmp_path / "here"), str(tmp_path / "cache"))
+    bundle.pack(names, tmp_path / "cache" / "bundle.tar.gz")
+    with tarfile.open(tmp_path / "cache" / "bundle.tar.gz") as tar:
+        entries = [(one.name, oct(one.mode), one.uid, one.isdir()) for one in tar]
+        assert tar.extractfile("notebooks/a.ipynb").read() == b"notebook"  # type: ignore[union-attr]
+    assert entries == [("notebooks", "0o755", 0, True), ("notebooks/a.ipynb", "0o644", 0, False)]
+
+
+def test_books_are_notebooks_and_data() -> None:
+    inputs = {"files": {"run.py": "11"}, "data": {"t10k-labels-idx1-ubyte": "22"}}
+    wanted = filters.notebooks_books(inputs, "mnist")
+    assert wanted == {"notebooks/run.py": "11", "data/mnist/t10k-labels-idx1-ubyte": "22"}
+    assert filters.notebooks_sources(list(wanted), "/p/notebooks", "/cache") == {
+        "notebooks/run.py": "/p/notebooks/run.py",
+        "data/mnist/t10k-labels-idx1-ubyte": "/cache/mnist/t10k-labels-idx1-ubyte",
+    }
+
+
+# --- data set
+
+
+def fetch(datasets: Path, cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROLE / "files" / "fetch_dataset.py"), str(datasets), "small", str(cache)],
+        capture_output=True, text=True, env={"PATH": "/nonexistent", **environment},
+    )  # fmt: skip
+
+
+def test_a_cached_data_set_needs_no_network_and_a_damaged_one_does(tmp_path: Path) -> None:
+    digest = put(tmp_path / "cache" / "small" / "labels", "0123")
+    npm = {"package": "no-such-package-of-edge-ai", "version": "0.0.0", "folder": "package/data"}
+    put(tmp_path / "datasets.json", json.dumps({"small": {"npm": npm, "files": {"labels": digest}}}))
+    # npm itself is told that there is no network.
+    offline = {"npm_config_offline": "true", "HOME": str(tmp_path)}
+    assert fetch(tmp_path / "datasets.json", tmp_path / "cache", **offline).stdout == "present\n"
+    (tmp_path / "cache" / "small" / "labels").write_text("0124")
+    failed = fetch(tmp_path / "datasets.json", tmp_path / "cache", **offline)
+    assert failed.returncode == 1
+    assert "npm cannot fetch no-such-package-of-edge-ai@0.0.0" in failed.stderr
+    assert f"Without a network, put into {tmp_path}/cache/small: labels" in failed.stderr
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["small"]
+
+
+# --- results
+
+
+def archive(results: Path, run: str, files: dict[str, str]) -> str:
+    results.mkdir(exist_ok=True)
+    path = results / f".{run}.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text.encode())
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def collect(results: Path, run: str, digest: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROLE / "files" / "collect_run.py"), f"--results={results}", f"--run={run}",
+         f"--sha256={digest}", f"--schema={NOTEBOOKS / 'timings.schema.json'}"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_a_run_comes_home_once_and_latest_follows(tmp_path: Path, record: dict[str, Any]) -> None:
+    results = tmp_path / "results"
+    files = {"timings.json": json.dumps([record]), "thesis/time.txt": "Training: 17.4"}
+    one = archive(results, "one", files)
+    assert collect(results, "one", one).stdout == "changed\n"
+    assert (results / "latest" / "thesis" / "time.txt").read_text() == "Training: 17.4"
+    assert collect(results, "one", one).stdout == "present\n"
+    assert collect(results, "two", archive(results, "two", files)).stdout == "changed\n"
+    assert (results / "latest").readlink() == Path("two")
+    assert sorted(path.name for path in results.iterdir()) == ["latest", "one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("timings", "digest", "said"),
+    [
+        ('[{"notebook": "training"}]', "", "timings.json breaks"),
+        ("[", "", "timings.json cannot be read"),
+        (None, "", "timings.json cannot be read"),
+        ("[]", "00", "SHA-256 is"),
+    ],
+)
+def test_an_unusable_archive_changes_nothing(
+    tmp_path: Path, record: dict[str, Any], timings: str | None, digest: str, said: str
+) -> None:
+    results = tmp_path / "results"
+    collect(results, "good", archive(results, "good", {"timings.json": json.dumps([record])}))
+    found = archive(results, "bad", {} if timings is None else {"timings.json": timings})
+    done = collect(results, "bad", digest or found)
+    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
+    assert (results / "latest").readlink() == Path("good")
+    assert sorted(path.name for path in results.iterdir()) == ["good", "latest"]
+
+
+def test_an_archive_cannot_write_elsewhere(tmp_path: Path, record: dict[str, Any]) -> None:
+    results = tmp_path / "results"
+    digest = archive(results, "one", {"timings.json": json.dumps([record]), "../../escaped": "x"})
+    assert collect(results, "one", digest).returncode == 1
+    assert not (tmp_path / "escaped").exists()
+
+
+# --- words for failures
+
+
+def pod(status: dict[str, Any], spec: dict[str, Any] | None = None) -> Any:
+    """A pod as the API's client makes it from the server's answer."""
+    container = {"name": "notebook", "resources": {"limits": {"memory": "2Gi"}}}
+    answer = {
+        "metadata": {"name": "training-fast-x"},
+        "spec": {"containers": [container], "nodeName": "pi-02", **(spec or {})},
+        "status": status,
+    }
+    return client.ApiClient().deserialize(json.dumps(answer), "V1Pod", "application/json")
+
+
+def container_status(**state_of: Any) -> dict[str, Any]:
+    status = {"name": "notebook", "image": "tf:1", "imageID": "", "ready": False, "restartCount": 0}
+    return {"containerStatuses": [status | {"state": state_of}]}
+
+
+def test_a_failed_cell_is_told_with_its_code_and_the_notebook() -> None:
+    told = {
+        "notebook": "/books/runs/one/training-fast.ipynb",
+        "cell": 8,
+        "ename": "WrongFile",
+        "evalue": "/books/data/mnist/train-images-idx3-ubyte: cannot be read",
+        "source": 'with clock.phase("data"):\n    images = Path(books)',
+    }
+    ended = {"exitCode": 1, "reason": "Error", "message": json.dumps(told)}
+    failed = pod({"phase": "Failed", **container_status(terminated=ended)})
+    assert waiting.failure(failed, "training.ipynb, profile fast", "pi-01:/srv/books", "").splitlines() == [
+        "training.ipynb, profile fast failed on pi-02, in cell 8: WrongFile: "
+        "/books/data/mnist/train-images-idx3-ubyte: cannot be read",
+        "The cell begins with:",
+        '    with clock.phase("data"):',
+        "        images = Path(books)",
+        "The executed notebook, with the traceback: pi-01:/srv/books/runs/one/training-fast.ipynb",
+    ]
+
+
+def test_too_little_memory_is_told_with_the_limit() -> None:
+    ended = {"exitCode": 137, "reason": "OOMKilled"}
+    failed = pod({"phase": "Failed", **container_status(terminated=ended)})
+    said = waiting.failure(failed, "training.ipynb, profile thesis", "pi-01:/srv/books", "")
+    assert "used more memory than its limit of 2Gi (OOMKilled)" in said
+
+
+def test_any_other_end_is_told_with_the_last_output() -> None:
+    ended = {"exitCode": 2, "reason": "Error", "message": "no JSON"}
+    failed = pod({"phase": "Failed", **container_status(terminated=ended)})
+    said = waiting.failure(failed, "report.ipynb", "pi-01:/srv/books", "one\nrun.py: error: two")
+    assert "Error, exit status 2" in said and said.endswith("    one\n    run.py: error: two")
+
+
+def test_an_evicted_pod_is_told_with_the_node_s_reason() -> None:
+    failed = pod({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."})
+    assert "Evicted The node was low on resource: memory." in waiting.failure(failed, "report.ipynb", "x:/y", "")
+
+
+def test_a_pod_without_a_node_gives_the_scheduler_s_reason() -> None:
+    refused = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "0/3 nodes are available",
+    }
+    lonely = pod({"phase": "Pending", "conditions": [refused]}, {"nodeName": None})
+    assert waiting.unschedulable(lonely) == "0/3 nodes are available"
+    assert waiting.state(lonely) == "waiting for a node"
+
+
+@pytest.mark.parametrize("reason", ["ErrImageNeverPull", "ImagePullBackOff", "CreateContainerConfigError"])
+def test_a_container_that_cannot_start_is_hopeless(reason: str) -> None:
+    stuck = pod({"phase": "Pending", **container_status(waiting={"reason": reason, "message": "no such image"})})
+    assert waiting.hopeless(stuck) == f"{reason}: no such image"
+    starting = pod({"phase": "Pending", **container_status(waiting={"reason": "ContainerCreating"})})
+    assert waiting.hopeless(starting) == "" and waiting.state(starting) == "starting"
