@@ -142,6 +142,8 @@ def main() -> None:
         "active_clients": sorted(re.findall(r"\s([^\s(]+)\(", "\n".join(active))),
         "versions": text_of("/proc/fs/nfsd/versions").split(),
         "boot_id": text_of("/proc/sys/kernel/random/boot_id").strip(),
+        # A fresh image has no package lists, however young their directory is.
+        "package_lists": any(Path("/var/lib/apt/lists").glob("*Release")),
         "stamp": text_of(given["stamp_file"]).strip(),
     }
     module.exit_json(changed=False, server=server)

@@ -37,7 +37,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.raspberry_pi_hardware import decode_revision, parse_cpuinfo, throttling
 
 
-def text_of(path: str) -> str:
+def text_of(path: str | Path) -> str:
     """A small file's text without NULs (the device tree ends strings with one); empty when it is not there."""
     try:
         return Path(path).read_text(errors="replace").replace("\0", "\n").strip()
@@ -106,6 +106,12 @@ def differing_sysctl(wanted: dict[str, Any]) -> dict[str, str]:
     return found
 
 
+def watchdog_adjustable(watchdog: Path = Path("/sys/class/watchdog/watchdog0")) -> bool:
+    """Whether the watchdog's time-out can be set. If not, systemd would believe in one that the hardware does not keep."""
+    options = text_of(watchdog / "options")
+    return watchdog.exists() and (not options or bool(int(options, 16) & 0x80))  # WDIOF_SETTIMEOUT
+
+
 def base_system() -> dict[str, Any]:
     """Release, boot files, cgroups, swap."""
     release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text_of("/etc/os-release"), flags=re.MULTILINE))
@@ -125,7 +131,9 @@ def base_system() -> dict[str, Any]:
         "rpi_swap": Path("/etc/rpi/swap.conf").exists() or Path("/etc/rpi/swap.conf.d").is_dir(),
         "dphys_swapfile": output_of("systemctl", "is-enabled", "dphys-swapfile") == "enabled",
         "clock_synchronized": output_of("timedatectl", "show", "-p", "NTPSynchronized", "--value") == "yes",
-        "watchdog_device": Path("/dev/watchdog0").exists(),
+        # A fresh image has no package lists, however young their directory is.
+        "package_lists": any(Path("/var/lib/apt/lists").glob("*Release")),
+        "watchdog_adjustable": watchdog_adjustable(),
     }
 
 
