@@ -1,0 +1,69 @@
+import pytest
+
+from lab import apt
+from lab.errors import LabError
+
+DEB822 = """\
+Types: deb
+# as of 20250520T000000Z
+URIs: http://mirror.example/debian
+Suites: bookworm bookworm-updates
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+Types: deb
+URIs: http://mirror.example/debian-security
+Suites: bookworm-security
+Components: main
+"""
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        ({"debian.sources": DEB822}, "http://mirror.example/debian"),
+        ({"sources.list": "deb http://one.example/debian/ bookworm main\n"}, "http://one.example/debian"),
+        (
+            {"sources.list": "deb [arch=amd64 trusted=yes] http://one.example/debian bookworm main"},
+            "http://one.example/debian",
+        ),
+        (
+            {"sources.list": "#deb http://no.example/debian bookworm main\n", "debian.sources": DEB822},
+            "http://mirror.example/debian",
+        ),
+        (
+            {"a.list": "deb http://old.example/debian bullseye main", "debian.sources": DEB822},
+            "http://mirror.example/debian",
+        ),
+        (
+            {"x.sources": "Enabled: no\n" + DEB822.split("\n\n")[0], "y.list": "deb http://z.example/debian sid main"},
+            "http://z.example/debian",
+        ),
+        (
+            {"a.sources": "Types: deb deb-src\nURIs:\n http://folded.example/debian\nSuites: bookworm\n"},
+            "http://folded.example/debian",
+        ),
+        ({"a.list": "deb http://nas.example/mirrors/bookworm bookworm main"}, "http://nas.example/mirrors/bookworm"),
+    ],
+)
+def test_the_mirror_of_this_machine_is_found(sources, expected):
+    assert apt.find_mirror(sources, "bookworm") == expected
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        {},
+        {"a.list": "deb http://other.example/repository stable main"},
+        {"a.list": "deb http://mirror.example/debian-security bookworm-security main"},
+        {"a.list": "deb-src http://mirror.example/debian bookworm main"},
+    ],
+)
+def test_no_mirror_is_an_error_that_tells_where_it_was_looked_for(sources):
+    with pytest.raises(LabError, match=r"no Debian mirror found in /etc/apt"):
+        apt.find_mirror(sources, "bookworm")
+
+
+def test_codename():
+    assert apt.host_codename("ID=debian\nVERSION_CODENAME=trixie\n") == "trixie"
+    assert apt.host_codename("ID=other\n") == ""
