@@ -1,7 +1,7 @@
 """Settings of the image's Jupyter; a deployment adds its own as files in /etc/jupyter or as arguments.
 
-There is no token or password here on purpose: without one given, Jupyter makes up a token at each start and prints it to its log,
-and so it always asks.
+There is no token or password here on purpose: without one given, Jupyter makes up a token at each
+start and prints it to its log, and so it always asks.
 """
 
 c = get_config()  # noqa: F821

@@ -16,7 +16,7 @@ REMOVE = (
     # 290 MB: C++ headers and sources, to compile new operations against.
     "tensorflow/include",
     "tensorflow/xla_aot_runtime_src",
-    # 45 MB of libraries that no module of TensorFlow loads: StableHLO's own bindings and a second copy of XLA's operations.
+    # 45 MB that no module of TensorFlow loads: StableHLO's own bindings and a second copy of XLA's operations.
     "tensorflow/compiler/mlir/stablehlo/stablehlo_extension.so",
     "tensorflow/compiler/tf2xla/ops/_xla_ops.so",
     # Test suites, 40 MB. Those of numpy/_core stay: numpy.testing imports one of them.
@@ -50,7 +50,7 @@ def remove(site_packages: Path, patterns: tuple[str, ...] = REMOVE) -> None:
     for pattern in patterns:
         matches = sorted(site_packages.glob(pattern))
         if not matches:
-            raise SystemExit(f"slim.py: nothing matches {pattern!r} in {site_packages}: correct the list in docker/slim.py")
+            raise SystemExit(f"slim.py: nothing matches {pattern!r}; correct the list in docker/slim.py")
         for match in matches:
             shutil.rmtree(match) if match.is_dir() else match.unlink()
 
@@ -69,7 +69,7 @@ def end_of_loaded(header: bytes, table: bytes) -> int:
 
 
 def strip(library: Path) -> int:
-    """Cuts symbols and section headers, as `strip` would with binutils of the right architecture. Returns bytes saved."""
+    """Cuts symbols and section headers, as `strip` of that architecture would. Returns bytes saved."""
     size = library.stat().st_size
     with library.open("r+b") as file:
         header = file.read(64)

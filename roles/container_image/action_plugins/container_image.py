@@ -1,0 +1,90 @@
+"""Action of the role: runs its program on the control node and shows what it says while it works."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+DOCUMENTATION = """
+module: container_image
+short_description: builds the image, or streams its archive into a node
+options:
+  command: {description: build or send., type: str, required: true}
+  options: {description: options of the program by name; lists are repeated., type: dict}
+  ssh: {description: host, port, user, key and args of the node; for send., type: dict}
+  label: {description: what each line that is shown begins with., type: str}
+"""
+
+FILES = Path(__file__).resolve().parent.parent / "files"
+
+
+def ssh_command(ssh: dict[str, Any]) -> list[str]:
+    """Argv that runs a script on a node: ssh without compression (the archive is compressed), or a local shell."""
+    if ssh.get("connection") == "local":
+        return ["sh", "-c"]
+    argv = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "Compression=no", "-o", "LogLevel=ERROR"]
+    argv += ["-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8"]
+    if ssh.get("key"):
+        argv += ["-i", os.path.expanduser(ssh["key"])]  # noqa: PTH111 - a string stays one
+    if ssh.get("port"):
+        argv += ["-p", str(ssh["port"])]
+    if ssh.get("user"):
+        argv += ["-l", ssh["user"]]
+    return [*argv, *shlex.split(ssh.get("args") or ""), ssh["host"]]
+
+
+class ActionModule(ActionBase):
+    """Nothing is copied to the node by Ansible: `send` has its own ssh, which streams."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Runs the program; its last line is the result."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        args = self._task.args
+        if self._task.check_mode:
+            return {**result, "changed": True, "msg": f"would {args['command']} the image"}
+        argv = [sys.executable, "-m", "container_image", args["command"]]
+        for name, value in args.get("options", {}).items():
+            for one in value if isinstance(value, list) else [value]:
+                argv += [f"--{name.replace('_', '-')}={one}"]
+        if args["command"] == "send":
+            argv += [f"--shell={json.dumps(ssh_command(args['ssh']))}"]
+            if args["ssh"].get("user", "root") != "root" or args["ssh"].get("connection") == "local":
+                argv += ["--sudo"]
+        return {**result, **self._show(argv, args.get("label") or "")}
+
+    def _show(self, argv: list[str], label: str) -> dict[str, Any]:
+        display = Display()
+        env = {**os.environ, "PYTHONPATH": str(FILES), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        lines: list[str] = []
+        with (
+            tempfile.TemporaryFile("w+") as errors,
+            subprocess.Popen(
+                argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
+            ) as process,
+        ):
+            assert process.stdout
+            for line in process.stdout:
+                lines.append(line.rstrip())
+                if not line.startswith("RESULT "):
+                    display.display(f"    {label}{line.rstrip()}")
+            code = process.wait()
+            errors.seek(0)
+            said = errors.read().strip()
+        if code or not lines or not lines[-1].startswith("RESULT "):
+            return {"failed": True, "msg": said or f"{argv[2]} {argv[3]} ended with {code}", "rc": code}
+        found = json.loads(lines[-1].removeprefix("RESULT "))
+        return {"changed": bool(found.get("built", True)), **found}

@@ -1,0 +1,83 @@
+"""Command line: `ref`, `build` and `send`. Progress goes to standard output, a last line is `RESULT {json}`."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from . import archive, build, send
+from .inputs import ImageError, Inputs, reference
+from .progress import fail
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="container_image", description="docker/ to an image on the boards")
+    commands = parser.add_subparsers(dest="command", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--context", type=Path, required=True, help="folder with the Dockerfile")
+    common.add_argument("--name", required=True, help="image reference without its tag")
+    common.add_argument("--base", default="", help="base image; none: the Dockerfile's own")
+    common.add_argument(
+        "--source", choices=["registry", "mmdebstrap"], default="registry", help="where the base comes from"
+    )
+    common.add_argument("--suite", default="trixie", help="Debian release of a base by mmdebstrap")
+    commands.add_parser("ref", parents=[common], help="print the reference of the image that the files make")
+    builder = commands.add_parser("build", parents=[common], help="make the image's archive unless it is in the cache")
+    builder.add_argument("--arch", action="append", required=True, choices=["amd64", "arm64"])
+    builder.add_argument("--cache", type=Path, required=True, help="folder of archives, wheels and logs")
+    builder.add_argument("--builder", choices=["auto", "buildah", "podman", "docker"], default="auto")
+    builder.add_argument("--mirror", default="", help="Debian archive for mmdebstrap; none: that of /etc/apt")
+    builder.add_argument("--compression-level", type=int, default=3)
+    builder.add_argument("--timeout", type=float, default=3600, help="seconds for one command of the build")
+    builder.add_argument("--reference", default="", help="what the image must come to be called")
+    sender = commands.add_parser("send", help="stream an archive into a node's containerd")
+    sender.add_argument("--archive", type=Path, required=True)
+    sender.add_argument(
+        "--shell", type=json.loads, default=["sh", "-c"], help="JSON list: what runs a script on the node"
+    )
+    sender.add_argument("--sudo", action="store_true", help="containerd needs root there")
+    sender.add_argument("--k3s", default="/usr/local/bin/k3s")
+    sender.add_argument("--data-dir", default="/var/lib/rancher/k3s")
+    sender.add_argument("--timeout", type=float, default=900, help="seconds")
+    return parser
+
+
+def main() -> int:
+    """Does what the command line says. Returns the exit code."""
+    options = _parser().parse_args()
+    try:
+        if options.command == "send":
+            known = archive.load(options.archive)
+            if known is None:
+                raise ImageError(f"{options.archive}: not a complete archive; `build` makes it")
+            script = send.remote_script(known, options.k3s, options.data_dir, options.sudo)
+            seconds = send.send(known, options.shell, script, options.timeout)
+            print("RESULT " + json.dumps({"seconds": round(seconds, 1), **asdict(known)}))
+            return 0
+        inputs = Inputs(options.context, options.base, options.source, options.suite)
+        if options.command == "ref":
+            print(reference(inputs, options.name))
+            return 0
+        if options.reference and options.reference != reference(inputs, options.name):
+            raise ImageError(
+                f"container_image_ref is {options.reference}, but {options.context} "
+                f"makes {reference(inputs, options.name)}: "
+                "leave container_image_ref to the lookup, with the same base and name"
+            )
+        settings = build.Settings(
+            options.cache, options.name, options.builder, options.mirror, options.compression_level, options.timeout
+        )
+        made = {arch: build.build(inputs, arch, settings) for arch in options.arch}
+        result = {
+            "built": [arch for arch, (_known, new) in made.items() if new],
+            "archives": {arch: asdict(known) for arch, (known, _new) in made.items()},
+        }
+        print("RESULT " + json.dumps(result))
+        return 0
+    except ImageError as error:
+        return fail(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

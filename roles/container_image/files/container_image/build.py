@@ -1,0 +1,246 @@
+"""docker/ -> image -> archive in the cache, with buildah, podman or docker."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import archive, base
+from .archive import Archive
+from .inputs import ImageError, Inputs, tag
+from .progress import Progress, run
+
+#: Python of the image; docker/Dockerfile says the same to pip.
+PYTHON = "3.13"
+
+#: Wheels tags that glibc 2.28 and newer run, as in docker/Dockerfile.
+MANYLINUX = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_26", "manylinux_2_24", "manylinux_2_17", "manylinux2014")
+
+#: Archives kept for each architecture: the present one and what a step back needs.
+KEEP = 3
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to build, as far as it does not change what is built. `timeout`: seconds for one command."""
+
+    cache: Path
+    name: str
+    builder: str = "auto"
+    mirror: str = ""
+    compression_level: int = 3
+    timeout: float = 3600.0
+
+
+def find_builder(wanted: str) -> str:
+    """`wanted`, or for `auto` the first of buildah, podman and docker that works here.
+
+    Raises:
+        ImageError: it is not installed.
+    """
+    candidates = ["buildah", "podman", "docker"] if wanted == "auto" else [wanted]
+    for candidate in candidates:
+        if shutil.which(candidate) is None:
+            continue
+        # A docker client is often there without its daemon.
+        info = subprocess.run([candidate, "info"], capture_output=True, check=False)
+        if candidate != "docker" or info.returncode == 0:
+            return candidate
+    raise ImageError(
+        f"container_image_builder: {wanted}, but none of {', '.join(candidates)} works on the control node: "
+        "apt-get install buildah"
+    )
+
+
+@contextmanager
+def locked(folder: Path, progress: Progress) -> Iterator[None]:
+    """Only one build at a time; who comes second shows what the first one says."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another run builds the image already; this is what it says:", flush=True)
+            _follow(lock.fileno(), progress.log)
+        progress.log.write_text("")
+        yield
+
+
+def _follow(lock: int, log: Path) -> None:
+    shown = 0
+    while True:
+        lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+        for line in lines[shown:]:
+            print(line, flush=True)
+        shown = len(lines)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(1)
+
+
+def build(inputs: Inputs, arch: str, settings: Settings) -> tuple[Archive, bool]:
+    """The image's archive for an architecture, and whether it had to be built.
+
+    Raises:
+        ImageError: a program is missing or failed.
+    """
+    path = settings.cache / f"{tag(inputs)}-{arch}.tar"
+    if known := archive.load(path):
+        return known, False
+    progress = Progress(settings.cache)
+    with locked(settings.cache, progress):
+        # Another run may have made it while this one waited.
+        if known := archive.load(path):
+            return known, False
+        with progress.step(f"image-{arch}", f"image {tag(inputs)} for {arch} is made on this machine"):
+            known = _build(inputs, arch, settings, path, progress)
+        size = f"{known.size / 1e6:.0f} MB to send, {known.unpacked_size / 1e6:.0f} MB on a node"
+        progress.say(f"image for {arch}: {size}")
+        _forget_old(settings.cache, arch)
+    return known, True
+
+
+def _build(inputs: Inputs, arch: str, settings: Settings, path: Path, progress: Progress) -> Archive:
+    builder = find_builder(settings.builder)
+    wheels = _wheels(inputs, arch, settings, progress)
+    reference = f"{settings.name}:{tag(inputs)}"
+    layout = settings.cache / f"layout-{arch}"
+    shutil.rmtree(layout, ignore_errors=True)
+    tool = [builder]
+    if builder != "docker":
+        # A store of its own: nothing of it stays behind, and nothing of the person's images is touched.
+        tool += ["--root", str(settings.cache / "storage"), "--runroot", str(settings.cache / "storage-run")]
+    try:
+        if builder != "docker":
+            _empty_store(tool, builder)
+        argv = _build_command(tool, builder, inputs, arch, settings, progress)
+        argv += ["--build-context", f"wheels={wheels}", "--platform", f"linux/{arch}"]
+        if builder == "docker":
+            argv += ["--output", f"type=oci,tar=false,dest={layout},name={reference},{_docker_compression(settings)}"]
+        argv += ["--tag", reference, str(inputs.context)]
+        with progress.step(f"build-{arch}", f"{builder} installs, trims and compiles the packages"):
+            log = settings.cache / f"build-{arch}.log"
+
+            def alive(seconds: float) -> str:
+                return f"{builder} has been at work for {seconds:.0f} s: {_last_step(log)}"
+
+            run(argv, log, progress, alive, settings.timeout)
+        with progress.step(f"export-{arch}", "image is compressed into an archive"):
+            if builder != "docker":
+                push = [*tool, "push", "--quiet", "--compression-format", "zstd"]
+                push += ["--compression-level", str(settings.compression_level)]
+                push += [reference, f"oci:{layout}:{tag(inputs)}"]
+                log = settings.cache / f"export-{arch}.log"
+                run(push, log, progress, "compression has been at work for {:.0f} s".format, settings.timeout)
+            return archive.pack(layout, path, reference)
+    finally:
+        shutil.rmtree(layout, ignore_errors=True)
+        if builder != "docker":
+            _empty_store(tool, builder)
+
+
+def _build_command(
+    tool: list[str], builder: str, inputs: Inputs, arch: str, settings: Settings, progress: Progress
+) -> list[str]:
+    command = [*tool, "bud" if builder == "buildah" else "build"]
+    if builder == "docker":
+        command = ["docker", "buildx", "build", "--provenance=false"]
+    else:
+        # One layer upon the base and one time stamp for all files: the same inputs give the same image.
+        command += ["--timestamp", "0"]
+    if builder == "buildah":
+        # Needs neither runc nor crun, and works in containers and for users that are not root.
+        command += ["--isolation", "chroot"]
+    if inputs.source == "mmdebstrap":
+        if builder == "docker":
+            raise ImageError("container_image_base_source: mmdebstrap needs buildah or podman: apt-get install buildah")
+        machine = os.uname().machine
+        build_arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+        for argument, base_arch in (("BUILD_IMAGE", build_arch), ("BASE_IMAGE", arch)):
+            reference = f"localhost/edge-ai-base:{inputs.suite}-{base_arch}"
+            command += ["--build-arg", f"{argument}={reference}"]
+            if argument == "BUILD_IMAGE" or base_arch != build_arch:
+                _import_base(tool, builder, inputs.suite, base_arch, reference, settings, progress)
+    elif inputs.base:
+        command += ["--build-arg", f"BASE_IMAGE={inputs.base}"]
+    return command
+
+
+def _import_base(
+    tool: list[str], builder: str, suite: str, arch: str, reference: str, settings: Settings, progress: Progress
+) -> None:
+    tar = base.root_file_system(settings.cache, suite, arch, settings.mirror, progress, settings.timeout)
+    context = settings.cache / f"base-{arch}"
+    shutil.rmtree(context, ignore_errors=True)
+    context.mkdir()
+    os.link(tar, context / "rootfs.tar")
+    (context / "Dockerfile").write_text("FROM scratch\nADD rootfs.tar /\n")
+    argv = [*tool, "bud" if builder == "buildah" else "build", "--timestamp", "0", "--platform", f"linux/{arch}"]
+    argv += ["--tag", reference, str(context)]
+    log = settings.cache / f"import-{arch}.log"
+    try:
+        run(argv, log, progress, "the base has been unpacked for {:.0f} s".format, settings.timeout)
+    finally:
+        shutil.rmtree(context, ignore_errors=True)
+
+
+def _wheels(inputs: Inputs, arch: str, settings: Settings, progress: Progress) -> Path:
+    """Folder with the locked wheels, fetched by this machine's pip with its settings (index, proxy, certificates)."""
+    lock = inputs.context / f"requirements.{arch}.txt"
+    if not lock.is_file():
+        raise ImageError(f"{lock}: not there, so there is no image for {arch}; docker/lock.sh makes the locks")
+    count = sum("==" in line for line in lock.read_text().splitlines())
+    folder = settings.cache / "wheels" / arch
+    folder.mkdir(parents=True, exist_ok=True)
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}[arch]
+    argv = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-cache-dir", "--no-deps"]
+    argv += ["--require-hashes", "--requirement", str(lock), "--dest", str(folder)]
+    argv += ["--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp"]
+    for abi in (f"cp{PYTHON.replace('.', '')}", "abi3", "none"):
+        argv += ["--abi", abi]
+    for platform in MANYLINUX:
+        argv += ["--platform", f"{platform}_{machine}"]
+
+    def alive(seconds: float) -> str:
+        return f"packages have been fetched for {seconds:.0f} s: {_arrived(log)} of {count}"
+
+    log = settings.cache / f"wheels-{arch}.log"
+    with progress.step(
+        f"wheels-{arch}", f"{count} locked packages for {arch}, 400 MB, are fetched unless they are there"
+    ):
+        run(argv, log, progress, alive, settings.timeout)
+    return folder
+
+
+def _arrived(log: Path) -> int:
+    return log.read_text(errors="replace").count("Collecting ")
+
+
+def _last_step(log: Path) -> str:
+    steps = [line for line in log.read_text(errors="replace").splitlines() if "STEP" in line or line.startswith("#")]
+    return steps[-1][:100] if steps else "it has not said anything yet"
+
+
+def _docker_compression(settings: Settings) -> str:
+    return f"compression=zstd,compression-level={settings.compression_level},force-compression=true,oci-mediatypes=true"
+
+
+def _empty_store(tool: list[str], builder: str) -> None:
+    """Leaves no container and no image in the builder's own store, also of a run that was killed."""
+    for command in (["rm", "--all"], ["rmi", "--all", "--force"]):
+        subprocess.run([*tool, *command], capture_output=True, check=False)
+
+
+def _forget_old(cache: Path, arch: str) -> None:
+    archives = sorted(cache.glob(f"????????????-{arch}.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in archives[KEEP:]:
+        archive.sidecar(path).unlink(missing_ok=True)
+        path.unlink()

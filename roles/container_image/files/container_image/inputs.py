@@ -1,0 +1,80 @@
+"""What an image is made from, and the name that follows from it.
+
+Standard library only and no relative imports: the lookup plugin loads this file by its path.
+"""
+
+import fnmatch
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Counted up when this program comes to put something else into the image from the same files.
+RECIPE = 1
+
+#: What goes into a base made by mmdebstrap besides Debian's essential packages.
+BASE_PACKAGES = ("ca-certificates", "python3", "python3-venv")
+
+#: Not used by programs in a container, 30 MB: dpkg leaves it out of a base made by mmdebstrap.
+BASE_EXCLUDES = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/lib/*/gconv/*")
+
+#: `uname -m` and Ansible's fact to the name that image platforms and Debian use.
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "amd64": "amd64", "arm64": "arm64"}
+
+
+class ImageError(Exception):
+    """Something that a person has to put right; the text says what and where."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that decides what is in the image, except the architecture: nodes of two kinds share one name."""
+
+    context: Path
+    base: str = ""
+    source: str = "registry"
+    suite: str = "trixie"
+
+
+def context_files(context: Path) -> list[Path]:
+    """Files of a build context that the build can see, sorted by path: the Dockerfile and what .dockerignore lets in.
+
+    Raises:
+        ImageError: there is no Dockerfile, or .dockerignore does not begin with `*` (then all files would be inputs,
+            and a note added to the folder would build a new image).
+    """
+    if not (context / "Dockerfile").is_file():
+        raise ImageError(f"{context}/Dockerfile: not there; container_image_context names the folder with it")
+    ignore = context / ".dockerignore"
+    lines = [line.strip() for line in ignore.read_text().splitlines()] if ignore.is_file() else []
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not lines or lines[0] != "*" or not all(line.startswith("!") for line in lines[1:]):
+        raise ImageError(f"{ignore}: must be a line '*' and then lines '!PATTERN', so that only what is built counts")
+    patterns = ["Dockerfile", *(line[1:].lstrip("/") for line in lines[1:])]
+    files = [path for path in sorted(context.rglob("*")) if path.is_file()]
+    return [path for path in files if any(fnmatch.fnmatch(path.relative_to(context).as_posix(), p) for p in patterns)]
+
+
+def digest(inputs: Inputs) -> str:
+    """SHA-256 (64 hex digits) over everything that decides what is in the image.
+
+    Raises:
+        ImageError: see context_files.
+    """
+    total = hashlib.sha256(f"recipe {RECIPE}\nsource {inputs.source}\nbase {inputs.base}\n".encode())
+    if inputs.source == "mmdebstrap":
+        total.update(f"suite {inputs.suite} {BASE_PACKAGES} {BASE_EXCLUDES}\n".encode())
+    for path in context_files(inputs.context):
+        content = path.read_bytes()
+        total.update(f"file {path.relative_to(inputs.context).as_posix()} {len(content)}\n".encode())
+        total.update(content)
+    return total.hexdigest()
+
+
+def tag(inputs: Inputs) -> str:
+    """The first 12 digits of the digest: the image's tag."""
+    return digest(inputs)[:12]
+
+
+def reference(inputs: Inputs, name: str) -> str:
+    """The full image reference, for pods as for containerd."""
+    return f"{name}:{tag(inputs)}"
