@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import archive, base
 from .archive import Archive
-from .inputs import ImageError, Inputs, tag
+from .inputs import ARCHITECTURES, ImageError, Inputs, tag
 from .progress import Progress, run
 
 #: Python of the image; docker/Dockerfile says the same to pip.
@@ -110,7 +111,13 @@ def build(inputs: Inputs, arch: str, settings: Settings) -> tuple[Archive, bool]
 
 def _build(inputs: Inputs, arch: str, settings: Settings, path: Path, progress: Progress) -> Archive:
     builder = find_builder(settings.builder)
-    wheels = _wheels(inputs, arch, settings, progress)
+    if inputs.source == "mmdebstrap" and builder == "docker":
+        raise ImageError("container_image_base_source: mmdebstrap needs buildah or podman: apt-get install buildah")
+    # Packages come from one place and the base from another: both at once.
+    with ThreadPoolExecutor() as pool:
+        fetching = pool.submit(_wheels, inputs, arch, settings, progress)
+        bases = _bases(inputs, arch, settings, progress)
+        wheels = fetching.result()
     reference = f"{settings.name}:{tag(inputs)}"
     layout = settings.cache / f"layout-{arch}"
     shutil.rmtree(layout, ignore_errors=True)
@@ -118,21 +125,20 @@ def _build(inputs: Inputs, arch: str, settings: Settings, path: Path, progress: 
     if builder != "docker":
         # A store of its own: nothing of it stays behind, and nothing of the person's images is touched.
         tool += ["--root", str(settings.cache / "storage"), "--runroot", str(settings.cache / "storage-run")]
+        _empty_store(tool)
     try:
-        if builder != "docker":
-            _empty_store(tool, builder)
-        argv = _build_command(tool, builder, inputs, arch, settings, progress)
+        argv = _build_command(tool, builder)
+        for argument, base_arch in bases.items():
+            argv += ["--build-arg", f"{argument}={_import_base(tool, builder, base_arch, inputs, settings, progress)}"]
+        if inputs.source == "registry" and inputs.base:
+            argv += ["--build-arg", f"BASE_IMAGE={inputs.base}"]
         argv += ["--build-context", f"wheels={wheels}", "--platform", f"linux/{arch}"]
         if builder == "docker":
             argv += ["--output", f"type=oci,tar=false,dest={layout},name={reference},{_docker_compression(settings)}"]
         argv += ["--tag", reference, str(inputs.context)]
         with progress.step(f"build-{arch}", f"{builder} installs, trims and compiles the packages"):
             log = settings.cache / f"build-{arch}.log"
-
-            def alive(seconds: float) -> str:
-                return f"{builder} has been at work for {seconds:.0f} s: {_last_step(log)}"
-
-            run(argv, log, progress, alive, settings.timeout)
+            _run_build(argv, log, progress, settings.timeout)
         with progress.step(f"export-{arch}", "image is compressed into an archive"):
             if builder != "docker":
                 push = [*tool, "push", "--quiet", "--compression-format", "zstd"]
@@ -144,52 +150,60 @@ def _build(inputs: Inputs, arch: str, settings: Settings, path: Path, progress: 
     finally:
         shutil.rmtree(layout, ignore_errors=True)
         if builder != "docker":
-            _empty_store(tool, builder)
+            _empty_store(tool)
 
 
-def _build_command(
-    tool: list[str], builder: str, inputs: Inputs, arch: str, settings: Settings, progress: Progress
-) -> list[str]:
-    command = [*tool, "bud" if builder == "buildah" else "build"]
+def _bases(inputs: Inputs, arch: str, settings: Settings, progress: Progress) -> dict[str, str]:
+    """Build argument to architecture of the bases that are made here; their tars are in the cache afterwards."""
+    if inputs.source != "mmdebstrap":
+        return {}
+    build_arch = ARCHITECTURES.get(os.uname().machine, os.uname().machine)
+    for wanted in sorted({arch, build_arch}):
+        base.root_file_system(settings.cache, inputs.suite, wanted, settings.mirror, progress, settings.timeout)
+    return {"BUILD_IMAGE": build_arch, "BASE_IMAGE": arch}
+
+
+def _build_command(tool: list[str], builder: str) -> list[str]:
     if builder == "docker":
-        command = ["docker", "buildx", "build", "--provenance=false"]
-    else:
-        # One layer upon the base and one time stamp for all files: the same inputs give the same image.
-        command += ["--timestamp", "0"]
-    if builder == "buildah":
-        # Needs neither runc nor crun, and works in containers and for users that are not root.
-        command += ["--isolation", "chroot"]
-    if inputs.source == "mmdebstrap":
-        if builder == "docker":
-            raise ImageError("container_image_base_source: mmdebstrap needs buildah or podman: apt-get install buildah")
-        machine = os.uname().machine
-        build_arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
-        for argument, base_arch in (("BUILD_IMAGE", build_arch), ("BASE_IMAGE", arch)):
-            reference = f"localhost/edge-ai-base:{inputs.suite}-{base_arch}"
-            command += ["--build-arg", f"{argument}={reference}"]
-            if argument == "BUILD_IMAGE" or base_arch != build_arch:
-                _import_base(tool, builder, inputs.suite, base_arch, reference, settings, progress)
-    elif inputs.base:
-        command += ["--build-arg", f"BASE_IMAGE={inputs.base}"]
-    return command
+        return ["docker", "buildx", "build", "--provenance=false"]
+    # One layer upon the base and one time stamp for all files: the same inputs give the same image.
+    command = [*tool, "build" if builder == "podman" else "bud", "--timestamp", "0"]
+    # buildah's chroot needs neither runc nor crun, and works in containers and for users that are not root.
+    return command if builder == "podman" else [*command, "--isolation", "chroot"]
+
+
+def _run_build(argv: list[str], log: Path, progress: Progress, timeout: float) -> None:
+    def alive(seconds: float) -> str:
+        said = log.read_text(errors="replace").splitlines()
+        steps = [line for line in said if "STEP" in line or line.startswith("#")]
+        return f"build has been at work for {seconds:.0f} s: {steps[-1][:70] if steps else 'nothing said yet'}"
+
+    run(argv, log, progress, alive, timeout)
 
 
 def _import_base(
-    tool: list[str], builder: str, suite: str, arch: str, reference: str, settings: Settings, progress: Progress
-) -> None:
-    tar = base.root_file_system(settings.cache, suite, arch, settings.mirror, progress, settings.timeout)
+    tool: list[str], builder: str, arch: str, inputs: Inputs, settings: Settings, progress: Progress
+) -> str:
+    """Makes the cached root file system an image in the builder's store, unless it is one. Returns its reference."""
+    tar = base.root_file_system(settings.cache, inputs.suite, arch, settings.mirror, progress, settings.timeout)
+    reference = f"localhost/edge-ai-base:{inputs.suite}-{arch}"
+    if (
+        subprocess.run([*tool, "inspect", "--type", "image", reference], capture_output=True, check=False).returncode
+        == 0
+    ):
+        return reference
     context = settings.cache / f"base-{arch}"
     shutil.rmtree(context, ignore_errors=True)
     context.mkdir()
     os.link(tar, context / "rootfs.tar")
     (context / "Dockerfile").write_text("FROM scratch\nADD rootfs.tar /\n")
-    argv = [*tool, "bud" if builder == "buildah" else "build", "--timestamp", "0", "--platform", f"linux/{arch}"]
-    argv += ["--tag", reference, str(context)]
+    argv = [*_build_command(tool, builder), "--platform", f"linux/{arch}", "--tag", reference, str(context)]
     log = settings.cache / f"import-{arch}.log"
     try:
         run(argv, log, progress, "the base has been unpacked for {:.0f} s".format, settings.timeout)
     finally:
         shutil.rmtree(context, ignore_errors=True)
+    return reference
 
 
 def _wheels(inputs: Inputs, arch: str, settings: Settings, progress: Progress) -> Path:
@@ -224,16 +238,11 @@ def _arrived(log: Path) -> int:
     return log.read_text(errors="replace").count("Collecting ")
 
 
-def _last_step(log: Path) -> str:
-    steps = [line for line in log.read_text(errors="replace").splitlines() if "STEP" in line or line.startswith("#")]
-    return steps[-1][:100] if steps else "it has not said anything yet"
-
-
 def _docker_compression(settings: Settings) -> str:
     return f"compression=zstd,compression-level={settings.compression_level},force-compression=true,oci-mediatypes=true"
 
 
-def _empty_store(tool: list[str], builder: str) -> None:
+def _empty_store(tool: list[str]) -> None:
     """Leaves no container and no image in the builder's own store, also of a run that was killed."""
     for command in (["rm", "--all"], ["rmi", "--all", "--force"]):
         subprocess.run([*tool, *command], capture_output=True, check=False)
