@@ -22,7 +22,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m lab", description="Virtual Raspberry Pis.")
     commands = top.add_subparsers(dest="command", required=True)
 
-    commands.add_parser("up", help="build what is missing, bring up network and mirror, power boards on")
+    up_ = commands.add_parser("up", help="build what is missing, bring up network and mirror, power boards on")
+    up_.add_argument("--without-k3s", action="store_true", help="do not build a k3s release for the mirror")
     down = commands.add_parser("down", help="power everything off and leave nothing behind")
     down.add_argument("--cards", action="store_true", help="delete the boards' cards and logs too")
     build = commands.add_parser("build", help="build into the cache without touching anything else")
@@ -49,16 +50,17 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def up(settings: Settings) -> None:
+def up(settings: Settings, with_k3s: bool) -> None:
     """Build what is missing, make the network, start the gateway, power on boards that have a card."""
     with owner.locked(settings, "instance"):
         owner.refuse_if_foreign(settings)
         cache = Cache(cache_root())
-        built = all(cache.has(what, digest(settings)) for what, digest in DIGESTS.items())
+        wanted = [what for what in BUILDERS if with_k3s or what != "k3s"]
+        built = all(cache.has(what, DIGESTS[what](settings)) for what in wanted)
         preconditions.check(settings, built)
         kernel_folder = kernel.build(settings, cache)
         image = osimage.build(settings, cache)
-        k3s = release.build(settings, cache) if release.SCRIPT.is_file() else None
+        k3s = release.build(settings, cache) if with_k3s else None
 
         if not owner.alive(settings) or not network.is_up(settings):
             _sweep(settings)
@@ -68,8 +70,6 @@ def up(settings: Settings) -> None:
         mirror.publish_os_image(settings, image)
         if k3s:
             mirror.publish_k3s(settings, k3s)
-        else:
-            say(f"no k3s release on the mirror: {release.SCRIPT} is missing")
         owner.write(settings, kernel_folder / kernel.BINARY)
         _start_gateway(settings)
     for board in settings.boards:
@@ -188,7 +188,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = load()
         match options.command:
             case "up":
-                up(settings)
+                up(settings, not options.without_k3s)
             case "down":
                 down(settings, options.cards)
             case "build":

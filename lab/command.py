@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.progress import say
 
 
 def run(
@@ -13,6 +14,7 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     log: Path | None = None,
+    show: bool = False,
 ) -> str:
     """Run a command to its end and return its standard output.
 
@@ -22,6 +24,7 @@ def run(
         cwd: directory to run it in.
         env: its whole environment; the lab's own if None.
         log: file that gets everything it prints (then nothing is returned).
+        show: with `log`, show its lines as progress too.
 
     Raises:
         LabError: it failed or is not installed; with the end of what it printed.
@@ -29,18 +32,40 @@ def run(
     command = [str(word) for word in argv]
     try:
         if log:
-            with log.open("ab") as handle:
-                result = subprocess.run(
-                    command, input=input, cwd=cwd, env=env, text=True, stdout=handle, stderr=subprocess.STDOUT
-                )
-        else:
-            result = subprocess.run(command, input=input, cwd=cwd, env=env, text=True, capture_output=True)
+            return _run_logged(command, cwd, env, log, show)
+        result = subprocess.run(command, input=input, cwd=cwd, env=env, text=True, capture_output=True)
     except FileNotFoundError as error:
         raise LabError(f"{command[0]} is not installed") from error
     if result.returncode:
-        said = log.read_text(errors="replace") if log else (result.stderr or "") + (result.stdout or "")
+        said = result.stderr + result.stdout
         raise LabError(f"{_shown(command)}: exit status {result.returncode}\n{_tail(said)}")
-    return result.stdout or ""
+    return result.stdout
+
+
+def _run_logged(command: list[str], cwd: Path | None, env: Mapping[str, str] | None, log: Path, show: bool) -> str:
+    with (
+        log.open("a", errors="replace") as handle,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=env,
+            text=True,
+            errors="replace",
+        ) as process,
+    ):
+        assert process.stdout
+        for line in process.stdout:
+            handle.write(line)
+            handle.flush()
+            if show:
+                say(f"  {line.rstrip()}")
+    if process.returncode:
+        said = log.read_text(errors="replace")
+        raise LabError(f"{_shown(command)}: exit status {process.returncode} (its output is in {log})\n{_tail(said)}")
+    return ""
 
 
 def succeeds(*argv: str | Path) -> bool:

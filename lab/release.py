@@ -18,7 +18,8 @@ SUMS = "sha256sum-amd64.txt"
 
 def digest(settings: Settings) -> str:
     """Digest of what the release is made from: the sources in lab/k3s and the version."""
-    return digest_of([settings.k3s_version, SOURCE, PACKAGE / "release.py"], PACKAGE)
+    sources = [path for path in sorted(SOURCE.rglob("*")) if path.is_file() and not path.match("*_test.go")]
+    return digest_of([settings.k3s_version, *(path for path in sources if path.suffix != ".md")], PACKAGE)
 
 
 def build(settings: Settings, cache: Cache, again: bool = False) -> Path:
@@ -37,7 +38,7 @@ def _make(settings: Settings, cache: Cache, folder: Path) -> None:
     path = f"{os.environ.get('PATH', '')}:{Path(sys.executable).parent}"
     log = cache.root / "k3s.log"
     log.unlink(missing_ok=True)
-    run("bash", SCRIPT, folder, settings.k3s_version, env={**os.environ, "PATH": path}, log=log)
+    run("sh", SCRIPT, folder, settings.k3s_version, env={**os.environ, "PATH": path}, log=log, show=True)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise LabError(f"lab/k3s/build.sh left out {', '.join(missing)}; its output is in {log}")
