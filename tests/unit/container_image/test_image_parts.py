@@ -48,9 +48,7 @@ Suites: bookworm-security
             "https://m.example.org/debian",
         ),
         (
-            {
-                "sources.list": "#deb http://m.example.org/debian trixie main\ndeb-src http://m.example.org/debian t main\n"
-            },
+            {"sources.list": "#deb http://m.example.org/debian t main\ndeb-src http://m.example.org/debian t main\n"},
             "",
         ),
         ({"node.list": "deb http://other.example.org/node_20.x nodistro main\n"}, ""),
