@@ -324,11 +324,11 @@ def host() -> str:
     return os.environ.get("NODE_NAME") or socket.gethostname()
 
 
-def hardware(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+def hardware(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str = platform.machine()) -> str:
     """What the machine says it is, for example "Raspberry Pi 4 Model B Rev 1.4, aarch64, 4 CPUs".
 
-    A container of a virtual board sees the virtual machine's own processor here ("User Mode Linux"), which is right:
-    its timings must not pass for a Raspberry Pi's.
+    Only an ARM processor is believed to be in a Raspberry Pi: the timings of a virtual board must not pass for a real
+    one's, whatever its files say.
     """
     facts: dict[str, str] = {}
     for line in cpuinfo.read_text().splitlines():
@@ -339,8 +339,8 @@ def hardware(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     if facts.get("vendor_id") == "User Mode Linux":
         processor = "User Mode Linux (virtual board)"
     cpus = len(os.sched_getaffinity(0))
-    model = facts.get("Model") or processor or "unknown processor"
-    return f"{model}, {platform.machine()}, {cpus} CPU{'' if cpus == 1 else 's'}"
+    board = facts.get("Model") if machine.startswith(("aarch", "arm")) else None
+    return f"{board or processor or 'unknown processor'}, {machine}, {cpus} CPU{'' if cpus == 1 else 's'}"
 
 
 #: Files beside this module that decide what a run does.

@@ -12,6 +12,7 @@ options:
 """
 
 import tarfile
+import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -26,7 +27,7 @@ def pack(files: dict[str, str], archive: Path) -> None:
         folders = sorted({str(parent) for name in files for parent in Path(name).parents if str(parent) != "."})
         for folder in folders:
             entry = tarfile.TarInfo(folder)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, 0o755, int(time.time())
             tar.addfile(entry)
         for name, path in sorted(files.items()):
             entry = tar.gettarinfo(path, arcname=name)

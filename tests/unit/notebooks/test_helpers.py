@@ -287,23 +287,25 @@ def test_no_field_of_a_record_is_optional(edge: Any, record: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    ("cpuinfo", "said"),
+    ("cpuinfo", "machine", "said"),
     [
         (
             "processor\t: 0\nBogoMIPS\t: 108.00\n\nRevision\t: c03114\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n",
-            "Raspberry Pi 4 Model B Rev 1.4, ",
+            "aarch64",
+            "Raspberry Pi 4 Model B Rev 1.4, aarch64, ",
         ),
         (
-            "processor\t: 0\nvendor_id\t: User Mode Linux\nmodel name\t: UML\nmode\t\t: skas\n",
-            "User Mode Linux (virtual board), ",
+            "vendor_id\t: User Mode Linux\nmodel name\t: UML\nModel\t: Raspberry Pi 4 Model B Rev 1.4\n",
+            "x86_64",
+            "User Mode Linux (virtual board), x86_64, ",
         ),
-        ("processor : 0\nmodel name : AMD EPYC\n", "AMD EPYC, "),
-        ("processor : 0\n", "unknown processor, "),
+        ("processor : 0\nmodel name : AMD EPYC\n", "x86_64", "AMD EPYC, x86_64, "),
+        ("processor : 0\n", "riscv64", "unknown processor, riscv64, "),
     ],
 )
-def test_hardware_is_what_the_machine_says(edge: Any, tmp_path: Path, cpuinfo: str, said: str) -> None:
+def test_hardware_is_what_the_machine_says(edge: Any, tmp_path: Path, cpuinfo: str, machine: str, said: str) -> None:
     (tmp_path / "cpuinfo").write_text(cpuinfo)
-    assert edge.hardware(tmp_path / "cpuinfo").startswith(said)
+    assert edge.hardware(tmp_path / "cpuinfo", machine).startswith(said)
 
 
 # --- inputs
