@@ -12,7 +12,7 @@ description:
   - A card that carries another identity made by this module is overwritten only with I(overwrite).
 options:
   card: {description: "Link in /dev/disk/by-id, or path of an image file.", type: str, required: true}
-  serial: {description: "The operator's confirmation: the serial (or model) the device must have.", type: str, default: ""}
+  serial: {description: "The serial (or model) the device must have, as confirmation.", type: str, default: ""}
   size: {description: "Size of an image file, grown sparse.", type: str, default: 16G}
   max_bytes: {description: "Bigger block devices are refused.", type: int, default: 274877906944}
   image: {description: "Raw OS image.", type: path, required: true}
@@ -118,7 +118,7 @@ def main() -> None:
     seed = {name: params[name.replace("-", "_")] for name in SEED_FILES}
 
     try:
-        there = card_meta_data(card) if card.exists() and not card.is_symlink() or block else {}
+        there = card_meta_data(card) if block or not card.is_symlink() else {}
         if there.get("instance-id") == wanted and not overwrite:
             module.exit_json(changed=False, state="kept", msg=f"already carries {wanted}")
 
@@ -136,13 +136,15 @@ def main() -> None:
         if there.get("edge-ai-user-data") and not overwrite:
             host = wanted.rpartition("-")[0]
             reasons.append(
-                f"it carries {there.get('instance-id')}, not {wanted}: it may hold a board's data. Put the right card in, "
-                f"or have it overwritten with -e flash_reflash={host}"
+                f"it carries {there.get('instance-id')}, not {wanted}: it may hold a board's data. "
+                f"Put the right card in, or have it overwritten with -e flash_reflash={host}"
             )
     except (SeedError, ValueError, RuntimeError) as error:
         reasons = [str(error)]
     except OSError as error:
-        reasons = [f"{card} cannot be looked at ({error.strerror}): run as a user who may read it, or correct flash_card"]
+        reasons = [
+            f"{card} cannot be looked at ({error.strerror}): run as a user who may read it, or correct flash_card"
+        ]
     if reasons:
         module.fail_json(
             msg="\n".join([f"{card} is not written:", *(f"  - {reason}" for reason in reasons)]), reasons=reasons
@@ -157,13 +159,17 @@ def main() -> None:
             source = seeded_head(image, scratch, seed, params["cmdline"])
             written = write_block_card(source, card.resolve()) if block else write_file_card(source, card, size)
             if card_meta_data(card).get("instance-id") != wanted:
-                raise WriteError(f"{card} was written, but its meta-data cannot be read back: use another card or reader")
+                raise WriteError(
+                    f"{card} was written, but its meta-data cannot be read back: use another card or reader"
+                )
         finally:
             shutil.rmtree(scratch)
     except (SeedError, WriteError) as error:
         module.fail_json(msg=f"{card} is not written: {error}", reasons=[str(error)])
     except OSError as error:
-        module.fail_json(msg=f"{error.filename or params['scratch']}: {error.strerror}: check cluster_cache_dir and its disk")
+        module.fail_json(
+            msg=f"{error.filename or params['scratch']}: {error.strerror}: check cluster_cache_dir and its disk"
+        )
     module.exit_json(
         changed=True, state="written",
         msg=f"written in {written.write_seconds:.1f} s, {written.bytes_compared / 1e9:.2f} GB read back equal "

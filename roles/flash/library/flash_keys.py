@@ -14,7 +14,7 @@ options:
   ssh_key: {description: "Login key; made when absent.", type: path, required: true}
   known_hosts: {description: "File to keep.", type: path, required: true}
   hosts: {description: "Boards of this run, which get a host key.", type: list, elements: str, required: true}
-  names: {description: "Every board of the inventory with its names and addresses as ssh sees them.", type: dict, required: true}
+  names: {description: "Names and addresses of every board of the inventory.", type: dict, required: true}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""

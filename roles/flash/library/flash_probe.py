@@ -55,7 +55,11 @@ def judge(seen: Look, wanted: str, wanted_meta: str, by_hand: bool, login: Login
             return "booting", seen.error
         return "refused", f"{seen.error} ({advice(seen.error, login)})"
     if by_hand:
-        return ("ready", "flashed by hand") if not seen.instance_id or seen.cloud_init_done else ("booting", "cloud-init runs")
+        return (
+            ("ready", "flashed by hand")
+            if not seen.instance_id or seen.cloud_init_done
+            else ("booting", "cloud-init runs")
+        )
     if seen.instance_id == wanted:
         if seen.cloud_init_done and not seen.cloud_init_errors and not seen.key_on_card:
             return "ready", f"runs {wanted}"

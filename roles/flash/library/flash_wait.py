@@ -14,7 +14,7 @@ options:
   until: {description: "What to wait for.", type: str, choices: [ssh, cloud-init, off], required: true}
   timeout: {description: "Seconds.", type: int, required: true}
   instance_id: {description: "Identity the board must have; empty for one flashed by hand.", type: str, default: ""}
-  harmless: {description: "Regular expressions for cloud-init warnings that need not be shown.", type: list, elements: str, default: []}
+  harmless: {description: "Patterns of warnings that are not shown.", type: list, elements: str, default: []}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
@@ -39,7 +39,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.flash_ssh import Login, advice, look, port_open, run
 
 LOOK_AT = (
-    "is it powered and its network cable in? is its card the one made for it (its HDMI screen or console shows the boot)? "
+    "is it powered and its network cable in? is its card the one made for it (a screen on HDMI shows the boot)? "
     "is the address free of other machines and in the network of this control node?"
 )
 
@@ -59,8 +59,8 @@ def wait_for_ssh(module: AnsibleModule, login: Login, deadline: float) -> None:
         if time.monotonic() > deadline:
             hint = advice(seen.error, login) if seen.reached else LOOK_AT
             module.fail_json(
-                msg=f"{name} ({login.address}) did not let {login.user} in over ssh within {module.params['timeout']} s; "
-                f"last: {seen.error}. Look at: {hint}"
+                msg=f"{name} ({login.address}) did not let {login.user} in over ssh within "
+                f"{module.params['timeout']} s; last: {seen.error}. Look at: {hint}"
             )
         time.sleep(0.5)
 
@@ -95,7 +95,7 @@ def wait_for_cloud_init(module: AnsibleModule, login: Login, deadline: float) ->
             result = run(
                 login,
                 "command -v cloud-init >/dev/null || { echo NONE; exit 0; }; cloud-init status --wait >/dev/null 2>&1; "
-                "cloud-init status --format json; echo \"rc=$?\"",
+                'cloud-init status --format json; echo "rc=$?"',
                 timeout=max(deadline - time.monotonic(), 1),
             )
         except subprocess.TimeoutExpired:
@@ -125,8 +125,8 @@ def wait_for_cloud_init(module: AnsibleModule, login: Login, deadline: float) ->
                 module.warn(f"cloud-init on {name}: {warning}")
         if module.params["instance_id"] and look(login).key_on_card:
             module.fail_json(
-                msg=f"{name}: the private host key is still in /boot/firmware/user-data, which every user of the board may "
-                f"read; the last command of the seed should have removed it. Look at /var/log/cloud-init-output.log there"
+                msg=f"{name}: the private host key is still in /boot/firmware/user-data, which all its users "
+                f"may read; the seed's last commands should have removed it. Look at /var/log/cloud-init-output.log"
             )
         return
     module.fail_json(

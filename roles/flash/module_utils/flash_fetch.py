@@ -1,4 +1,4 @@
-"""Fetching an OS image: by digest, resumable, unpacked once. Everything ends in a rename, so what has its final name is whole."""
+"""Fetching an OS image: by digest, resumable, unpacked once. What has its final name is whole: a rename comes last."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def download(url: str, part: Path, timeout: float) -> str:
         size = part.stat().st_size if part.exists() else 0
         attempts = 0 if size > have else attempts + 1
         if attempts >= 3:
-            raise FetchError(f"{url} cannot be fetched ({reason}): check flash_image_url and the network, then run again")
+            raise FetchError(
+                f"{url} cannot be fetched ({reason}): check flash_image_url and the network, then run again"
+            )
         time.sleep(attempts)
 
 
@@ -147,7 +149,9 @@ def unpack(packed: Path) -> tuple[Path, bool]:
                 target.truncate(size)
         except lzma.LZMAError as error:
             part.unlink(missing_ok=True)
-            raise FetchError(f"{packed} has the right digest but is no xz file ({error}): correct flash_image_url") from error
+            raise FetchError(
+                f"{packed} has the right digest but is no xz file ({error}): correct flash_image_url"
+            ) from error
         except OSError as error:
             part.unlink(missing_ok=True)
             raise FetchError(f"{raw} cannot be written ({error.strerror}): free some space in flash's cache") from error

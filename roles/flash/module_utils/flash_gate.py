@@ -89,16 +89,22 @@ def refuse_block(facts: BlockFacts, confirmed: str, image_bytes: int, max_bytes:
     if kind != "disk" or facts.has_partition_file:
         errors.append(f"{facts.resolved} is a {kind}, not a whole disk: set flash_card to the disk of an SD card")
     if re.match(r"(loop|ram|zram|dm-|md|sr|nbd|rbd|drbd|fd)\d*", name):
-        errors.append(f"{facts.resolved} is no hardware ({name}): a virtual board's card is its image file, not a device")
+        errors.append(
+            f"{facts.resolved} is no hardware ({name}): a virtual board's card is its image file, not a device"
+        )
     if re.search(r"(boot\d|rpmb)$", name):
         errors.append(f"{facts.resolved} is a boot area of an eMMC: set flash_card to the disk itself")
 
     mounted = [(part, mount) for part in _tree(node) for mount in _mounts(part)]
     for part, mount in mounted:
         if mount == "[SWAP]":
-            errors.append(f"{part.get('path')} is in use as swap: swapoff {part.get('path')}, if this really is the card")
+            errors.append(
+                f"{part.get('path')} is in use as swap: swapoff {part.get('path')}, if this really is the card"
+            )
         elif mount in SYSTEM_MOUNTS:
-            errors.append(f"{part.get('path')} is mounted at {mount}: this is a disk of the running system, choose another")
+            errors.append(
+                f"{part.get('path')} is mounted at {mount}: this is a disk of the running system, choose another"
+            )
         else:
             errors.append(f"{part.get('path')} is mounted at {mount}: umount {mount}, if this really is the card")
     for part in _tree(node):
@@ -113,7 +119,9 @@ def refuse_block(facts: BlockFacts, confirmed: str, image_bytes: int, max_bytes:
     bus = node.get("tran") or ""
     subsystems = str(node.get("subsystems") or "").split(":")
     if bus not in {"usb", "mmc"} and not {"usb", "mmc", "mmc_host"} & set(subsystems):
-        errors.append(f"{facts.resolved} hangs on {bus or 'an unknown bus'}, a card is on usb or mmc: choose another disk")
+        errors.append(
+            f"{facts.resolved} hangs on {bus or 'an unknown bus'}, a card is on usb or mmc: choose another disk"
+        )
     if node.get("ro") in (True, "1", 1):
         errors.append(f"{facts.resolved} is read-only: move the card's lock slider")
 
@@ -129,7 +137,9 @@ def refuse_block(facts: BlockFacts, confirmed: str, image_bytes: int, max_bytes:
     serial, model = str(node.get("serial") or "").strip(), str(node.get("model") or "").strip()
     actual = serial or model
     if not actual:
-        errors.append(f"{facts.resolved} reports neither serial nor model, so it cannot be confirmed: use another reader")
+        errors.append(
+            f"{facts.resolved} reports neither serial nor model, so it cannot be confirmed: use another reader"
+        )
     elif not confirmed:
         errors.append(f'it is not confirmed: look at the reader ({model}), then set flash_card_serial: "{actual}"')
     elif confirmed != actual:
@@ -161,7 +171,9 @@ def refuse_file(facts: FileFacts, card_bytes: int, image_bytes: int, need_bytes:
     if not facts.directory_exists:
         errors.append(f"the directory {directory} does not exist: create it, or correct flash_card")
     elif not facts.directory_writable:
-        errors.append(f"the directory {directory} is not writable for this user: run as its owner, or correct flash_card")
+        errors.append(
+            f"the directory {directory} is not writable for this user: run as its owner, or correct flash_card"
+        )
     elif need_bytes > facts.free_bytes:
         errors.append(
             f"{directory} has {facts.free_bytes // 2**20} MiB free, the card needs {need_bytes // 2**20} MiB: "

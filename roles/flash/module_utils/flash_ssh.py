@@ -31,7 +31,7 @@ class Login:
 
 @dataclass(frozen=True)
 class Look:
-    """What a board says of itself. `reached`: the ssh port answers; `error`: why the login failed, empty if it worked."""
+    """What a board says of itself. `reached`: the ssh port answers; `error`: why the login failed, if it did."""
 
     reached: bool
     error: str = ""
@@ -109,7 +109,9 @@ def look(login: Login, connect_timeout: int = 5) -> Look:
     except subprocess.TimeoutExpired:
         return Look(reached=True, error="the login hangs")
     if "==> end" not in result.stdout:
-        return Look(reached=True, error=(result.stderr or result.stdout).strip() or f"ssh ended with {result.returncode}")
+        return Look(
+            reached=True, error=(result.stderr or result.stdout).strip() or f"ssh ended with {result.returncode}"
+        )
     return parse_look(result.stdout)
 
 
@@ -117,7 +119,7 @@ def advice(error: str, login: Login) -> str:
     """What a person does about a failed login."""
     if "IDENTIFICATION HAS CHANGED" in error or "Host key verification failed" in error or "host key is known" in error:
         return (
-            f"another machine answers at {login.address}, or the board has host keys of its own; for a board flashed by "
+            f"another machine answers at {login.address}, or the board has host keys of its own; for one flashed by "
             f"hand compare its fingerprint and add it: ssh-keyscan -t ed25519 {login.address} >> {login.known_hosts}"
         )
     if "Permission denied" in error:

@@ -85,8 +85,8 @@ def main() -> None:
             mountpoint.rmdir()
     if problem:
         module.fail_json(
-            msg=f"the export {server}:/ {problem}. Look at `exportfs -v` and `journalctl -u nfs-server` on the server, at the "
-            f"owner of the exported directory, and at whether port 2049 can be reached"
+            msg=f"the export {server}:/ {problem}. Look at `exportfs -v` and `journalctl -u nfs-server` on the server, "
+            f"at the owner of the exported directory, and at whether port 2049 can be reached"
         )
     seconds = round(time.monotonic() - started, 1)
     module.exit_json(changed=False, seconds=seconds, msg=f"mounted, written, read back and unmounted in {seconds} s")

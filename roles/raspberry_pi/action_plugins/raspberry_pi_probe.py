@@ -28,7 +28,7 @@ class ActionModule(ActionBase):
         received = time.time()
         if "board" in result:
             result["clock_offset"] = clock_offset(sent, received, result.pop("clock"))
-            # As a fact it outlives the play where facts are cached: a board that joins alone is compared with the others.
+            # Where facts are cached this outlives the run: a board that joins alone is compared with the others.
             identity = {key: result["board"][key] for key in ("hostname", "machine_id", "serial", "model", "memory_mb")}
             result["ansible_facts"] = {"raspberry_pi_board": identity}
         return result

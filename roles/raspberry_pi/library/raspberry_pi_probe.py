@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: everything the raspberry_pi role wants to know of a board, in one go (a task costs a second there)."""
+"""Ansible module: everything the raspberry_pi role wants to know of a board, in one go (each task costs a second)."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def differing_sysctl(wanted: dict[str, Any]) -> dict[str, str]:
 
 
 def watchdog_adjustable(watchdog: Path = Path("/sys/class/watchdog/watchdog0")) -> bool:
-    """Whether the watchdog's time-out can be set. If not, systemd would believe in one that the hardware does not keep."""
+    """Whether the watchdog's time-out can be set. If not, systemd would believe in one the hardware does not keep."""
     options = text_of(watchdog / "options")
     return watchdog.exists() and (not options or bool(int(options, 16) & 0x80))  # WDIOF_SETTIMEOUT
 

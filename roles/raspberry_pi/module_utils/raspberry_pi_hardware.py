@@ -68,10 +68,12 @@ def edit_cmdline(text: str, tokens: list[str]) -> str:
     """
     present = text.split()
     if not any(token.startswith("root=") for token in present):
-        raise ValueError("it has no root= token, so it is not the kernel command line of a Raspberry Pi; look at it by hand")
+        raise ValueError(
+            "it has no root= token, so it is not the kernel command line of a Raspberry Pi; look at it by hand"
+        )
     if "systemd.unified_cgroup_hierarchy=0" in present or "systemd.unified_cgroup_hierarchy=no" in present:
         raise ValueError(
-            "it has systemd.unified_cgroup_hierarchy=0: Kubernetes needs cgroup v2, remove that token by hand and reboot"
+            "it has systemd.unified_cgroup_hierarchy=0, Kubernetes needs cgroup v2: remove that by hand and reboot"
         )
     missing = [token for token in tokens if token not in present]
     if not missing and len(text.splitlines()) == 1:
