@@ -111,7 +111,7 @@ class Watcher:
         """Show the state when it is new, or when nothing was said for a while."""
         now = time.monotonic()
         words = state(pod) if pod is not None else "waiting for its pod"
-        if words == self.shown[0] and now - self.shown[1] < TICK:
+        if words == self.shown[0] and now - self.shown[1] < TICK - 1:
             return
         self.shown = (words, now)
         where = f" on {pod.spec.node_name}" if pod is not None and pod.spec.node_name else ""
