@@ -46,6 +46,8 @@ def power_off(settings: Settings, board: Board, hard: bool, seconds: float = POW
         hard: pull the plug instead of pressing the power button.
         seconds: how long the guest may take after the button; then the plug is pulled.
     """
+    if not settings.run.is_dir():
+        return False
     with owner.locked(settings, board.name):
         launcher = process.running(pid_file(settings, board))
         if not hard and press_power_button(settings, board) and launcher and not process.wait_gone(launcher, seconds):

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from lab.progress import say
 
-KEPT = 3
-"""How many builds of a kind are kept, so that two checkouts or a step back need no building."""
+KEPT = 4
+"""How many builds of a kind are kept, those used last, so that two checkouts or a step back need no building."""
 
 
 def digest_of(parts: Iterable[str | Path], base: Path) -> str:
@@ -70,6 +70,7 @@ class Cache:
         """
         place = self.path(what, digest)
         if place.is_dir() and not again:
+            os.utime(place)
             return place
         with self._lock(what):
             if place.is_dir() and not again:

@@ -114,7 +114,7 @@ def down(settings: Settings, cards: bool) -> None:
         network.down(settings)
         shutil.rmtree(settings.run)
         if not any(settings.run.parent.glob("*/owner.json")):
-            network.restore_forwarding(settings)
+            network.restore_machine(settings)
             shutil.rmtree(settings.run.parent)
         if cards:
             shutil.rmtree(settings.cards, ignore_errors=True)
@@ -208,6 +208,9 @@ def main(arguments: list[str] | None = None) -> int:
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python must not complain at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return 130
     return 0

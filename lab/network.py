@@ -134,12 +134,19 @@ def down(settings: Settings) -> None:
     succeeds("ip", "netns", "delete", settings.namespace)
 
 
-def restore_forwarding(settings: Settings) -> None:
-    """Put ip_forward back as it was before the first instance of the lab; for the last one that goes."""
+def restore_machine(settings: Settings) -> None:
+    """Undo what all instances of the lab share; for the last one that goes.
+
+    ip_forward becomes what it was. The mount that `ip netns` made for itself goes if nobody else uses it.
+    (vm.max_map_count stays: lowering it could hurt somebody who came later, and a high one hurts nobody.)
+    """
     was = settings.run.parent / "ip_forward.was"
     if was.exists():
         FORWARD.write_text(was.read_text())
         was.unlink()
+    names = Path("/run/netns")
+    if names.is_mount() and not any(names.iterdir()):
+        run("umount", names)
 
 
 def is_up(settings: Settings) -> bool:

@@ -93,8 +93,8 @@ def _make(settings: Settings, kernel_folder: Path, folder: Path) -> None:
         _image(root, image, folder)
         shutil.rmtree(root)
     with step(f"  compressing {image.stat().st_size >> 20} MiB"):
-        # A low level: the image only travels within this machine.
-        run("xz", "-T0", "-1", image)
+        # The lowest level: the image only travels within this machine.
+        run("xz", "-T0", "-0", image)
     write_sha256(image.with_name(f"{image.name}.xz"))
     shutil.rmtree(folder / "boot")
 
