@@ -57,6 +57,11 @@ def state(pod: Any) -> str:
     return {"Running": "running", "Succeeded": "done", "Failed": "failed"}.get(phase, phase.lower())
 
 
+def place(pod: Any) -> str:
+    """Where a pod is, for the end of a phrase; empty before it has a node."""
+    return f" on {pod.spec.node_name}" if pod.spec.node_name else ""
+
+
 def unschedulable(pod: Any) -> str:
     """The scheduler's reason when it finds no node for a pod; else empty."""
     for condition in pod.status.conditions or []:
@@ -76,7 +81,7 @@ def hopeless(pod: Any) -> str:
 
 def failure(pod: Any, title: str, books: str, log: str) -> str:
     """What a person needs to know of a failed pod: the cell's error when there is one, else what the node says."""
-    place = f"{title} failed on {pod.spec.node_name}"
+    failed = f"{title} failed{place(pod)}"
     statuses = pod.status.container_statuses or []
     ended = statuses[0].state.terminated if statuses else None
     if ended and ended.message:
@@ -85,24 +90,25 @@ def failure(pod: Any, title: str, books: str, log: str) -> str:
             notebook = books + told["notebook"].removeprefix("/books")
             source = "\n".join(f"    {line}" for line in told["source"].splitlines()[:8])
             return (
-                f"{place}, in cell {told['cell']}: {told['ename']}: {told['evalue']}\n"
+                f"{failed}, in cell {told['cell']}: {told['ename']}: {told['evalue']}\n"
                 f"The cell begins with:\n{source}\nThe executed notebook, with the traceback: {notebook}"
             )
         except (ValueError, KeyError, TypeError):
             pass
     if ended and ended.reason == "OOMKilled":
         limits = pod.spec.containers[0].resources.limits or {}
-        return f"{place}: it used more memory than its limit of {limits.get('memory', 'none')} (OOMKilled)"
+        return f"{failed}: it used more memory than its limit of {limits.get('memory', 'none')} (OOMKilled)"
     reason = pod.status.reason or (ended and f"{ended.reason}, exit status {ended.exit_code}") or "no reason is known"
     lines = "\n".join(f"    {line}" for line in log.splitlines()[-15:]) or "    (nothing)"
-    return f"{place}: {reason} {pod.status.message or ''}\nIts last output:\n{lines}"
+    return f"{failed}: {reason} {pod.status.message or ''}\nIts last output:\n{lines}"
 
 
 class Watcher:
     """Follows one Job through the API; seconds are of the control node's monotonic clock."""
 
-    def __init__(self, api: client.CoreV1Api, task: dict[str, Any], show: Any) -> None:
-        self.api, self.task, self.show = api, task, show
+    def __init__(self, task: dict[str, Any], show: Any) -> None:
+        self.api, self.jobs, self.task, self.show = client.CoreV1Api(), client.BatchV1Api(), task, show
+        self.selector = f"batch.kubernetes.io/job-name={task['job']}"
         self.began = time.monotonic()
         self.shown = ("", 0.0)
         self.refused_since: float | None = None
@@ -114,7 +120,7 @@ class Watcher:
         if words == self.shown[0] and now - self.shown[1] < TICK - 1:
             return
         self.shown = (words, now)
-        where = f" on {pod.spec.node_name}" if pod is not None and pod.spec.node_name else ""
+        where = place(pod) if pod is not None else ""
         last = f", {self.task['last']:.0f} s last time" if self.task["last"] else ""
         self.show(f"  {self.task['title']}{where}: {words} ({now - self.began:.0f} s{last})")
 
@@ -130,9 +136,29 @@ class Watcher:
             selector = ", ".join(f"{key}={value}" for key, value in (pod.spec.node_selector or {}).items())
             raise AnsibleActionFail(f"{title}: no node takes its pod (it asks for {selector or 'any node'}): {reason}")
         if broken := hopeless(pod):
-            raise AnsibleActionFail(f"{title}: its container cannot start on {pod.spec.node_name}: {broken}")
+            raise AnsibleActionFail(f"{title}: its container cannot start{place(pod)}: {broken}")
         if pod.status.phase == "Failed":
             raise AnsibleActionFail(failure(pod, title, self.task["books"], self.log(pod)))
+
+    def judge_job(self, pod: Any) -> None:
+        """Raise AnsibleActionFail for a Job that gave up without a failed pod, as when a board was lost."""
+        try:
+            status: Any = self.jobs.read_namespaced_job(self.task["job"], self.task["namespace"]).status
+        except client.ApiException as error:
+            if error.status == 404:
+                raise AnsibleActionFail(f"{self.task['title']}: somebody deleted its Job {self.task['job']}") from error
+            raise
+        for condition in status.conditions or []:
+            if condition.type == "Failed" and condition.status == "True":
+                # The pod may have failed this very moment, and knows more.
+                for last in self.api.list_namespaced_pod(self.task["namespace"], label_selector=self.selector).items:
+                    self.judge(last)
+                if condition.reason == "DeadlineExceeded":
+                    raise AnsibleActionFail(self.overdue(pod, ""))
+                where = f", its pod was {state(pod)}{place(pod)}" if pod is not None else ""
+                raise AnsibleActionFail(
+                    f"{self.task['title']}: its Job failed{where}: {condition.reason}: {condition.message}"
+                )
 
     def log(self, pod: Any) -> str:
         """The end of a pod's output; empty when it cannot be had."""
@@ -149,7 +175,6 @@ class Watcher:
 
     def wait(self) -> Any:
         """The pod, once it has succeeded. Raises AnsibleActionFail."""
-        selector = f"batch.kubernetes.io/job-name={self.task['job']}"
         pod: Any = None
         lost = ""
         while (left := self.task["timeout"] - (time.monotonic() - self.began)) > 0:
@@ -158,7 +183,7 @@ class Watcher:
                 stream = watch.Watch().stream(
                     self.api.list_namespaced_pod,
                     self.task["namespace"],
-                    label_selector=selector,
+                    label_selector=self.selector,
                     timeout_seconds=max(1, int(min(TICK, left))),
                     _request_timeout=(10, TICK + 10),
                 )
@@ -169,6 +194,7 @@ class Watcher:
                     if pod.status.phase == "Succeeded":
                         return pod
                 lost = ""
+                self.judge_job(pod)
             except (client.ApiException, HTTPError) as error:
                 # The server may be restarting; the pod does not mind.
                 lost = str(error).splitlines()[0]
@@ -190,9 +216,8 @@ class Watcher:
         if pod is None:
             return f"{text}: its Job never had a pod. Look at: {look} describe job {self.task['job']}"
         warning = self.warning("Pod", pod.metadata.name)
-        place = f" on {pod.spec.node_name}" if pod.spec.node_name else ""
         reason = f" Last warning: {warning}." if warning else ""
-        return f"{text}: its pod was {state(pod)}{place}.{reason} Look at: {look} logs {pod.metadata.name}"
+        return f"{text}: its pod was {state(pod)}{place(pod)}.{reason} Look at: {look} logs {pod.metadata.name}"
 
 
 class ActionModule(ActionBase):
@@ -216,7 +241,7 @@ class ActionModule(ActionBase):
             }
         )
         config.load_kube_config(config_file=task["kubeconfig"])
-        watcher = Watcher(client.CoreV1Api(), task, self._display.display)
+        watcher = Watcher(task, self._display.display)
         pod = watcher.wait()
         seconds = round(time.monotonic() - watcher.began, 1)
         return result | {"changed": False, "node": pod.spec.node_name, "seconds": seconds}
