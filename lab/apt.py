@@ -106,7 +106,10 @@ def fetch(packages: list[str], suite: str, folder: Path) -> None:
         'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";\n'
     )
     environment = {**os.environ, "APT_CONFIG": str(private / "apt.conf")}
-    run("apt-get", "-q", "update", "--error-on=any", env=environment)
-    run("apt-get", "-q", "download", *packages, env=environment, cwd=private)
+    try:
+        run("apt-get", "-q", "update", "--error-on=any", env=environment)
+        run("apt-get", "-q", "download", *packages, env=environment, cwd=private)
+    except LabError as error:
+        raise LabError(f"Debian {suite} at {mirror()} does not give {' and '.join(packages)}:\n{error}") from error
     for package in sorted(private.glob("*.deb")):
         run("dpkg-deb", "--extract", package, folder / "root")

@@ -48,6 +48,7 @@ def power_off(settings: Settings, board: Board, hard: bool, seconds: float = POW
     """
     if not settings.run.is_dir():
         return False
+    owner.refuse_if_foreign(settings)
     with owner.locked(settings, board.name):
         launcher = process.running(pid_file(settings, board))
         if not hard and press_power_button(settings, board) and launcher and not process.wait_gone(launcher, seconds):
