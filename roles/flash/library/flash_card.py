@@ -15,13 +15,14 @@ options:
   serial: {description: "The serial (or model) the device must have, as confirmation.", type: str, default: ""}
   size: {description: "Size of an image file, grown sparse.", type: str, default: 16G}
   max_bytes: {description: "Bigger block devices are refused.", type: int, default: 274877906944}
-  image: {description: "Raw OS image.", type: path, required: true}
-  scratch: {description: "Directory for the seeded boot partition while writing.", type: path, required: true}
+  image: {description: "Raw OS image.", type: path}
+  scratch: {description: "Directory for the seeded boot partition while writing.", type: path}
   instance_id: {description: "Wanted identity.", type: str, required: true}
-  user_data: {description: "Seed.", type: str, required: true}
-  meta_data: {description: "Seed.", type: str, required: true}
-  network_config: {description: "Seed.", type: str, required: true}
+  user_data: {description: "Seed.", type: str}
+  meta_data: {description: "Seed.", type: str}
+  network_config: {description: "Seed.", type: str}
   cmdline: {description: "Kernel tokens to append.", type: list, elements: str, default: []}
+  judge_only: {description: "Say whether the card would be written, and nothing more.", type: bool, default: false}
   overwrite: {description: "Whatever the card holds may go.", type: bool, default: false}
 author: Edge AI Cluster
 """
@@ -37,13 +38,14 @@ EXAMPLES = r"""
     network_config: "network: {version: 2}\n"
 """
 RETURN = r"""
-state: {description: "written or kept", type: str, returned: success}
+state: {description: "written, wanting (would be written) or kept", type: str, returned: success}
 reasons: {description: "Every reason why the card was refused.", type: list, elements: str, returned: failure}
 """
 
+import fcntl
+import hashlib
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -101,19 +103,21 @@ def main() -> None:
             "serial": {"type": "str", "default": ""},
             "size": {"type": "str", "default": "16G"},
             "max_bytes": {"type": "int", "default": 256 * 2**30},
-            "image": {"type": "path", "required": True},
-            "scratch": {"type": "path", "required": True},
+            "image": {"type": "path"},
+            "scratch": {"type": "path"},
             "instance_id": text,
-            "user_data": {**text, "no_log": True},
-            "meta_data": text,
-            "network_config": text,
+            "user_data": {"type": "str", "no_log": True},
+            "meta_data": {"type": "str"},
+            "network_config": {"type": "str"},
             "cmdline": {"type": "list", "elements": "str", "default": []},
             "overwrite": {"type": "bool", "default": False},
+            "judge_only": {"type": "bool", "default": False},
         },
+        required_if=[("judge_only", False, ("image", "scratch", "user_data", "meta_data", "network_config"))],
         supports_check_mode=True,
     )
     params = module.params
-    card, image, wanted = Path(params["card"]), Path(params["image"]), params["instance_id"]
+    card, image, wanted = Path(params["card"]), Path(params["image"] or "/nonexistent"), params["instance_id"]
     overwrite, block = params["overwrite"], is_block_path(params["card"])
     seed = {name: params[name.replace("-", "_")] for name in SEED_FILES}
 
@@ -149,21 +153,29 @@ def main() -> None:
         module.fail_json(
             msg="\n".join([f"{card} is not written:", *(f"  - {reason}" for reason in reasons)]), reasons=reasons
         )
+    if params["judge_only"]:
+        module.exit_json(changed=False, state="wanting", msg=f"may be written for {wanted}")
     if module.check_mode:
         module.exit_json(changed=True, state="written", msg=f"would be written for {wanted}")
 
     os.umask(0o077)  # the scratch copy carries a private host key until it is removed
     try:
-        scratch = Path(tempfile.mkdtemp(prefix="card-", dir=params["scratch"]))
-        try:
-            source = seeded_head(image, scratch, seed, params["cmdline"])
-            written = write_block_card(source, card.resolve()) if block else write_file_card(source, card, size)
-            if card_meta_data(card).get("instance-id") != wanted:
-                raise WriteError(
-                    f"{card} was written, but its meta-data cannot be read back: use another card or reader"
-                )
-        finally:
-            shutil.rmtree(scratch)
+        name = hashlib.sha256(str(card).encode()).hexdigest()[:12]
+        scratch = Path(params["scratch"], f"card-{name}")
+        with Path(f"{scratch}.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise WriteError("another run is writing it: wait for that one, or end it") from None
+            shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+            scratch.mkdir(mode=0o700)
+            try:
+                source = seeded_head(image, scratch, seed, params["cmdline"])
+                written = write_block_card(source, card.resolve()) if block else write_file_card(source, card, size)
+                if card_meta_data(card).get("instance-id") != wanted:
+                    raise WriteError("its meta-data cannot be read back: use another card or reader")
+            finally:
+                shutil.rmtree(scratch)
     except (SeedError, WriteError) as error:
         module.fail_json(msg=f"{card} is not written: {error}", reasons=[str(error)])
     except OSError as error:

@@ -95,18 +95,15 @@ def refuse_block(facts: BlockFacts, confirmed: str, image_bytes: int, max_bytes:
     if re.search(r"(boot\d|rpmb)$", name):
         errors.append(f"{facts.resolved} is a boot area of an eMMC: set flash_card to the disk itself")
 
-    mounted = [(part, mount) for part in _tree(node) for mount in _mounts(part)]
-    for part, mount in mounted:
+    mounted = [(str(part.get("path")), mount) for part in _tree(node) for mount in _mounts(part)]
+    of_system = sorted(mount for _, mount in mounted if mount in SYSTEM_MOUNTS)
+    if of_system:
+        errors.append(f"{facts.resolved} is a disk of the running system ({', '.join(of_system)}): choose another")
+    for path, mount in mounted if not of_system else []:
         if mount == "[SWAP]":
-            errors.append(
-                f"{part.get('path')} is in use as swap: swapoff {part.get('path')}, if this really is the card"
-            )
-        elif mount in SYSTEM_MOUNTS:
-            errors.append(
-                f"{part.get('path')} is mounted at {mount}: this is a disk of the running system, choose another"
-            )
+            errors.append(f"{path} is in use as swap: swapoff {path}, if this really is the card")
         else:
-            errors.append(f"{part.get('path')} is mounted at {mount}: umount {mount}, if this really is the card")
+            errors.append(f"{path} is mounted at {mount}: umount {mount}, if this really is the card")
     for part in _tree(node):
         if part.get("fstype") in MEMBER_TYPES and not _mounts(part):
             errors.append(

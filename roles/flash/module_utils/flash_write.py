@@ -125,16 +125,12 @@ def compare(source: Source, card: int, skip: int = 0) -> int:
 def write_file_card(source: Source, card: Path, size: int) -> Written:
     """Make `card` an image file of `size` bytes. The earlier file stays until the new one has been read back.
 
-    Raises WriteError when the disk is full, another run writes the same card, or the comparison fails.
+    Raises WriteError when the disk is full or the comparison fails.
     """
     part = card.with_name(f".{card.name}.part")
     started = time.monotonic()
     try:
         with opened(part, os.O_RDWR | os.O_CREAT) as target:
-            try:
-                fcntl.flock(target, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise WriteError(f"another run is writing {card}: wait for it, or end it") from error
             os.ftruncate(target, 0)
             os.ftruncate(target, size)
             for path, start, end in source.pieces():
@@ -153,9 +149,8 @@ def write_file_card(source: Source, card: Path, size: int) -> Written:
                 f"{card.parent} is full ({error.strerror}): free some space; an earlier card is untouched"
             ) from error
         raise WriteError(f"{card} cannot be written: {error.strerror}") from error
-    except WriteError as error:
-        if "another run" not in str(error):
-            part.unlink(missing_ok=True)
+    except WriteError:
+        part.unlink(missing_ok=True)
         raise
     directory = os.open(card.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:

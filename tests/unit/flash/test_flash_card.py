@@ -1,5 +1,6 @@
 """Real cards from a real image: written, seeded with mtools, read back, and left alone when something is wrong."""
 
+import fcntl
 import os
 import subprocess
 from pathlib import Path
@@ -44,7 +45,7 @@ def test_a_card_is_the_image_with_its_seed(image: Path, tmp_path: Path) -> None:
     end = BOOT_OFFSET + BOOT_BYTES
     assert card.read_bytes()[end : image.stat().st_size] == image.read_bytes()[end:]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pi-01.img"]
-    assert not list(image.parent.glob("card-*"))
+    assert not [path for path in image.parent.glob("card-*") if path.is_dir()]
 
 
 def test_the_same_seed_makes_the_same_card(image: Path, tmp_path: Path) -> None:
@@ -94,6 +95,29 @@ def test_a_torn_earlier_attempt_is_written_over(image: Path, tmp_path: Path) -> 
     (tmp_path / ".pi-01.img.part").write_bytes(b"torn" * 1000)
     assert run_module("flash_card", **arguments(card, image))["changed"]
     assert [path.name for path in tmp_path.iterdir()] == ["pi-01.img"]
+
+
+def test_what_a_killed_run_left_is_cleared(image: Path, tmp_path: Path) -> None:
+    card = tmp_path / "pi-01.img"
+    run_module("flash_card", **arguments(card, image))
+    lock = max(image.parent.glob("card-*.lock"), key=lambda path: path.stat().st_mtime_ns)
+    left = lock.with_suffix("")
+    left.mkdir()
+    (left / "user-data").write_text("a private host key")
+    card.unlink()
+    assert run_module("flash_card", **arguments(card, image))["changed"]
+    assert not left.exists()
+
+
+def test_two_runs_do_not_write_the_same_card(image: Path, tmp_path: Path) -> None:
+    card = tmp_path / "pi-01.img"
+    run_module("flash_card", **arguments(card, image))
+    card.unlink()
+    lock = max(image.parent.glob("card-*.lock"), key=lambda path: path.stat().st_mtime_ns)
+    with lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        result = run_module("flash_card", **arguments(card, image))
+    assert result["failed"] and "another run is writing it" in result["msg"]
 
 
 @pytest.mark.parametrize(

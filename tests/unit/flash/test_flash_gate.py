@@ -78,15 +78,15 @@ def test_a_reader_without_serial_is_confirmed_by_its_model() -> None:
         (facts(disk(tran="mmc"), resolved="/dev/mmcblk0boot0"), "is a boot area of an eMMC"),
         (facts(disk(tran="mmc"), resolved="/dev/mmcblk0rpmb"), "is a boot area of an eMMC"),
         (facts(part(mountpoints=["/media/me/bootfs"])), "mounted at /media/me/bootfs: umount /media/me/bootfs"),
-        (facts(part(mountpoints=["/"])), "mounted at /: this is a disk of the running system"),
-        (facts(part(mountpoints=["/boot/efi"])), "mounted at /boot/efi: this is a disk of the running system"),
+        (facts(part(mountpoints=["/"])), "/dev/sdb is a disk of the running system (/): choose another"),
+        (facts(part(mountpoints=["/boot/efi"])), "is a disk of the running system (/boot/efi)"),
         (facts(part(mountpoints=["[SWAP]"])), "is in use as swap"),
         (facts(disk(mountpoints=["/data"], children=[])), "/dev/sdb is mounted at /data"),
         (facts(part(fstype="LVM2_member")), "is a LVM2_member"),
         (facts(part(fstype="linux_raid_member")), "is a linux_raid_member"),
         (facts(part(fstype="zfs_member")), "is a zfs_member"),
         (facts(part(fstype="crypto_LUKS")), "is a crypto_LUKS"),
-        (facts(part(children=[{"path": "/dev/dm-0", "mountpoints": ["/"]}])), "/dev/dm-0 is mounted at /"),
+        (facts(part(children=[{"path": "/dev/dm-0", "mountpoints": ["/"]}])), "is a disk of the running system (/)"),
         (facts(holders=("dm-0",)), "is part of dm-0"),
         (facts(slaves=("sda",)), "is part of sda"),
         (facts(disk(tran="sata", subsystems="block:scsi:pci")), "hangs on sata"),
@@ -130,7 +130,7 @@ def test_the_disk_of_this_machine_is_refused_for_real() -> None:
     if not source.startswith("/dev/"):
         pytest.skip("the root file system of this machine is on no block device")
     reasons = refuse_block(read_block_facts(source), "", 1, 10**15)
-    assert any("mounted at /" in reason for reason in reasons), reasons
+    assert any("is a disk of the running system (/" in reason for reason in reasons), reasons
 
 
 def test_a_loop_device_is_refused_for_real(tmp_path: Path) -> None:
