@@ -181,17 +181,24 @@ def token_password(token: str) -> str:
 
 
 def journal_tail(lines: list[str], count: int = 6) -> list[str]:
-    """The last `count` different messages, oldest first, without time stamps and klog's information lines."""
-    result: list[str] = []
-    for line in reversed(lines):
-        text = re.sub(r'^time="[^"]*" ', "", line.strip())
-        text = re.sub(r"^[IWEF]\d{4} [\d:.]+ +\d+ ", lambda m: m.group(0)[0] + " ", text)
-        if not text or text.startswith("I ") or text in result:
+    """The last `count` different messages that say something went wrong, oldest first; others where those are too few.
+
+    Time stamps go, and so does what components report in the course of things: an agent's reason is often one line
+    among hundreds of theirs. k3s's own information lines stay, for they name what it waits for.
+    """
+    bad: list[str] = []
+    other: list[str] = []
+    order: dict[str, int] = {}
+    for number, line in enumerate(lines):
+        text = re.sub(r'time="?[^" ]*"? (?=level=)', "", line.strip())
+        text = re.sub(r"\b([IWEF])\d{4} \d\d:[\d:.]+ +\d+ ", r"\1 ", text)
+        if not text or re.match(r"([\w-]+: )?I ", text) or re.match(r"[\w-]+: (level=info|INFO)", text):
             continue
-        result.append(text)
-        if len(result) == count:
-            break
-    return result[::-1]
+        (bad if re.search(r"level=(fatal|error|warning)|(^|: )[EF] |[Ff]ailed|rejected", text) else other).append(text)
+        order[text] = number
+    latest = sorted(dict.fromkeys(bad), key=order.__getitem__)[-count:]
+    latest += sorted(dict.fromkeys(other), key=order.__getitem__)[::-1][: count - len(latest)]
+    return sorted(latest, key=order.__getitem__)
 
 
 def advice(lines: list[str], node: str) -> tuple[str, bool]:

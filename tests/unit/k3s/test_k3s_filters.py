@@ -200,11 +200,14 @@ def test_what_an_agent_repeats_is_told_once_with_a_way_out() -> None:
     assert "k3s kubectl delete node pi-03" in text
 
 
-def test_information_of_kubernetes_hides_no_error() -> None:
+def test_information_of_components_hides_no_error() -> None:
     lines = [
+        *(f'containerd: time="2026-11-22T02:00:0{n}+01:00" level=info msg="loading plugin" id={n}' for n in range(9)),
         'time="x" level=fatal msg="flag provided but not defined: -tls-san"',
         *(f"I1122 02:00:00.00000{n}  123 reflector.go:1] caches populated {n}" for n in range(9)),
+        *(f"kube-apiserver: I1122 02:00:00.00000{n}  123 cache.go:1] caches {n} are synced" for n in range(9)),
         "E1122 02:00:00.000001     123 kubelet.go:1] no route to host",
+        "kine: INFO[2026-11-22T02:00:00+01:00] Closing database connections...",
     ]
     assert node.journal_tail(lines) == [
         'level=fatal msg="flag provided but not defined: -tls-san"',
