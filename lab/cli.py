@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
 
     up_ = commands.add_parser("up", help="build what is missing, bring up network and mirror, power boards on")
     up_.add_argument("--without-k3s", action="store_true", help="do not build a k3s release for the mirror")
+    commands.add_parser("check", help="judge this machine before its packages are installed; changes nothing")
     down = commands.add_parser("down", help="power everything off and leave nothing behind")
     down.add_argument("--cards", action="store_true", help="delete the boards' cards and logs too")
     build = commands.add_parser("build", help="build into the cache without touching anything else")
@@ -50,14 +51,18 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def built(settings: Settings, cache: Cache) -> bool:
+    """Whether everything that the lab builds is in the cache."""
+    return all(cache.has(what, digest(settings)) for what, digest in DIGESTS.items())
+
+
 def up(settings: Settings, with_k3s: bool) -> None:
     """Build what is missing, make the network, start the gateway, power on boards that have a card."""
     with owner.locked(settings, "instance"):
         owner.refuse_if_foreign(settings)
         cache = Cache(cache_root())
         wanted = [what for what in BUILDERS if with_k3s or what != "k3s"]
-        built = all(cache.has(what, DIGESTS[what](settings)) for what in wanted)
-        preconditions.check(settings, built)
+        preconditions.check(settings, built(settings, cache))
         kernel_folder = kernel.build(settings, cache)
         image = osimage.build(settings, cache)
         k3s = release.build(settings, cache) if with_k3s else None
@@ -189,6 +194,9 @@ def main(arguments: list[str] | None = None) -> int:
         match options.command:
             case "up":
                 up(settings, not options.without_k3s)
+            case "check":
+                # Packages can still be installed; what stands in the way of that cannot.
+                preconditions.check(settings, built(settings, Cache(cache_root())), packages_too=False)
             case "down":
                 down(settings, options.cards)
             case "build":

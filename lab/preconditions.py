@@ -23,17 +23,18 @@ def packages() -> list[str]:
     return [line.strip() for line in (PACKAGE / "apt-packages.txt").read_text().splitlines() if line.strip()]
 
 
-def check(settings: Settings, built: bool) -> None:
+def check(settings: Settings, built: bool, packages_too: bool = True) -> None:
     """Judge this machine.
 
     Args:
         settings: the instance that is to be brought up.
         built: whether everything is in the cache already.
+        packages_too: whether the Debian packages have to be installed by now.
 
     Raises:
         LabError: with all problems at once.
     """
-    problems = [*_system(), *_resources(settings, built), *_missing_packages()]
+    problems = [*_system(), *_resources(settings, built), *(_missing_packages() if packages_too else [])]
     if problems:
         listed = "".join(f"\n  - {problem}" for problem in problems)
         raise LabError(f"this machine cannot carry the lab:{listed}")
