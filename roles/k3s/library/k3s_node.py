@@ -96,9 +96,12 @@ import hashlib
 import json
 import os
 import re
+import ssl
 import stat
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +110,7 @@ from ansible.module_utils.basic import AnsibleModule
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 LINKS = ("kubectl", "crictl", "ctr")
 BIN_DIRS = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
+KUBECONFIG = ("server", "certificate-authority", "client-certificate", "client-key")
 # A permanent error is repeated for ever by k3s (TimeoutStartSec=0); this many seconds of it are enough.
 GRACE_S = 20
 CRASHES = 5
@@ -259,29 +263,46 @@ class Node:
         watched += [self.secrets_dir / name for name in self.module.params["secrets"]]
         return [str(path) for path in watched if started and path.exists() and int(path.stat().st_ctime) > started]
 
-    def kubectl(self, *argv: str) -> tuple[int, str]:
-        """`k3s kubectl` with the credentials this node has: a server's administrator, an agent's kubelet."""
-        config = Path("/etc/rancher/k3s/k3s.yaml") if self.server else self.data / "agent/kubelet.kubeconfig"
-        if not config.exists():
-            return 1, ""
-        return self.run(str(self.binary), "kubectl", "--kubeconfig", str(config), "--request-timeout=10s", *argv)
+    def ask(self, path: str) -> tuple[int, str]:
+        """Status and body of the API's answer to this node's kubelet; 0 and the reason when there is none.
+
+        Not through `k3s kubectl`: starting it takes a board more than a second.
+        """
+        config = self.data / "agent/kubelet.kubeconfig"
+        try:
+            text = config.read_text()
+            found = {k: re.search(rf"^ *{k}: *\"?([^\s\"]+)", text, re.MULTILINE) for k in KUBECONFIG}
+            server, ca, cert, key = (match.group(1) if match else "" for match in found.values())
+            # Not the default context: since Python 3.13 that refuses a CA without an authority key identifier.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(ca)
+            context.load_cert_chain(cert, key)
+            opener = urllib.request.build_opener(
+                urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+            )
+            with opener.open(server + path, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, ""
+        except (OSError, ValueError) as error:
+            return 0, str(error)
 
     def health(self) -> dict[str, Any]:
         """Whether the API answers, and what it says of this node."""
         result: dict[str, Any] = {"api": False, "node": {"ready": False, "version": None}}
-        if self.server and self.kubectl("get", "--raw=/readyz")[1].strip() != "ok":
+        if self.server and self.ask("/readyz")[0] != 200:
             return result
-        code, text = self.kubectl("get", "node", self.module.params["node_name"], "-o", "json")
-        result["api"] = self.server or code == 0
-        if code == 0:
+        status, text = self.ask(f"/api/v1/nodes/{self.module.params['node_name']}")
+        result["api"] = self.server or status == 200
+        if status == 200:
             node = json.loads(text)
-            ready = any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
+            conditions = node["status"].get("conditions", [])
             # Until k3s's cloud controller has seen the node, nothing is scheduled on it.
-            known = not any(
-                t["key"] == "node.cloudprovider.kubernetes.io/uninitialized" for t in node["spec"].get("taints", [])
-            )
+            known = "node.cloudprovider.kubernetes.io/uninitialized" not in {
+                taint["key"] for taint in node["spec"].get("taints", [])
+            }
             result["node"] = {
-                "ready": ready and known,
+                "ready": known and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions),
                 "version": node["status"].get("nodeInfo", {}).get("kubeletVersion"),
             }
         return result
@@ -307,9 +328,15 @@ class Node:
         node_token = self.data / "server/node-token"
         other = "k3s-agent" if self.server else "k3s"
         sha256 = digest(self.binary)
-        result = {
+        outdated = self.outdated(service["started"])
+        health: dict[str, Any] = {"api": False, "node": {"ready": False, "version": None}}
+        if service["active"] == "active":
+            health = self.health()
+        # Asking the binary takes a second; what runs from it has already said.
+        version = health["node"]["version"] if not outdated else None
+        return {
             "architecture": os.uname().machine,
-            "binary": {"sha256": sha256, "version": self.version() if sha256 else None},
+            "binary": {"sha256": sha256, "version": version or self.version() if sha256 else None},
             "archive": digest(archive) if params["archive"] else None,
             "files": {p: {"sha256": digest(Path(p)), "mode": mode(Path(p))} for p in params["files"]},
             "secrets": {
@@ -328,13 +355,9 @@ class Node:
             "missing_links": self.missing_links(),
             "other_unit": Path(f"/etc/systemd/system/{other}.service").exists(),
             "service": service,
-            "outdated": self.outdated(service["started"]),
-            "api": False,
-            "node": {"ready": False, "version": None},
+            "outdated": outdated,
+            **health,
         }
-        if service["active"] == "active":
-            result.update(self.health())
-        return result
 
     def journal(self, since: float) -> list[str]:
         """Lines the unit logged since Unix time `since`."""
