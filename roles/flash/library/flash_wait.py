@@ -58,6 +58,8 @@ def wait_for_ssh(module: AnsibleModule, login: Login, deadline: float) -> None:
             return
         if time.monotonic() > deadline:
             hint = advice(seen.error, login) if seen.reached else LOOK_AT
+            if not wanted:
+                hint = f"no card was made for it (flash_card is empty, or flash_keep names it); {hint}"
             module.fail_json(
                 msg=f"{name} ({login.address}) did not let {login.user} in over ssh within "
                 f"{module.params['timeout']} s; last: {seen.error}. Look at: {hint}"
