@@ -160,11 +160,17 @@ def manifests_reasons(pods: list[Object], events: list[Object]) -> list[str]:
         mine.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
         lines += [f"{e.get('reason')}: {e.get('message')}" for e in mine[-3:]]
         # An event often repeats what the status says, under another name.
-        unique = {line.partition(": ")[2]: line for line in (" ".join(line.split())[:400] for line in reversed(lines))}
+        unique = {line.partition(": ")[2]: line for line in (shorten(line) for line in reversed(lines))}
         result += [f"{name} on {where}: {line}" for line in reversed(unique.values())]
         if not lines:
             result.append(f"{name} on {where}: {status.get('phase', 'Unknown')}")
     return result
+
+
+def shorten(text: str, limit: int = 400) -> str:
+    """`text` on one line; of a long one the beginning, which names the reason, and the end, where errors are."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[:60]} ... {line[60 - limit :]}"
 
 
 def manifests_hash_fits(password: str, stored: str) -> bool:
