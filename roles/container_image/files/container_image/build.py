@@ -166,7 +166,7 @@ def _bases(inputs: Inputs, arch: str, settings: Settings, progress: Progress) ->
 def _build_command(tool: list[str], builder: str) -> list[str]:
     if builder == "docker":
         return ["docker", "buildx", "build", "--provenance=false"]
-    # One layer upon the base and one time stamp for all files: the same inputs give the same image.
+    # One layer upon the base and one time stamp for all files: two builds differ in a few compiled files at most.
     command = [*tool, "build" if builder == "podman" else "bud", "--timestamp", "0"]
     # buildah's chroot needs neither runc nor crun, and works in containers and for users that are not root.
     return command if builder == "podman" else [*command, "--isolation", "chroot"]

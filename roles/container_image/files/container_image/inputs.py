@@ -12,7 +12,7 @@ from pathlib import Path
 RECIPE = 1
 
 #: What goes into a base made by mmdebstrap besides Debian's essential packages.
-BASE_PACKAGES = ("ca-certificates", "python3", "python3-venv")
+BASE_PACKAGES = ("ca-certificates", "libstdc++6", "python3", "python3-venv")
 
 #: Not used by programs in a container, 30 MB: dpkg leaves it out of a base made by mmdebstrap.
 BASE_EXCLUDES = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/lib/*/gconv/*")
