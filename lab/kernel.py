@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from lab import apt
+from lab import apt, netfilter
 from lab.cache import Cache, digest_of
 from lab.command import run
 from lab.errors import LabError
@@ -15,7 +15,7 @@ MODULES = "modules"
 
 def digest(settings: Settings) -> str:
     """Digest of what the kernel is made from: the release and this recipe."""
-    return digest_of([settings.kernel_suite, PACKAGE / "kernel.py"], PACKAGE)
+    return digest_of([settings.kernel_suite, PACKAGE / "kernel.py", PACKAGE / "netfilter.py"], PACKAGE)
 
 
 def build(settings: Settings, cache: Cache, again: bool = False) -> Path:
@@ -37,7 +37,12 @@ def _make(settings: Settings, cache: Cache, folder: Path) -> None:
     loader = final / "libc" / "ld-linux-x86-64.so.2"
     run("patchelf", "--set-interpreter", loader, "--set-rpath", final / "libc", folder / BINARY)
     shutil.copytree(root / "usr/lib/uml/modules", folder / MODULES, symlinks=True)
+    release = next((folder / MODULES).iterdir())
+    source = netfilter.source_package(release.name)
+    apt.fetch([source], settings.kernel_suite, folder / "source")
+    netfilter.add(release, folder / "source/root/usr/src" / f"{source}.tar.xz", folder / "build")
     # Debugging symbols are four fifths of the modules.
     modules = sorted((folder / MODULES).rglob("*.ko"))
     run("strip", "--strip-debug", *modules)
-    shutil.rmtree(fetched)
+    for scratch in (fetched, folder / "source", folder / "build"):
+        shutil.rmtree(scratch)
