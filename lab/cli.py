@@ -61,7 +61,6 @@ def up(settings: Settings, with_k3s: bool) -> None:
     with owner.locked(settings, "instance"):
         owner.refuse_if_foreign(settings)
         cache = Cache(cache_root())
-        wanted = [what for what in BUILDERS if with_k3s or what != "k3s"]
         preconditions.check(settings, built(settings, cache))
         kernel_folder = kernel.build(settings, cache)
         image = osimage.build(settings, cache)

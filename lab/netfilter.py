@@ -1,7 +1,8 @@
 """NAT for the boards' kernel: modules that Debian's User-mode Linux leaves out, built from Debian's source of it.
 
-forky's user-mode-linux (7.2) has neither the old `iptable_nat` nor nf_tables for IPv4, so a board could not translate an
-address: no Service, no NodePort, no way out for a pod. Three modules, built with the kernel's own configuration, mend that.
+forky's user-mode-linux (7.2) has neither the old `iptable_nat` nor nf_tables for IPv4, so a board could not translate
+an address: no Service, no NodePort, no way out for a pod. Three modules, built with the kernel's own configuration,
+mend that.
 """
 
 import gzip
