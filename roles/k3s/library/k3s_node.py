@@ -196,7 +196,7 @@ def journal_tail(lines: list[str], count: int = 6) -> list[str]:
     for number, line in enumerate(lines):
         text = re.sub(r'time="?[^" ]*"? (?=level=)', "", line.strip())
         text = re.sub(r"\b([IWEF])\d{4} \d\d:[\d:.]+ +\d+ ", r"\1 ", text)
-        if not text or re.match(r"([\w-]+: )?I ", text) or re.match(r"[\w-]+: (level=info|INFO)", text):
+        if not text or re.match(r"([\w-]+: )?I |[\w-]+: (level=(info|warning)|INFO)", text):
             continue
         (bad if re.search(r"level=(fatal|error|warning)|(^|: )[EF] |[Ff]ailed|rejected", text) else other).append(text)
         order[text] = number
