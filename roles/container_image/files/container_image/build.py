@@ -1,6 +1,7 @@
 """docker/ -> image -> archive in the cache, with buildah, podman or docker."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -213,6 +214,10 @@ def _wheels(inputs: Inputs, arch: str, settings: Settings, progress: Progress) -
         raise ImageError(f"{lock}: not there, so there is no image for {arch}; docker/lock.sh makes the locks")
     count = sum("==" in line for line in lock.read_text().splitlines())
     folder = settings.cache / "wheels" / arch
+    # Asking the index about each package takes a minute even when all are here. The build checks the hashes again.
+    complete = folder / f"complete-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
+    if complete.is_file():
+        return folder
     folder.mkdir(parents=True, exist_ok=True)
     machine = {"amd64": "x86_64", "arm64": "aarch64"}[arch]
     argv = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-cache-dir", "--no-deps"]
@@ -231,6 +236,7 @@ def _wheels(inputs: Inputs, arch: str, settings: Settings, progress: Progress) -
         f"wheels-{arch}", f"{count} locked packages for {arch}, 400 MB, are fetched unless they are there"
     ):
         run(argv, log, progress, alive, settings.timeout)
+    complete.touch()
     return folder
 
 
