@@ -158,10 +158,13 @@ def _bases(inputs: Inputs, arch: str, settings: Settings, progress: Progress) ->
     """Build argument to architecture of the bases that are made here; their tars are in the cache afterwards."""
     if inputs.source != "mmdebstrap":
         return {}
-    build_arch = ARCHITECTURES.get(os.uname().machine, os.uname().machine)
-    for wanted in sorted({arch, build_arch}):
+    for wanted in sorted({arch, _machine()}):
         base.root_file_system(settings.cache, inputs.suite, wanted, settings.mirror, progress, settings.timeout)
-    return {"BUILD_IMAGE": build_arch, "BASE_IMAGE": arch}
+    return {"BUILD_IMAGE": _machine(), "BASE_IMAGE": arch}
+
+
+def _machine() -> str:
+    return ARCHITECTURES.get(os.uname().machine, os.uname().machine)
 
 
 def _build_command(tool: list[str], builder: str) -> list[str]:
@@ -169,6 +172,8 @@ def _build_command(tool: list[str], builder: str) -> list[str]:
         return ["docker", "buildx", "build", "--provenance=false"]
     # One layer upon the base and one time stamp for all files: two builds differ in a few compiled files at most.
     command = [*tool, "build" if builder == "podman" else "bud", "--timestamp", "0"]
+    # buildah 1.28 does not know by itself what it runs on.
+    command += ["--build-arg", f"BUILDPLATFORM=linux/{_machine()}"]
     # buildah's chroot needs neither runc nor crun, and works in containers and for users that are not root.
     return command if builder == "podman" else [*command, "--isolation", "chroot"]
 
