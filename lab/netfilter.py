@@ -77,7 +77,7 @@ def add(modules: Path, source: Path, work: Path) -> None:
     makefile.write_text(with_release(makefile.read_text(), modules.name))
     config = embedded_config((modules / "kernel/kernel/configs.ko").read_bytes())
     (work / ".config").write_text(with_options(config, OPTIONS))
-    make = ["make", "-C", work, "ARCH=um", f"-j{os.cpu_count()}"]
+    make: list[str | Path] = ["make", "-C", work, "ARCH=um", f"-j{os.cpu_count()}"]
     run(*make, "olddefconfig")
     run(*make, "modules_prepare")
     # The kernel's own symbols are known when the module is loaded, not now.
