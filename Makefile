@@ -4,6 +4,7 @@ INVENTORY ?= inventory/lab
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export PYTHON
+SHELL := /bin/bash
 
 .PHONY: help site test lint unit setup venv lab-up lab-down lock bench
 
@@ -37,6 +38,7 @@ lint: setup
 
 unit: setup
 	pytest -q tests/unit
+	CGO_ENABLED=0 go -C lab/k3s test ./internal/{certs,config,nodepassword,supervise,token}
 
 lock:
 	rm -rf .venv && $(PYTHON) -m venv .venv && pip install -q -r requirements.in
