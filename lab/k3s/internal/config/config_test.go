@@ -1,0 +1,179 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// write makes config.yaml and drop-ins in a fresh directory and returns the main file.
+func write(t *testing.T, main string, dropIns map[string]string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if main != "" {
+		if err := os.WriteFile(file, []byte(main), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range dropIns {
+		if err := os.MkdirAll(file+".d", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(file+".d", name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return file
+}
+
+func noEnv(string) (string, bool) { return "", false }
+
+func TestPrecedence(t *testing.T) {
+	file := write(t, "node-name: FromFile\ntls-san: [a, b]\nnode-label:\n- x=1\ndisable: traefik,servicelb\n", map[string]string{
+		"10.yaml":    "node-label+:\n- y=2\n",
+		"20.yml":     "tls-san: c\nwrite-kubeconfig-mode: \"0644\"\n",
+		"ignored.md": "this: is not read",
+	})
+	env := func(name string) (string, bool) {
+		v, ok := map[string]string{"K3S_TOKEN": "fromenv", "K3S_NODE_NAME": "fromenv"}[name]
+		return v, ok
+	}
+	c, err := load(Server, []string{"--config", file, "--node-ip=10.0.0.1", "--kubelet-arg", "v=2", "--kubelet-arg=max-pods=20", "--debug"}, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, pair := range map[string][2]any{
+		"file beats environment, lower case": {c.NodeName, "fromfile"},
+		"environment beats default":          {c.Token, "fromenv"},
+		"drop-in replaces a list":            {c.TLSSAN, []string{"c"}},
+		"drop-in appends to a list":          {c.NodeLabels, []string{"x=1", "y=2"}},
+		"commas":                             {c.Disable, []string{"traefik", "servicelb"}},
+		"mode":                               {c.WriteKubeconfigMode, "0644"},
+		"repeated flag":                      {c.KubeletArgs, []string{"v=2", "max-pods=20"}},
+		"bare flag":                          {c.Debug, true},
+		"tenth service address":              {c.ClusterDNS, []string{"10.43.0.10"}},
+	} {
+		if !reflect.DeepEqual(pair[0], pair[1]) {
+			t.Errorf("%s: got %v, want %v", name, pair[0], pair[1])
+		}
+	}
+}
+
+func TestCommandLineListReplacesFile(t *testing.T) {
+	file := write(t, "tls-san: [a, b]\nhttps-listen-port: 7000\n", nil)
+	c, err := load(Server, []string{"-c", file, "--tls-san=x"}, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(c.TLSSAN, []string{"x"}) || c.HTTPSListenPort != 7000 {
+		t.Errorf("got %v and %d", c.TLSSAN, c.HTTPSListenPort)
+	}
+}
+
+func TestDropInsWorkAlone(t *testing.T) {
+	file := write(t, "", map[string]string{"a.yaml": "token: t\nserver: https://s:6443\n"})
+	if err := os.WriteFile(file, nil, 0o600); err != nil { // --config wants a file; an empty one holds nothing
+		t.Fatal(err)
+	}
+	c, err := load(Agent, []string{"--config=" + file}, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Token != "t" {
+		t.Errorf("token %q", c.Token)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	agent := "server: https://s:6443\ntoken: t\n"
+	for _, c := range []struct {
+		role Role
+		text string
+		want string
+	}{
+		{Server, "flanel-backend: host-gw\n", `line 1: unknown key "flanel-backend"`},
+		{Agent, agent + "flanel-iface: eth0\n", `line 3: unknown key "flanel-iface"`},
+		{Server, "cluster-init: true\n", `"cluster-init" is a key of k3s that this lab build does not support`},
+		{Agent, agent + "tls-san: x\n", `key "tls-san" belongs to a server`},
+		{Server, "write-kubeconfig-mode: 0644\n", `quote the mode: "0644"`},
+		{Server, "write-kubeconfig-mode: \"rw\"\n", "is not a file mode"},
+		{Server, "https-listen-port: many\n", "is not a whole number"},
+		{Server, "debug: perhaps\n", "is not true or false"},
+		{Server, "node-name: [a, b]\n", "one value is wanted, not a list"},
+		{Server, "node-name: {a: b}\n", "a value or a list is wanted"},
+		{Server, "token:\n", `key "token" has no value`},
+		{Server, "debug: true\ndebug: false\n", `key "debug" is given twice`},
+		{Server, "- a\n", "keys and values are wanted"},
+		{Server, "flannel-backend: wireguard-native\n", `"wireguard-native" is not supported; choose vxlan, host-gw or none`},
+		{Server, "disable: trafik\n", `"trafik" is not a packaged component`},
+		{Server, "cluster-cidr: 10.43.0.0/16\n", "overlaps"},
+		{Server, "cluster-cidr: 10.42.0.0\n", "is not an IPv4 network"},
+		{Server, "cluster-dns: 10.9.9.9\n", "is not an address of service-cidr"},
+		{Server, "node-ip: somewhere\n", "is not an IPv4 address"},
+		{Server, "node-label: broken\n", "is not of the form key=value"},
+		{Server, "node-taint: a=b\n", "is not of the form key=value:Effect"},
+		{Server, "server: https://other:6443\n", "needs the etcd datastore"},
+		{Server, "https-listen-port: 70000\n", "is not a port"},
+		{Server, "token-file: /nowhere/at/all\n", "no such file"},
+		{Agent, "token: t\n", "--server is required"},
+		{Agent, "server: https://s:6443\n", "--token is required"},
+		{Agent, "server: http://s:6443\ntoken: t\n", "is not a URL of the form https://HOST:6443"},
+	} {
+		file := write(t, c.text, nil)
+		_, err := load(c.role, []string{"--config", file}, noEnv)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: got %v, want %q", c.text, err, c.want)
+		}
+	}
+}
+
+func TestErrorsAreReportedTogether(t *testing.T) {
+	file := write(t, "one: 1\ntwo: 2\n", map[string]string{"x.yaml": "three: 3\n"})
+	_, err := load(Server, []string{"--config", file}, noEnv)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{file + `: line 1: unknown key "one"`, `unknown key "two"`, filepath.Join(file+".d", "x.yaml") + `: line 1: unknown key "three"`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is missing in %q", want, err)
+		}
+	}
+}
+
+func TestArguments(t *testing.T) {
+	for args, want := range map[string]string{
+		"--no-such-flag=1":    "flag provided but not defined: -no-such-flag",
+		"--node-ip":           "flag needs an argument: -node-ip",
+		"stray":               `unexpected argument "stray"`,
+		"--config=/no/where/": "no such file",
+	} {
+		if _, err := load(Server, []string{args}, noEnv); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", args, err, want)
+		}
+	}
+}
+
+func TestTokenFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	main := write(t, "server: https://s:6443\ntoken-file: "+file+"\n", nil)
+	c, err := load(Agent, []string{"--config", main}, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Token != "secret" {
+		t.Errorf("token %q", c.Token)
+	}
+}
+
+func TestNoKeyIsBothSupportedAndNot(t *testing.T) {
+	for _, k := range defaults(Server).keys() {
+		if err := unknownKey(k.name); !strings.HasPrefix(err.Error(), "unknown key") {
+			t.Errorf("%s is in the list of unsupported keys", k.name)
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package deploy
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestFiles(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"b.yaml", "a.yml", "sub/c.json", ".hidden.yaml", ".git/d.yaml", "skipped.yaml", "skipped.yaml.skip", "notes.txt"} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := Files(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{filepath.Join(dir, "a.yml"), filepath.Join(dir, "b.yaml"), filepath.Join(dir, "sub/c.json")}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestDecode(t *testing.T) {
+	objects, err := Decode([]byte(`# a comment alone
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: a}
+---
+{"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "b"}}]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, o := range objects {
+		names = append(names, o.GetKind()+"/"+o.GetName())
+	}
+	if !reflect.DeepEqual(names, []string{"Namespace/a", "Secret/b"}) {
+		t.Errorf("got %v", names)
+	}
+	if _, err := Decode([]byte("kind: Nameless\napiVersion: v1\n")); err == nil {
+		t.Error("an object without a name is accepted")
+	}
+}
+
+func TestCoreDNS(t *testing.T) {
+	text := CoreDNS(Vars{ClusterDNS: "10.9.0.10", ClusterDomain: "example.local", Image: "reg/coredns:1"})
+	if strings.Contains(text, "%{") {
+		t.Error("a variable is left in the manifest")
+	}
+	objects, err := Decode([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(objects) != 6 {
+		t.Errorf("%d objects", len(objects))
+	}
+}
+
+func TestWritePackaged(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "x.yaml")
+	for _, text := range []string{"one", "two"} { // rewritten at each start
+		if err := WritePackaged(dir, "x.yaml", text); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(file); err != nil || string(got) != text {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+}

@@ -1,0 +1,96 @@
+package supervise
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// buffer is a log that several children may write to.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("waited for: %s", what)
+}
+
+func shell(name, script string, phase int) Component {
+	return Component{Name: name, Path: "/bin/sh", Args: []string{"-c", script}, Phase: phase}
+}
+
+func TestDeadChildIsStartedAgain(t *testing.T) {
+	dir := t.TempDir()
+	var log buffer
+	g := NewGroup(&log)
+	defer g.Stop()
+	// Dies at its first start only.
+	g.Start(shell("flaky", "cd "+dir+"; if [ -e once ]; then echo second life; exec sleep 60; fi; touch once; echo last words; exit 3", 0))
+	eventually(t, "the second life", func() bool { return strings.Contains(log.String(), "flaky: second life") })
+	if !strings.Contains(log.String(), "flaky: last words") || !strings.Contains(log.String(), "flaky ended (exit status 3)") {
+		t.Errorf("the log does not tell of the death:\n%s", log.String())
+	}
+}
+
+func TestStopGoesByPhase(t *testing.T) {
+	var log buffer
+	g := NewGroup(&log)
+	script := "trap 'echo gone; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+	g.Start(shell("last", script, 2))
+	g.Start(shell("first", script, 1))
+	eventually(t, "both children", func() bool { return strings.Count(log.String(), ": up") == 2 })
+	g.Stop()
+	first, last := strings.Index(log.String(), "first: gone"), strings.Index(log.String(), "last: gone")
+	if first < 0 || last < first {
+		t.Errorf("order of the end:\n%s", log.String())
+	}
+}
+
+func TestChildrenDoNotReportReadiness(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	listener, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	t.Setenv("NOTIFY_SOCKET", socket)
+	if err := Notify("READY=1"); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 64)
+	if n, err := listener.Read(buf); err != nil || string(buf[:n]) != "READY=1" {
+		t.Errorf("%q, %v", buf[:n], err)
+	}
+	for _, e := range childEnv() {
+		if strings.HasPrefix(e, "NOTIFY_SOCKET=") {
+			t.Error("children get the socket")
+		}
+	}
+	if os.Getenv("NOTIFY_SOCKET") == "" {
+		t.Error("the main process lost the socket")
+	}
+}
