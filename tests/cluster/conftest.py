@@ -15,6 +15,7 @@ import pytest
 import testinfra
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 from kubernetes import client, config
@@ -51,6 +52,7 @@ class Cluster:
 
 def load_cluster() -> Cluster:
     source = os.environ.get("EDGE_INVENTORY", str(ROOT / "inventory" / "lab"))
+    init_plugin_loader()
     loader = DataLoader()
     inventory = InventoryManager(loader=loader, sources=[source])
     return Cluster(loader, inventory, VariableManager(loader=loader, inventory=inventory))
