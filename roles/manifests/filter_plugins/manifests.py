@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import importlib.util
 import json
 import re
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+
+argon2: Any = importlib.import_module("argon2") if importlib.util.find_spec("argon2") else None
+
+# Characters of a password that a fast hash may protect: the generated one has 24.
+UNGUESSABLE = 20
 
 Object = dict[str, Any]
 
@@ -174,23 +183,38 @@ def shorten(text: str, limit: int = 400) -> str:
 
 
 def manifests_hash_fits(password: str, stored: str) -> bool:
-    """Whether `stored` is a hash, in Jupyter's form, of `password`."""
-    from argon2 import PasswordHasher
-    from argon2.exceptions import InvalidHashError, VerificationError
-
-    kind, _, encoded = stored.strip().partition(":")
-    try:
-        return kind == "argon2" and PasswordHasher().verify(encoded, password)
-    except (InvalidHashError, VerificationError):
-        return False
+    """Whether `stored` is a hash, in one of Jupyter's forms, of `password`."""
+    kind, _, rest = stored.strip().partition(":")
+    if kind == "argon2" and argon2:
+        try:
+            return argon2.PasswordHasher().verify(rest, password)
+        except (argon2.exceptions.InvalidHashError, argon2.exceptions.VerificationError):
+            return False
+    salt, _, digest = rest.partition(":")
+    return kind == "sha512" and secrets.compare_digest(salted(password, salt), digest)
 
 
 def manifests_hash(password: str) -> str:
-    """An argon2 hash of `password` as Jupyter writes it: with the parameters of jupyter_server.auth.passwd."""
-    from argon2 import PasswordHasher
+    """A hash of `password` in the form of jupyter_server.auth.passwd.
 
-    # 10 MiB and 10 passes: what Jupyter itself takes, and what a board checks in well under a second.
-    return "argon2:" + PasswordHasher(memory_cost=10240, time_cost=10, parallelism=8).hash(password)
+    By argon2 where the control node has argon2-cffi. Else by salted SHA-512, which Jupyter checks as well: fast to
+    try, so only for passwords nobody can guess, as the generated one. Raises for a shorter one.
+    """
+    if argon2:
+        # 10 MiB and 10 passes: what Jupyter itself takes, and what a board checks in well under a second.
+        return "argon2:" + argon2.PasswordHasher(memory_cost=10240, time_cost=10, parallelism=8).hash(password)
+    if len(password) < UNGUESSABLE:
+        raise AnsibleFilterError(
+            f"Jupyter's password has less than {UNGUESSABLE} characters: install argon2-cffi into the control node's "
+            "Python environment, or write a longer one into manifests_jupyter_password_file"
+        )
+    salt = secrets.token_hex(8)
+    return f"sha512:{salt}:{salted(password, salt)}"
+
+
+def salted(password: str, salt: str) -> str:
+    """SHA-512 of password and salt in hex, as Jupyter computes it."""
+    return hashlib.sha512(password.encode() + salt.encode()).hexdigest()
 
 
 class FilterModule:
