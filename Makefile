@@ -6,12 +6,12 @@ export PATH := $(BIN):$(PATH)
 export PYTHON
 SHELL := /bin/bash
 
-.PHONY: help site test lint unit setup venv lab-up lab-down lock bench
+.PHONY: help site test test-all lint unit setup venv lab-up lab-down lock bench
 
 help:
 	@echo 'make site      virtual lab from nothing, then site.yml to the report'
-	@echo 'make test      lint, unit tests, molecule test'
-	@echo 'make lint unit the quick half of make test'
+	@echo 'make test      lint and unit tests'
+	@echo 'make test-all  make test, then molecule test: the whole journey on a lab of its own'
 	@echo 'make lab-up lab-down   the virtual boards alone (docs/lab.md)'
 	@echo 'make venv      only the Python environment: enough for real boards (docs/hardware.md)'
 
@@ -31,6 +31,8 @@ lab-down: setup
 	python -m lab down
 
 test: setup lint unit
+
+test-all: test
 	molecule test
 
 lint: setup
