@@ -77,7 +77,7 @@ func (j *joiner) tryConnect(ctx context.Context) (*routes.Cluster, error) {
 	// Only this request trusts blindly: what it brings is checked against the token's hash.
 	blind := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}} //nolint:gosec // see above
-	caPEM, err := get(ctx, blind, j.url+"/cacerts", nil)
+	caPEM, err := get(ctx, blind, j.url+"/cacerts")
 	if err != nil {
 		return nil, fmt.Errorf("failed to get CA certs: %w", err)
 	}
@@ -104,7 +104,7 @@ func (j *joiner) call(ctx context.Context, method, name string, body []byte) ([]
 	// The CA is what is trusted; the server's certificate need not know the address that leads to it.
 	conf := &tls.Config{RootCAs: pool, ServerName: "kubernetes", MinVersion: tls.VersionTLS12}
 	try := func(conf *tls.Config, withToken bool) ([]byte, error) {
-		client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}}
+		client := &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}}
 		request, err := http.NewRequestWithContext(ctx, method, j.url+routes.Prefix+name, bytes.NewReader(body))
 		if err != nil {
 			return nil, err
@@ -183,11 +183,9 @@ func (j *joiner) tryCertificates(ctx context.Context) error {
 			return err
 		}
 	}
-	// The serving certificate is asked for at each start: the node's address may have changed.
-	for _, c := range []struct{ name, ca string }{
-		{"serving-kubelet", ""}, {"client-kubelet", "client-ca.crt"}, {"client-kube-proxy", "client-ca.crt"},
-	} {
-		key, err := certs.EnsureKey(j.path(c.name + ".key"))
+	// New ones at each start: the node's address may have changed, and this is how the server checks its password.
+	for _, name := range []string{"serving-kubelet", "client-kubelet", "client-kube-proxy"} {
+		key, err := certs.EnsureKey(j.path(name + ".key"))
 		if err != nil {
 			return err
 		}
@@ -195,25 +193,21 @@ func (j *joiner) tryCertificates(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// Also asked for when the old one would do: this is how the server checks the node's password each time.
-		data, err := j.call(ctx, "POST", c.name+".crt", request)
+		data, err := j.call(ctx, "POST", name+".crt", request)
 		if err != nil {
 			return err
 		}
-		if err := certs.WriteFile(j.path(c.name+".crt"), data, 0o644); err != nil {
+		if err := certs.WriteFile(j.path(name+".crt"), data, 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func get(ctx context.Context, client *http.Client, url string, edit func(*http.Request)) ([]byte, error) {
+func get(ctx context.Context, client *http.Client, url string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
-	}
-	if edit != nil {
-		edit(request)
 	}
 	return do(client, request)
 }

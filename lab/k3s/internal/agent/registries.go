@@ -109,4 +109,3 @@ func (r *registries) hostsFile(name string) (string, error) {
 	}
 	return b.String(), nil
 }
-

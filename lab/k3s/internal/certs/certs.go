@@ -217,24 +217,6 @@ func EnsureKey(file string) (crypto.Signer, error) {
 	return key, writeKey(file, key)
 }
 
-// Valid tells whether a certificate file is signed by the CA, fits the key and needs no renewal yet.
-func Valid(crt string, caPEM []byte, key crypto.PublicKey, now time.Time) bool {
-	data, err := os.ReadFile(crt)
-	if err != nil {
-		return false
-	}
-	cert, err := ParseCert(data)
-	if err != nil {
-		return false
-	}
-	ca, err := ParseCert(caPEM)
-	if err != nil {
-		return false
-	}
-	return cert.CheckSignatureFrom(ca) == nil && samePublicKey(cert.PublicKey, key) &&
-		!now.Before(cert.NotBefore) && cert.NotAfter.Sub(now) >= RenewBefore
-}
-
 // ParseCert reads the first certificate of PEM text.
 func ParseCert(data []byte) (*x509.Certificate, error) {
 	block, _ := pem.Decode(data)

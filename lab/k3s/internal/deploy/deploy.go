@@ -44,7 +44,6 @@ var coreDNS string
 type Vars struct {
 	ClusterDNS    string
 	ClusterDomain string
-	ClusterCIDR   string
 	Image         string
 }
 

@@ -41,6 +41,8 @@ const (
 	SecretSuffix = ".node-password.k3s"
 
 	maxRequest = 64 << 10
+	// apiPatience is how long a request waits for the API behind it.
+	apiPatience = 8 * time.Second
 )
 
 // Options is what kube-apiserver's process is told by the main process, as a JSON file.
@@ -152,6 +154,8 @@ func (h *handler) authorize(r *http.Request) error {
 
 // bootstrapToken accepts what `k3s token create` made.
 func (h *handler) bootstrapToken(ctx context.Context, bearer string) error {
+	ctx, cancel := context.WithTimeout(ctx, apiPatience)
+	defer cancel()
 	t, err := token.Parse(bearer)
 	if err != nil || t.ID == "" {
 		return errors.New("not authorized")
@@ -189,7 +193,9 @@ func (h *handler) nodeIdentity(r *http.Request) error {
 	if !ok || (r.Header.Get(HeaderName) != "" && r.Header.Get(HeaderName) != name) {
 		return errors.New("not authorized")
 	}
-	if _, err := h.client.CoreV1().Nodes().Get(r.Context(), name, metav1.GetOptions{}); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), apiPatience)
+	defer cancel()
+	if _, err := h.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{}); err != nil {
 		return fmt.Errorf("unable to verify node identity: %w", err)
 	}
 	return nil
@@ -270,6 +276,9 @@ func (h *handler) sign(w http.ResponseWriter, r *http.Request, ca *certs.CA, lea
 
 // checkPassword compares with the Secret of the node, which the first caller creates.
 func (h *handler) checkPassword(ctx context.Context, node, password string) (rejected bool, err error) {
+	// An API that is only starting would let the caller hang; it is better told to come again.
+	ctx, cancel := context.WithTimeout(ctx, apiPatience)
+	defer cancel()
 	secrets := h.client.CoreV1().Secrets(metav1.NamespaceSystem)
 	name := strings.ToLower(node) + SecretSuffix
 	secret, err := secrets.Get(ctx, name, metav1.GetOptions{})
@@ -279,15 +288,21 @@ func (h *handler) checkPassword(ctx context.Context, node, password string) (rej
 			return false, err
 		}
 		immutable := true
-		_, err = secrets.Create(ctx, &corev1.Secret{
+		created := &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Name: name},
 			Type:       SecretType,
 			Immutable:  &immutable,
 			Data:       map[string][]byte{"hash": []byte(hash)},
-		}, metav1.CreateOptions{})
-		return false, err
-	}
-	if err != nil {
+		}
+		if _, err = secrets.Create(ctx, created, metav1.CreateOptions{}); !apierrors.IsAlreadyExists(err) {
+			return false, err
+		}
+		// An earlier request of the same node, given up by its sender, came first.
+		secret, err = secrets.Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+	} else if err != nil {
 		return false, err
 	}
 	err = nodepassword.Verify(string(secret.Data["hash"]), password)

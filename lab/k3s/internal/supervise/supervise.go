@@ -79,17 +79,6 @@ func (g *Group) Start(c Component) {
 	go g.keep(ch)
 }
 
-// Restart ends a component's process; the group then starts it anew.
-func (g *Group) Restart(name string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, ch := range g.children {
-		if ch.Name == name {
-			ch.signal(syscall.SIGTERM)
-		}
-	}
-}
-
 func (g *Group) keep(ch *child) {
 	// The parent-death signal is tied to the thread that forked, so that thread must stay.
 	runtime.LockOSThread()
