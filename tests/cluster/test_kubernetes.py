@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.cookiejar
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -81,6 +82,20 @@ def test_node_ports_answer_with_a_login_page_on_every_board(cluster: Cluster, ro
     assert status == 200
     assert "/login" in address
     assert 'type="password"' in page
+
+
+@pytest.mark.parametrize("role", PORTS)
+def test_what_boards_forward_arrives_unchanged(cluster: Cluster, role: str) -> None:
+    """A board that has not the pod forwards many packets of a large file, and must not change a byte of it."""
+    base = {node: f"http://{cluster.address(node)}:{PORTS[role]}" for node in ("pi-01", "pi-02", "pi-03")}
+    page = Browser().open(f"{base['pi-01']}/login")[2]
+    sheet = next(name for name in re.findall(r'href="([^"?]+[.]css)', page) if "bootstrap.min" in name)
+    for _ in range(5):
+        answers = {node: Browser().open(f"{url}{sheet}") for node, url in base.items()}
+        assert {status for status, _, _ in answers.values()} == {200}
+        texts = {text for _, _, text in answers.values()}
+        assert len(texts) == 1, f"{sheet} differs from board to board"
+        assert len(texts.pop()) > 100_000
 
 
 def test_nothing_is_served_without_the_password(cluster: Cluster) -> None:
