@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 COMMAND_LINE = "command line (-e)"
-CLUSTER_GROUPS = ("cluster", "k3s_servers", "k3s_agents", "nfs_servers", "training", "prediction", "spare")
+CLUSTER_GROUPS = (
+    "boards", "cluster", "k3s_servers", "k3s_agents", "nfs_servers", "training", "prediction", "spare",
+)  # fmt: skip
 
 # Names whose value is a secret itself; k3s_token_file and the like name a file that holds one.
 _SECRET_NAME = re.compile(r"(^|[_-])(token|password|passwd|secret|passphrase|private[_-]key|pass)$")

@@ -27,6 +27,7 @@ def judge(inventory: Inventory, report: Report) -> None:
     for host in inventory.boards():
         _name(host, inventory, report)
         _part(host, report)
+        _shared(host, inventory, report)
     _servers(inventory, report)
     _nfs(inventory, report)
     _labels(inventory, report)
@@ -97,6 +98,14 @@ def _part(host: Host, report: Report) -> None:
             f"in {group}, but {group} is not a child of cluster",
             f"write {group} below `cluster: children:`",
         )
+    elif part and "spare" in host.groups:
+        report.add(
+            host.place,
+            host.name,
+            None,
+            f"in both {next(iter(part))} and spare",
+            "take it out of spare once it is a board of the cluster for good",
+        )
     elif not part and not host.groups & {"spare", "nfs_servers", "training", "prediction"}:
         report.add(
             host.place,
@@ -104,6 +113,19 @@ def _part(host: Host, report: Report) -> None:
             None,
             "in no group that has it do anything",
             "write it below k3s_agents, or below spare if it is to join later",
+        )
+
+
+def _shared(host: Host, inventory: Inventory, report: Report) -> None:
+    """Where the group boards is used, it has all of them: else one would lack the variables of group_vars/boards.yml."""
+    group = next((name for name in ("cluster", "spare") if name in host.groups), None)
+    if group and "boards" in inventory.groups and "boards" not in host.groups:
+        report.add(
+            host.place,
+            host.name,
+            None,
+            f"in {group}, but {group} is not a child of boards, whose variables it would lack",
+            f"write {group} below `boards: children:`",
         )
 
 
