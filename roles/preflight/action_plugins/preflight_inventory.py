@@ -52,8 +52,9 @@ class ActionModule(ActionBase):
             base,
         ).read()
         found = judge(inventory, seen)
-        if not found:
-            # Its own errors would only repeat those of a bad inventory.
+        control.judge_networks(needs, report)
+        if not found and not report.findings():
+            # Its own errors would only repeat those of a bad inventory, and it talks to the boards' addresses.
             control.judge_downloads(inventory, scope, needs, report)
         control.judge(inventory, scope, needs, report)
         secrets.judge_files(inventory, base, report)

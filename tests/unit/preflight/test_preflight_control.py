@@ -14,6 +14,7 @@ NEEDS = control.Needs(
     ansible_core="2.19",
     programs=[],
     python_packages=[],
+    networks=[],
     cache_free_mb=1,
     check_urls=True,
     url_timeout=3,
@@ -189,3 +190,20 @@ def test_nothing_is_asked_for_what_is_cached_or_running(tmp_path: Path, site: tu
         control.judge_downloads(inventory, [], replace(NEEDS, cache_free_mb=2**40), report)
         assert texts(report) == []
     assert not [request for request in requests if "HEAD" in request]
+
+
+def test_a_network_of_this_machine_is_no_finding() -> None:
+    report = Report()
+    control.judge_networks(replace(NEEDS, networks=["127.0.0.0/8"]), report)
+    assert report.findings() == []
+
+
+def test_a_network_that_is_elsewhere_or_none_is_named_with_what_to_do() -> None:
+    report = Report()
+    # 192.0.2.0/24 is reserved for documentation: no machine has it.
+    control.judge_networks(replace(NEEDS, networks=["192.0.2.0/24", "10.77.0.1/24"], hint="Is the lab up?"), report)
+    begin = "control node: preflight_networks = "
+    assert sorted(str(finding) for finding in report.findings()) == [
+        begin + "10.77.0.1/24: 10.77.0.1/24 has host bits set; write a network such as 192.168.1.0/24",
+        begin + "192.0.2.0/24: this machine has no address in that network, where the boards are; Is the lab up?",
+    ]

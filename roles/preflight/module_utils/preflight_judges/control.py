@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import os
 import shutil
 import socket
@@ -29,6 +30,7 @@ class Needs:
     ansible_core: str
     programs: list[dict[str, str]]
     python_packages: list[str]
+    networks: list[str]
     cache_free_mb: int
     check_urls: bool
     url_timeout: float
@@ -68,6 +70,39 @@ def judge(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Repo
                 report.add(place, name, folder, f"{existing} is not a directory", "write a directory's path")
             elif not os.access(existing, os.W_OK | os.X_OK):
                 report.add(place, name, folder, f"{existing} is not writable for you", "write a directory of yours")
+
+
+def judge_networks(needs: Needs, report: Report) -> None:
+    """Report networks that this machine has no interface in: what is sent there would leave by the default route.
+
+    Sends nothing. `needs.networks` are CIDR texts, such as 10.77.0.0/24.
+    """
+    for text in needs.networks:
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as error:
+            report.add(HERE, "preflight_networks", text, str(error), "write a network such as 192.168.1.0/24")
+            continue
+        source = source_address(str(network[1]))
+        if source is None or ipaddress.ip_address(source) not in network:
+            report.add(
+                HERE,
+                "preflight_networks",
+                text,
+                "this machine has no address in that network, where the boards are",
+                needs.hint or "connect this machine to the boards' network",
+            )
+
+
+def source_address(target: str) -> str | None:
+    """This machine's address on the route to `target`, or None without one; connecting a UDP socket sends nothing."""
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((target, 9))
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])
 
 
 def judge_downloads(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Report) -> None:

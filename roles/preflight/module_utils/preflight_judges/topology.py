@@ -117,7 +117,7 @@ def _part(host: Host, report: Report) -> None:
 
 
 def _shared(host: Host, inventory: Inventory, report: Report) -> None:
-    """Where the group boards is used, it has all of them: else one would lack the variables of group_vars/boards.yml."""
+    """Where the group boards is used, it has all of them: else one would lack variables of group_vars/boards.yml."""
     group = next((name for name in ("cluster", "spare") if name in host.groups), None)
     if group and "boards" in inventory.groups and "boards" not in host.groups:
         report.add(
