@@ -200,10 +200,10 @@ def test_a_network_of_this_machine_is_no_finding() -> None:
 
 def test_a_network_that_is_elsewhere_or_none_is_named_with_what_to_do() -> None:
     report = Report()
-    # 192.0.2.0/24 is reserved for documentation: no machine has it.
-    control.judge_networks(replace(NEEDS, networks=["192.0.2.0/24", "10.77.0.1/24"], hint="Is the lab up?"), report)
+    # 198.51.100.0/24 is reserved for documentation: no machine has it.
+    control.judge_networks(replace(NEEDS, networks=["198.51.100.0/24", "10.77.0.1/24"], hint="Is the lab up?"), report)
     begin = "control node: preflight_networks = "
     assert sorted(str(finding) for finding in report.findings()) == [
         begin + "10.77.0.1/24: 10.77.0.1/24 has host bits set; write a network such as 192.168.1.0/24",
-        begin + "192.0.2.0/24: this machine has no address in that network, where the boards are; Is the lab up?",
+        begin + "198.51.100.0/24: this machine has no address in that network, where the boards are; Is the lab up?",
     ]
