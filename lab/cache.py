@@ -75,7 +75,7 @@ class Cache:
         with self._lock(what):
             if place.is_dir() and not again:
                 return place
-            for leftover in self.root.glob(f".{what}-*"):
+            for leftover in self.root.glob(f".{what}-{'[0-9a-f]' * 16}-*"):
                 shutil.rmtree(leftover)
             say(f"building {what} ({digest}){self._last_time(what)}")
             begun = time.monotonic()

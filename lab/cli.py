@@ -14,6 +14,7 @@ from lab.progress import say
 from lab.settings import Settings, cache_root, load
 
 BUILDERS = {"kernel": kernel.build, "os-image": osimage.build, "k3s": release.build}
+ON_DEMAND = {"k3s-next": release.build_next}
 DIGESTS = {"kernel": kernel.digest, "os-image": osimage.digest, "k3s": release.digest}
 
 
@@ -27,8 +28,15 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("check", help="judge this machine before its packages are installed; changes nothing")
     down = commands.add_parser("down", help="power everything off and leave nothing behind")
     down.add_argument("--cards", action="store_true", help="delete the boards' cards and logs too")
-    build = commands.add_parser("build", help="build into the cache without touching anything else")
-    build.add_argument("what", nargs="*", metavar="what", help=f"one or more of {', '.join(BUILDERS)}")
+    build = commands.add_parser(
+        "build", help="build into the cache; k3s-next is put on the mirror of a running lab too"
+    )
+    build.add_argument(
+        "what",
+        nargs="*",
+        metavar="what",
+        help=f"one or more of {', '.join(BUILDERS)} (default: these), {', '.join(ON_DEMAND)}",
+    )
     build.add_argument("--again", action="store_true", help="build even what is in the cache")
     status = commands.add_parser("status", help="show the lab and its boards")
     status.add_argument("--json", action="store_true", help="for programs")
@@ -73,7 +81,9 @@ def up(settings: Settings, with_k3s: bool) -> None:
         settings.cards.mkdir(parents=True, exist_ok=True)
         mirror.publish_os_image(settings, image)
         if k3s:
-            mirror.publish_k3s(settings, k3s)
+            mirror.publish_k3s(settings, settings.k3s_version, k3s)
+        if k3s and cache.has("k3s-next", release.next_digest(settings)):
+            mirror.publish_k3s(settings, settings.k3s_next, release.build_next(settings, cache))
         owner.write(settings, kernel_folder / kernel.BINARY)
         _start_gateway(settings)
     for board in settings.boards:
@@ -128,10 +138,24 @@ def down(settings: Settings, cards: bool) -> None:
 
 
 def build(settings: Settings, what: list[str], again: bool) -> None:
-    """Build into the cache; prints the folder of each build."""
+    """Build into the cache; prints the folder of each build.
+
+    Raises:
+        LabError: there is no such thing to build.
+    """
     cache = Cache(cache_root())
+    builders = BUILDERS | ON_DEMAND
+    unknown = [name for name in what if name not in builders]
+    if unknown:
+        raise LabError(f"nothing to build is called {', '.join(unknown)}; there are {', '.join(builders)}")
     for name in what or list(BUILDERS):
-        print(BUILDERS[name](settings, cache, again))
+        folder = builders[name](settings, cache, again)
+        print(folder)
+        if name == "k3s-next" and owner.alive(settings):
+            with owner.locked(settings, "instance"):
+                owner.refuse_if_foreign(settings)
+                mirror.publish_k3s(settings, settings.k3s_next, folder)
+            say(f"k3s {settings.k3s_next} is on the mirror: {settings.mirror_url}/k3s/{settings.k3s_next}/")
 
 
 def status(settings: Settings, as_json: bool) -> None:

@@ -40,9 +40,9 @@ def publish_os_image(settings: Settings, build: Path) -> None:
     latest.with_name(f"{latest.name}.sha256").write_text(f"{digest}  {latest.name}\n")
 
 
-def publish_k3s(settings: Settings, build: Path) -> None:
-    """Offer a k3s release in the layout of the real ones."""
-    folder = settings.mirror_root / "k3s" / settings.k3s_version
+def publish_k3s(settings: Settings, version: str, build: Path) -> None:
+    """Offer a k3s release in the layout of the real ones, beside those of other versions."""
+    folder = settings.mirror_root / "k3s" / version
     _replace(folder, [(folder / path.name, path) for path in sorted(build.iterdir())])
 
 

@@ -56,6 +56,8 @@ class Settings:
     os_suite: str
     kernel_suite: str
     k3s_version: str
+    k3s_next: str
+    """Version of a second k3s release, to upgrade to."""
     boards: tuple[Board, ...]
 
     @property
@@ -158,7 +160,11 @@ def parse(text: str, environment: dict[str, str], cpus: int = CPUS) -> Settings:
     port = value("network", "mirror_port", int, r"[1-9][0-9]{2,4}", "a port number, such as 8077")
     os_suite = value("os", "suite", str, r"[a-z]+", "a Debian release, such as trixie")
     kernel_suite = value("kernel", "suite", str, r"[a-z]+", "a Debian release, such as forky")
-    version = value("k3s", "version", str, r"v[0-9]+\.[0-9]+\.[0-9]+\+\w+", "a version such as v1.36.3+lab1")
+    version_pattern = r"v[0-9]+\.[0-9]+\.[0-9]+\+\w+"
+    version = value("k3s", "version", str, version_pattern, "a version such as v1.36.3+lab1")
+    later = value("k3s", "next", str, version_pattern, "a version such as v1.36.3+lab2")
+    if later == version:
+        mistakes.append(f"[k3s] next: {later!r} is [k3s] version already; give it another one")
 
     name = environment.get("EDGE_LAB_NAME") or DEFAULT_NAME
     if not re.fullmatch(r"[a-z][a-z0-9]{0,7}", name):
@@ -170,7 +176,7 @@ def parse(text: str, environment: dict[str, str], cpus: int = CPUS) -> Settings:
     boards = _boards(document, cpus, mistakes)
     if mistakes:
         raise LabError("lab/lab.toml cannot be used:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
-    return Settings(name, subnet, int(port), os_suite, kernel_suite, version, tuple(boards))
+    return Settings(name, subnet, int(port), os_suite, kernel_suite, version, later, tuple(boards))
 
 
 def _boards(document: dict[str, object], cpus: int, mistakes: list[str]) -> list[Board]:

@@ -120,3 +120,11 @@ def test_a_digest_follows_names_contents_modes_and_texts(tmp_path):
     (twin / "in" / "__pycache__").mkdir()
     (twin / "in" / "__pycache__" / "a.pyc").write_text("x")
     assert renamed == digest_of(["x", twin / "in"], twin)
+
+
+def test_a_build_of_another_kind_whose_name_begins_alike_is_left_alone(tmp_path):
+    cache = Cache(tmp_path)
+    other = tmp_path / f".thing-next-{D2}-{os.getpid()}"
+    other.mkdir()
+    cache.ensure("thing", D1, lambda folder: None)
+    assert other.is_dir()

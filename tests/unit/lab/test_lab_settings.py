@@ -102,3 +102,8 @@ def test_an_unknown_board_names_the_known_ones():
 @pytest.mark.parametrize("revision", ["a03111", "b03112", "c03114", "d03115"])
 def test_model_and_revision_agree(revision):
     assert settings.Board("x", "", "", revision, "1G", 0).model == f"Raspberry Pi 4 Model B Rev 1.{revision[-1]}"
+
+
+def test_the_release_to_upgrade_to_is_another_one():
+    same = SHIPPED.replace('next = "v1.36.3+lab2"', 'next = "v1.36.3+lab1"')
+    assert "[k3s] next: 'v1.36.3+lab1' is [k3s] version already" in complaint(same)
