@@ -113,6 +113,103 @@ def k3s_pending(node: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     return result
 
 
+def k3s_sum_problem(text: str, assets: list[str]) -> str:
+    """Why a sum file is of no use for `assets`; empty when it names each once."""
+    try:
+        for asset in assets:
+            k3s_sum(text, asset)
+    except AnsibleFilterError as error:
+        return str(error)
+    return ""
+
+
+def k3s_upgrade_errors(
+    version: str, hosts: list[dict[str, Any]], cluster: dict[str, Any], notready: list[str]
+) -> list[str]:
+    """Everything that stands against a roll of the whole cluster to `version`, a line each; empty when it may begin.
+
+    `hosts`: every host of the inventory that has k3s or is to have it: name, node, server and spare (bool), here
+    (whether --limit lets the play touch it), probe (what k3s_node returned, {} when it was not asked), release (what
+    is wrong with the release for its architecture, empty for nothing).
+    `cluster`: what k3s_drain knows. `notready`: nodes that the operator allows to be NotReady.
+    """
+    wanted = VERSION.fullmatch(version)
+    if not wanted:
+        return [f"k3s_version is {version}: write a whole release tag such as v1.36.4+k3s1, never a channel"]
+    nodes = {node["name"]: node for node in cluster["nodes"]}
+    errors = []
+    # After a server that did not come back, there is no API to ask: only that server itself can be gone on with.
+    stopped = [
+        host["name"]
+        for host in hosts
+        if host["server"]
+        and (host["node"] in notready or (host["probe"].get("binary") or {}).get("version") == version)
+    ]
+    if cluster["api"] and not stopped:
+        errors.append(
+            f"the cluster's API does not answer ({cluster['api']}): have the cluster healthy first. If the server died "
+            "of its present version and the new one is the cure, allow it with -e '{k3s_upgrade_notready: [NODE]}'"
+        )
+    running: dict[str, list[str]] = {}
+    for host in hosts:
+        node = nodes.get(host["node"])
+        if host["spare"] and node is None:
+            continue
+        name, probe = host["name"], host["probe"]
+        if probe.get("unreachable"):
+            errors.append(f"{name} does not answer over ssh: {' '.join(str(probe.get('msg')).split())}")
+        both = [node["version"] if node else None, (probe.get("binary") or {}).get("version")]
+        running[name] = [each for each in dict.fromkeys(both) if each]
+        if not running[name] and not cluster["api"] and not probe.get("unreachable"):
+            errors.append(f"{name} is not in the cluster: run site.yml with its present version first")
+    servers = [v for host in hosts if host["server"] for v in running.get(host["name"], [])]
+    oldest = min((k3s_version_key(v)[:2] for v in servers if VERSION.fullmatch(v)), default=[0, 0])
+    for host in hosts:
+        for found in running.get(host["name"], []):
+            base = oldest if not host["server"] else [0, 0]
+            errors += [f"{host['name']} has k3s {found}: {text}" for text in version_errors(version, found, base)]
+    behind = [h for h in hosts if any(v != version for v in running.get(h["name"], []))]
+    left_out = [host["name"] for host in behind if host["server"] and not host["here"]]
+    agents = [host["name"] for host in behind if not host["server"] and host["here"]]
+    if left_out and agents:
+        errors.append(
+            f"--limit leaves out {', '.join(left_out)}, but {', '.join(agents)} would become newer than that server: "
+            "upgrade servers first"
+        )
+    lost = {host["node"] for host in hosts if host["probe"].get("unreachable")}
+    for node in cluster["nodes"]:
+        if not node["ready"] and not node["mark"] and node["name"] not in [*notready, *lost]:
+            errors.append(
+                f"Node {node['name']} is NotReady: see `kubectl describe node {node['name']}` and k3s's journal there; "
+                "a node that is gone for good is removed first (playbooks/remove-node.yml)"
+            )
+    rolled = {host["node"] for host in behind if host["here"]}
+    errors += [f"Node {b['node']}: {b['text']}" for b in cluster["blockers"] if b["node"] in rolled]
+    return errors + list(dict.fromkeys(host["release"] for host in hosts if host["release"]))
+
+
+def version_errors(wanted: str, found: str, servers: list[int]) -> list[str]:
+    """Why a node with version `found` must not get `wanted`; `servers` is [major, minor] of the oldest server.
+
+    A node that lags behind the servers may catch up with them in one step, for it is empty meanwhile.
+    """
+    known = VERSION.fullmatch(found)
+    new = VERSION.fullmatch(wanted)
+    if not known or not new:
+        return ["not a release that can be compared with another"]
+    if known.group(5) != new.group(5):
+        return [f"k3s_version {wanted} is of another make (+{new.group(5)}, not +{known.group(5)})"]
+    if k3s_is_downgrade(wanted, found):
+        return [
+            f"k3s_version {wanted} is older, and a datastore is not taken back: raise k3s_version, or reset the "
+            "cluster and restore a backup of that version"
+        ]
+    have, want = k3s_version_key(found)[:2], k3s_version_key(wanted)[:2]
+    if have[0] != want[0] or (want[1] - have[1] > 1 and servers < want):
+        return [f"k3s_version {wanted} skips a minor release: upgrade to v{have[0]}.{have[1] + 1} first"]
+    return []
+
+
 class FilterModule:
     """What Ansible loads."""
 
@@ -126,5 +223,7 @@ class FilterModule:
             k3s_kubeconfig,
             k3s_kubeconfig_mark,
             k3s_pending,
+            k3s_sum_problem,
+            k3s_upgrade_errors,
         ]
         return {function.__name__: function for function in functions}
