@@ -9,8 +9,9 @@ import urllib.parse
 import urllib.request
 
 import pytest
-from conftest import Cluster
 from kubernetes import client
+
+from tests.support.cluster import Cluster
 
 NAMESPACE = "edge-ai"
 PORTS = {"training": 30000, "prediction": 30001}

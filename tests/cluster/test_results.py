@@ -9,7 +9,8 @@ from typing import Any
 import jsonschema
 import nbformat
 import pytest
-from conftest import ROOT, Cluster
+
+from tests.support.cluster import ROOT, Cluster
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from conftest import Cluster
+from tests.support.cluster import Cluster
 
 
 def test_secrets_on_the_control_node_are_for_their_owner_only(cluster: Cluster) -> None:

@@ -6,7 +6,8 @@ import subprocess
 from typing import Any
 
 import pytest
-from conftest import Cluster
+
+from tests.support.cluster import Cluster
 
 
 @pytest.fixture
