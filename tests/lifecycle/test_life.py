@@ -1,0 +1,226 @@
+"""A cluster's whole life as one chain: each step begins with what the one before it left.
+
+    molecule test -s lifecycle
+
+The lab is up and empty when it begins. Only the fast profile is computed; the default scenario does both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import validate
+
+from tests.support.cluster import ROOT, Cluster, connect
+from tests.support.plays import Plays, Step, lab
+from tests.support.watch import NAMESPACE, Requests, core, machine_ids, ready_nodes, running_on, wait_until
+
+FAST = ("-e", '\'{"notebooks_profiles": ["fast"]}\'')
+NEXT = "v1.36.3+lab2"
+ON_NEXT = ("-e", f"k3s_version={NEXT}")
+SITE_STAGES = (
+    # Play of site.yml, and how many seconds into it the control process is killed.
+    ("Boards are flashed and answer", 6),
+    ("Base system is ready", 12),
+    ("Storage is exported", 6),
+    ("Kubernetes runs", 25),
+    ("Nodes carry their labels", 2),
+    ("Container image is on every node", 20),
+    ("Manifests are applied", 5),
+    ("Notebooks are timed", 25),
+)
+
+
+def unchanged(step: Step) -> None:
+    assert not step.changed_hosts(), f"{step.command} changed something: {step.changed}"
+
+
+def records(cluster: Cluster) -> list[dict[str, Any]]:
+    """The timings of the latest run, judged by their schema."""
+    found: list[dict[str, Any]] = json.loads((cluster.path("cluster_results_dir") / "latest/timings.json").read_text())
+    validate(found, json.loads((ROOT / "notebooks/timings.schema.json").read_text()))
+    return found
+
+
+def weights(cluster: Cluster) -> str:
+    """Digest of the newest weights on the NFS server."""
+    server = cluster.hosts("nfs_servers")[0]
+    return str(connect(server).file("/srv/books/weights/fast/model.weights.h5").sha256sum)
+
+
+def all_ready(*names: str) -> bool:
+    return ready_nodes() == dict.fromkeys(names, True)
+
+
+def card(cluster: Cluster, board: str) -> Path:
+    return Path(str(cluster.var("flash_card", board)))
+
+
+@pytest.mark.parametrize(("stage", "seconds"), SITE_STAGES)
+def test_01_site_is_killed_in_every_stage(plays: Plays, stage: str, seconds: float) -> None:
+    plays.kill_in(stage, "site.yml", *FAST, after=seconds)
+
+
+def test_02_site_completes_after_all_that(plays: Plays, cluster: Cluster) -> None:
+    plays.run("site", "site.yml", *FAST)
+    assert all_ready("pi-01", "pi-02", "pi-03")
+    assert {(each["notebook"], each["host"]) for each in records(cluster)} == {
+        ("training", "pi-02"),
+        ("prediction", "pi-03"),
+    }
+
+
+@pytest.mark.parametrize("options", [(), ("--check", "--diff")], ids=["again", "check"])
+def test_03_site_changes_nothing_on_a_finished_cluster(plays: Plays, options: tuple[str, ...]) -> None:
+    unchanged(plays.run("site again", "site.yml", *FAST, *options))
+
+
+@pytest.mark.parametrize(
+    ("stage", "seconds"), [(stage, seconds) for stage, seconds in SITE_STAGES if "Storage" not in stage]
+)
+def test_04_add_node_is_killed_in_every_stage(plays: Plays, stage: str, seconds: float) -> None:
+    plays.kill_in(stage, "add-node.yml", "-l", "pi-05", *FAST, after=seconds)
+
+
+def test_05_a_board_joins_and_computes(plays: Plays, cluster: Cluster) -> None:
+    before = records(cluster)
+    step = plays.run("add-node", "add-node.yml", "-l", "pi-05", *FAST)
+    assert step.changed_hosts() <= {"pi-05", "localhost"}
+    assert all_ready("pi-01", "pi-02", "pi-03", "pi-05")
+    after = records(cluster)
+    assert [each for each in after if each["host"] != "pi-05"] == before
+    (new,) = [each for each in after if each["host"] == "pi-05"]
+    assert new["notebook"] == "prediction"
+    assert new["test_accuracy"] == pytest.approx(before[0]["test_accuracy"])
+
+
+@pytest.mark.parametrize("options", [("-l", "pi-05"), (), ("--check", "--diff")], ids=["again", "no limit", "check"])
+def test_06_add_node_changes_nothing_on_a_complete_cluster(plays: Plays, options: tuple[str, ...]) -> None:
+    unchanged(plays.run("add-node again", "add-node.yml", *FAST, *options))
+
+
+def test_07_versions_are_refused_before_anything_is_touched(plays: Plays) -> None:
+    for wrong, word in (("v1.35.1+lab1", "older"), ("v1.38.0+lab1", "skip"), ("latest", "release")):
+        step = plays.run(f"upgrade to {wrong}", "playbooks/upgrade.yml", "-e", f"k3s_version={wrong}", expect=2)
+        assert not step.changed_hosts()
+        assert re.search(word, step.output), step.output[-3000:]
+
+
+def test_08_an_upgrade_fails_no_request(plays: Plays, cluster: Cluster) -> None:
+    lab("build", "k3s-next")
+    plays.run("two replicas", "playbooks/workload.yml", *FAST, "-e", "manifests_overlay=combined")
+    (service,) = [
+        each
+        for each in core().list_namespaced_service(NAMESPACE).items
+        if any(port.port == 8888 for port in each.spec.ports)
+    ]
+    port = service.spec.ports[0].node_port
+    boards = [cluster.address(name) for name in ("pi-01", "pi-02", "pi-03")]
+    with Requests(*(f"http://{address}:{port}/login" for address in boards)) as requests:
+        plays.run("upgrade", "playbooks/upgrade.yml", *ON_NEXT)
+    assert set(requests.answers) == {"200"}, requests.answers
+    assert requests.answers["200"] > 50
+    versions = {node.status.node_info.kubelet_version for node in core().list_node().items}
+    assert versions == {NEXT}
+    unchanged(plays.run("upgrade again", "playbooks/upgrade.yml", *ON_NEXT))
+    unchanged(plays.run("upgrade --check", "playbooks/upgrade.yml", *ON_NEXT, "--check", "--diff"))
+    plays.run("one each", "playbooks/workload.yml", *FAST, *ON_NEXT)
+
+
+def test_09_a_board_that_loses_power_comes_back_with_its_pods(cluster: Cluster) -> None:
+    lab("power", "off", "--hard", "pi-02")
+    wait_until("pi-02 is seen as not ready", 180, lambda: not ready_nodes()["pi-02"])
+    lab("power", "on", "pi-02")
+    wait_until("pi-02 is ready", 240, lambda: ready_nodes()["pi-02"])
+    wait_until("pi-02 has its pod", 240, lambda: running_on("pi-02"))
+
+
+def test_10_a_board_whose_card_died_comes_back_under_its_name(plays: Plays, cluster: Cluster) -> None:
+    before = machine_ids()
+    lab("power", "off", "--hard", "pi-03")
+    card(cluster, "pi-03").unlink()
+    step = plays.run("re-flash", "add-node.yml", "-l", "pi-03", *FAST, *ON_NEXT)
+    assert step.changed_hosts() <= {"pi-03", "localhost"}
+    after = machine_ids()
+    assert after.pop("pi-03") != before.pop("pi-03")
+    assert after == before
+    assert all_ready("pi-01", "pi-02", "pi-03", "pi-05")
+    wait_until("pi-03 has its pod", 180, lambda: running_on("pi-03"))
+
+
+def test_11_what_the_cluster_cannot_lose_is_not_removed(plays: Plays) -> None:
+    step = plays.run("remove the server", "playbooks/remove-node.yml", "-l", "pi-01", *ON_NEXT, expect=2)
+    assert not step.changed_hosts()
+    assert all_ready("pi-01", "pi-02", "pi-03", "pi-05")
+
+
+def test_12_a_node_is_removed(plays: Plays, cluster: Cluster) -> None:
+    plays.run("remove-node", "playbooks/remove-node.yml", "-l", "pi-05", *ON_NEXT)
+    assert all_ready("pi-01", "pi-02", "pi-03")
+    board = connect("pi-05")
+    assert not board.file("/usr/local/bin/k3s").exists
+    assert not board.file("/var/lib/rancher/k3s").exists
+    secrets = [each.metadata.name for each in core().list_namespaced_secret("kube-system").items]
+    assert "pi-05.node-password.k3s" not in secrets
+    exports = connect("pi-01").check_output("exportfs -s")
+    assert cluster.address("pi-05") not in exports
+    assert cluster.address("pi-02") in exports
+
+
+def test_13_backup_destruction_restore(plays: Plays, cluster: Cluster) -> None:
+    plays.run("backup", "playbooks/backup.yml", *ON_NEXT)
+    old_weights, old_objects = weights(cluster), {each.metadata.uid for each in core().list_namespace().items}
+    lab("power", "off", "--hard", "pi-01", "pi-02", "pi-03")
+    for name in ("pi-01", "pi-02", "pi-03"):
+        card(cluster, name).unlink()
+    plays.run("restore", "playbooks/restore.yml", *FAST, *ON_NEXT, "-e", "restore_from=latest")
+    assert all_ready("pi-01", "pi-02", "pi-03")
+    assert {each.metadata.uid for each in core().list_namespace().items} == old_objects
+    assert weights(cluster) == old_weights
+
+
+def test_14_the_restored_cluster_predicts_with_the_old_weights(plays: Plays, cluster: Cluster) -> None:
+    old = weights(cluster)
+    plays.run("site after restore", "site.yml", *FAST, *ON_NEXT)
+    unchanged(plays.run("site after restore, again", "site.yml", *FAST, *ON_NEXT))
+    wait_until("pods are back", 180, lambda: running_on("pi-02") and running_on("pi-03"))
+    assert weights(cluster) == old
+    name = sorted((cluster.path("cluster_results_dir") / "latest/fast").glob("*.h5"))[0]
+    assert hashlib.sha256(name.read_bytes()).hexdigest() == old
+
+
+def test_15_reset_asks_and_leaves_a_base_system(plays: Plays, cluster: Cluster) -> None:
+    refused = plays.run("reset, unconfirmed", "playbooks/reset.yml", "-e", "reset_confirm=another", expect=2)
+    assert not refused.changed_hosts()
+    old = weights(cluster)
+    plays.run("reset", "playbooks/reset.yml", "-e", f"reset_confirm={cluster.var('cluster_name')}")
+    for name in ("pi-01", "pi-02", "pi-03"):
+        board = connect(name)
+        assert board.run("pgrep -f 'k3s|containerd'").stdout == "", name
+        assert not re.search(r"(k3s|kubelet|cni|containerd)", board.check_output("cat /proc/mounts")), name
+        assert not re.search(r"cni0|flannel|veth", board.check_output("ip -o link")), name
+        assert not re.search(r"KUBE-|CNI-|FLANNEL", board.check_output("iptables-save; ip6tables-save")), name
+        for path in (
+            "/etc/rancher",
+            "/var/lib/rancher",
+            "/var/lib/kubelet",
+            "/var/lib/cni",
+            "/run/k3s",
+            "/run/flannel",
+        ):
+            assert not board.file(path).exists, f"{name}: {path}"
+        assert board.run("ls /etc/systemd/system/k3s*").rc != 0, name
+    assert weights(cluster) == old
+
+
+def test_16_site_works_again_after_a_reset(plays: Plays, cluster: Cluster) -> None:
+    old = weights(cluster)
+    plays.run("site after reset", "site.yml", *FAST, *ON_NEXT)
+    assert all_ready("pi-01", "pi-02", "pi-03")
+    # The books were kept, and so the run of these inputs that is in them.
+    assert weights(cluster) == old

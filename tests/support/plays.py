@@ -1,0 +1,130 @@
+"""Playbooks driven by ansible-runner, each step with its duration and its counts of changes, kept in a record."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import ansible_runner
+
+from tests.support.cluster import ROOT
+
+INVENTORY = os.environ.get("EDGE_INVENTORY", str(ROOT / "inventory" / "lab"))
+LIMIT_S = 1800
+"""No playbook of these tests may take longer."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One playbook's run: seconds, Ansible's return code, and changed tasks by host."""
+
+    name: str
+    command: str
+    started: str
+    seconds: float
+    rc: int
+    changed: dict[str, int]
+    failures: dict[str, int]
+    output: str = field(repr=False)
+
+    def changed_hosts(self) -> set[str]:
+        """Hosts on which something changed."""
+        return {host for host, count in self.changed.items() if count}
+
+
+class Record:
+    """Steps in the order they were done; the file is written anew after each, so a broken chain leaves its part."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.steps: list[Step] = []
+
+    def add(self, step: Step) -> Step:
+        self.steps.append(step)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [{key: value for key, value in asdict(each).items() if key != "output"} for each in self.steps]
+        temporary = self.path.with_suffix(".part")
+        temporary.write_text(json.dumps(rows, indent=1) + "\n")
+        temporary.replace(self.path)
+        print(f"\n{step.name}: {step.seconds:.0f} s, rc {step.rc}, changed {step.changed or 'nothing'}", flush=True)
+        return step
+
+
+class Plays:
+    """Runs playbooks of this project as a person would, on the inventory of these tests."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    def run(self, name: str, playbook: str, *options: str, expect: int = 0) -> Step:
+        """A playbook with command-line options; raises AssertionError with its last lines when its end is not `expect`.
+
+        `expect` is 0 for success and 2 for a play that fails, as ansible-playbook's return codes are.
+        """
+        started, clock = datetime.now(UTC), time.monotonic()
+        runner = ansible_runner.interface.run(
+            private_data_dir=str(ROOT / ".ansible" / "runner"), project_dir=str(ROOT), inventory=INVENTORY,
+            playbook=playbook, cmdline=" ".join(options), quiet=True, rotate_artifacts=20, timeout=LIMIT_S,
+            envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+        )  # fmt: skip
+        stats = runner.stats or {}
+        step = Step(
+            name,
+            " ".join(["ansible-playbook", playbook, *options]),
+            started.isoformat(timespec="seconds"),
+            round(time.monotonic() - clock, 1),
+            runner.rc,
+            {host: count for host, count in stats.get("changed", {}).items() if count},
+            {**stats.get("failures", {}), **stats.get("dark", {})},
+            Path(runner.config.artifact_dir, "stdout").read_text(errors="replace"),
+        )
+        self.record.add(step)
+        assert step.rc == expect, f"{step.command} ended with {step.rc}, not {expect}:\n" + step.output[-4000:]
+        return step
+
+    def kill_in(self, stage: str, playbook: str, *options: str, after: float) -> None:
+        """Start a playbook and kill its control process with all its children, `after` seconds into a stage.
+
+        A stage is the name of a play. One that is over sooner is not killed; when the playbook never comes to
+        the stage, AssertionError is raised.
+        """
+        command = ["ansible-playbook", "-i", INVENTORY, playbook, *options]
+        started, clock = datetime.now(UTC), time.monotonic()
+        log = ROOT / ".ansible" / f"killed-{os.getpid()}.log"
+        log.parent.mkdir(exist_ok=True)
+        with log.open("w+") as out:
+            process = subprocess.Popen(
+                command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+                env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+            )  # fmt: skip
+            try:
+                end = time.monotonic() + LIMIT_S
+                while f"PLAY [{stage}]" not in (text := log.read_text(errors="replace")):
+                    assert process.poll() is None, f"{' '.join(command)} ended before {stage}:\n{text[-3000:]}"
+                    assert time.monotonic() < end, f"{stage} was not reached in {LIMIT_S} s:\n{text[-3000:]}"
+                    time.sleep(0.2)
+                try:
+                    process.wait(after)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait(30)
+        self.record.add(
+            Step(f"killed in: {stage}", " ".join(command), started.isoformat(timespec="seconds"),
+                 round(time.monotonic() - clock, 1), process.returncode, {}, {}, log.read_text(errors="replace"))
+        )  # fmt: skip
+
+
+def lab(*arguments: str, timeout: float = 900) -> str:
+    """What `python -m lab ...` prints; raises CalledProcessError when it fails."""
+    command = [sys.executable, "-m", "lab", *arguments]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=timeout).stdout
