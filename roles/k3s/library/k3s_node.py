@@ -85,6 +85,7 @@ cluster_token: {description: "absent, same or other (servers).", type: str, retu
 node_token_same: {description: Whether the server's node-token is O(node_token)., type: bool, returned: always}
 kubeconfig: {description: SHA-256 of the server's own k3s.yaml or null., type: str, returned: always}
 missing_links: {description: Of kubectl crictl ctr those that are not on this node., type: list, returned: always}
+password: {description: "Whether there is a node password: it has joined before.", type: bool, returned: always}
 other_unit: {description: Whether the unit of the other role is here., type: bool, returned: always}
 service: {description: "active, sub, enabled, started (Unix s), restarts.", type: dict, returned: always}
 outdated: {description: Files that changed after the running process was started., type: list, returned: always}
@@ -119,8 +120,9 @@ CRASHES = 5
 PERMANENT = (
     (
         "Node password rejected",
-        "This node's name is already known to the cluster with another password (re-imaged board, or two boards of "
-        "one name). Stop k3s-agent on this board, then on a server: k3s kubectl delete node {node}; then run again.",
+        "This node's name is already known to the cluster with another password (two boards of one name, or one that "
+        "lost /etc/rancher/node). Stop k3s-agent on this board, then on a server: k3s kubectl delete node {node}; then run "
+        "again.",
     ),
     (
         "does not match the Cluster CA certificate hash",
@@ -353,6 +355,7 @@ class Node:
             and node_token.read_text().strip() == params["node_token"].strip(),
             "kubeconfig": digest(Path("/etc/rancher/k3s/k3s.yaml")) if self.server else None,
             "missing_links": self.missing_links(),
+            "password": Path("/etc/rancher/node/password").exists(),
             "other_unit": Path(f"/etc/systemd/system/{other}.service").exists(),
             "service": service,
             "outdated": outdated,

@@ -33,7 +33,7 @@ def server(name: str, ready: bool = True, etcd: bool = True) -> dict[str, Any]:
 
 
 def board(name: str, **other: Any) -> dict[str, Any]:
-    return {"host": name, "node": name, "server": False, "first": False, "answers": True} | other
+    return {"host": name, "node": name, "first": False, "answers": True, "runs": True} | other
 
 
 def pod(name: str, on: str, owner: str = "ReplicaSet", phase: str = "Running", **spec: Any) -> dict[str, Any]:
@@ -76,17 +76,17 @@ def test_last_node_with_a_role_stays_unless_accepted() -> None:
 
 def test_last_server_stays() -> None:
     nodes = [server("pi-01", etcd=False), node("pi-02")]
-    assert "no server would be left" in errors([board("pi-01", server=True)], nodes, accept=["label", "data"])
+    assert "no server would be left" in errors([board("pi-01")], nodes, accept=["label", "data"])
 
 
 def test_first_server_stays_while_it_is_the_first() -> None:
     nodes = [server("pi-01"), server("pi-02"), server("pi-03")]
-    assert "first of k3s_servers" in errors([board("pi-01", server=True, first=True)], nodes)
+    assert "first of k3s_servers" in errors([board("pi-01", first=True)], nodes)
 
 
 def test_etcd_keeps_its_majority() -> None:
     healthy = [server("pi-01"), server("pi-02"), server("pi-03")]
-    one, two = board("pi-02", server=True), board("pi-03", server=True)
+    one, two = board("pi-02"), board("pi-03")
     assert errors([one], healthy) == ""
     assert "etcd has 3 members, and 2 of them must agree" in errors([one, two], healthy)
     # The dead one may go, a living one beside it may not.
@@ -138,6 +138,12 @@ def test_a_dead_board_may_go_but_not_one_that_only_ssh_misses() -> None:
     assert errors([silent], [server("pi-01"), node("pi-05", ready=False)], [pod("bare", "pi-05", "")]) == ""
     assert "its Node is Ready" in errors([silent], [server("pi-01"), node("pi-05")])
     assert errors([silent], [server("pi-01")]) == ""
+
+
+def test_another_machine_of_that_name_is_not_removed() -> None:
+    nodes = [server("pi-01"), node("pi-05")]
+    assert "another machine has joined" in errors([board("pi-05", runs=False)], nodes)
+    assert errors([board("pi-05", runs=False)], [server("pi-01"), node("pi-05", ready=False)]) == ""
 
 
 def test_reasons_of_others_are_told() -> None:

@@ -1,0 +1,184 @@
+"""A cluster forgets one node: its Node object, and the password that a board of that name would have to show."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+name: k3s_forget
+short_description: Delete a Node and its node password, in this order
+description:
+  - Runs on the control node with its Python client for Kubernetes. k3s must be stopped on the board before.
+  - With O(fresh), for a board that comes back with another card, only what is certainly that board's is deleted. The
+    Node must have the board's address, and nobody may keep it alive; one that was alive a moment ago is waited for.
+options:
+  kubeconfig: {description: Kubeconfig on the control node., type: path, required: true}
+  node: {description: Name of the node., type: str, required: true}
+  fresh: {description: Whether a board with an empty card is to take the name over., type: bool, default: false}
+  address: {description: The address of that board; empty when only k3s knows it., type: str, default: ''}
+  timeout: {description: Seconds for each wait., type: int, default: 120}
+"""
+RETURN = """
+deleted: {description: What was deleted., returned: always, type: list}
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from kubernetes import client, config
+from urllib3.exceptions import HTTPError
+
+#: Seconds between two looks, and between two signs of life.
+POLL, TICK = 2.0, 10.0
+#: Seconds for one answer of the API.
+REQUEST = (10, 30)
+#: Where kubelets renew their leases, every ten seconds.
+LEASES = "kube-node-lease"
+
+
+def ready(node: Any) -> str:
+    """Status of the condition Ready: True, False, or Unknown, which the cluster writes when it hears nothing."""
+    return next((str(c.status) for c in node.status.conditions or [] if c.type == "Ready"), "Unknown")
+
+
+def address(node: Any) -> str:
+    """The address that a node has in the cluster; empty when it never told one."""
+    return next((str(a.address) for a in node.status.addresses or [] if a.type == "InternalIP"), "")
+
+
+class Forget:
+    """One node in the API of its cluster."""
+
+    def __init__(self, task: dict[str, Any], show: Callable[[str], None]) -> None:
+        self.task, self.show = task, show
+        self.name: str = task["node"]
+        self.secret = f"{self.name}.node-password.k3s"
+        self.core, self.leases = client.CoreV1Api(), client.CoordinationV1Api()
+
+    def ask(self, what: Callable[..., Any], *args: str) -> Any:
+        """An answer of the API; None for an object that is not there. Tried again while the API is busy."""
+        begun = time.monotonic()
+        while True:
+            try:
+                return what(*args, _request_timeout=REQUEST)
+            except (client.ApiException, HTTPError) as error:
+                if isinstance(error, client.ApiException) and error.status == 404:
+                    return None
+                final = isinstance(error, client.ApiException) and error.status in (401, 403, 422)
+                if final or time.monotonic() - begun > self.task["timeout"]:
+                    text = " ".join(str(error).split())[:300]
+                    raise AnsibleActionFail(
+                        f"the cluster cannot be asked for node {self.name}: {text}. Is the server up (k3s on the "
+                        "first of "
+                        f"k3s_servers), and is {self.task['kubeconfig']} of this cluster?"
+                    ) from error
+                time.sleep(POLL)
+
+    def node(self) -> Any:
+        """The Node, None when there is none."""
+        return self.ask(self.core.read_node, self.name)
+
+    def heartbeat(self) -> str:
+        """When the node's kubelet was last heard, in the words of its lease."""
+        lease = self.ask(self.leases.read_namespaced_lease, self.name, LEASES)
+        return str(lease.spec.renew_time) if lease is not None else ""
+
+    def wait_for_silence(self, node: Any) -> None:
+        """Return when nobody keeps the Node alive; raises AnsibleActionFail when somebody does, or it is not ours."""
+        host = self.task["address"]
+        if host and address(node) not in ("", host):
+            raise AnsibleActionFail(
+                f"Node {self.name} of the cluster has the address {address(node)}, this board has {host}: it is not "
+                "certain "
+                f"that they are one board, so nothing was deleted. If the old one is gone for good, remove it first: "
+                f"kubectl --kubeconfig {self.task['kubeconfig']} delete node {self.name}"
+            )
+        begun = spoken = time.monotonic()
+        first = self.heartbeat()
+        while node is not None and ready(node) != "Unknown":
+            if self.heartbeat() != first:
+                raise AnsibleActionFail(
+                    f"Node {self.name} is alive, yet this board ({host or 'fresh'}) does not run it: another machine "
+                    "has joined under this "
+                    "name. Nothing was deleted. Give one of the two another name in the inventory, or remove the "
+                    "other one"
+                )
+            now = time.monotonic()
+            if now - begun > self.task["timeout"]:
+                raise AnsibleActionFail(
+                    f"Node {self.name} is still {'Ready' if ready(node) == 'True' else 'not Unknown'} after "
+                    f"{self.task['timeout']} s without a sign of life: is the controller manager running on the "
+                    "server? "
+                    f"Look at: kubectl --kubeconfig {self.task['kubeconfig']} describe node {self.name}"
+                )
+            if now - spoken > TICK:
+                spoken = now
+                self.show(f"    {self.name}: waiting for the cluster to notice that it is off ({now - begun:.0f} s)")
+            time.sleep(POLL)
+            node = self.node()
+
+    def gone(self, what: Callable[..., Any], *args: str) -> bool:
+        """Whether an object is gone before the time is over."""
+        begun = time.monotonic()
+        while self.ask(what, *args) is not None:
+            if time.monotonic() - begun > self.task["timeout"]:
+                return False
+            time.sleep(POLL / 2)
+        return True
+
+    def forget(self, pretend: bool) -> list[str]:
+        """Delete what there is; the names of what was deleted (or would be)."""
+        deleted = []
+        node = self.node()
+        if node is not None:
+            if self.task["fresh"]:
+                if pretend:
+                    return [f"Node {self.name}"]
+                self.wait_for_silence(node)
+            deleted.append(f"Node {self.name}")
+            if not pretend:
+                # Of this very object: a board that joined meanwhile is not deleted.
+                options = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=node.metadata.uid))
+                self.ask(lambda name, **more: self.core.delete_node(name, body=options, **more), self.name)
+                if not self.gone(self.core.read_node, self.name):
+                    raise AnsibleActionFail(
+                        f"Node {self.name} was deleted, but is still there after {self.task['timeout']} s: does it "
+                        "have a "
+                        f"finalizer? Look at: kubectl --kubeconfig {self.task['kubeconfig']} get node {self.name} -o "
+                        "yaml"
+                    )
+        # k3s lets it go with the Node since 1.33.6; older ones, and one whose Node was deleted by hand before, stay.
+        if self.ask(self.core.read_namespaced_secret, self.secret, "kube-system") is not None:
+            deleted.append(f"Secret kube-system/{self.secret}")
+            if not pretend:
+                self.ask(self.core.delete_namespaced_secret, self.secret, "kube-system")
+                self.gone(self.core.read_namespaced_secret, self.secret, "kube-system")
+        return deleted
+
+
+class ActionModule(ActionBase):
+    """What Ansible asks an action plugin for."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Forget; fail with a message for a person."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, task = self.validate_argument_spec(
+            argument_spec={
+                "kubeconfig": {"type": "path", "required": True},
+                "node": {"type": "str", "required": True},
+                "fresh": {"type": "bool", "default": False},
+                "address": {"type": "str", "default": ""},
+                "timeout": {"type": "int", "default": 120},
+            }
+        )
+        try:
+            config.load_kube_config(config_file=task["kubeconfig"])
+        except (config.ConfigException, OSError) as error:
+            raise AnsibleActionFail(f"{task['kubeconfig']} is no kubeconfig: {error}. site.yml makes it.") from error
+        deleted = Forget(task, self._display.display).forget(self._task.check_mode)
+        return result | {"changed": bool(deleted), "deleted": deleted}
