@@ -32,7 +32,13 @@ def judge(inventory: Inventory, report: Report) -> None:
     for host, setting in inventory.settings("cluster_name"):
         if isinstance(setting.value, str) and not _NAME.match(setting.value):
             report.setting(host, setting, "not a name for a cluster", "write a-z, 0-9 and inner hyphens, such as home")
-    for name in ("cluster_secrets_dir", "cluster_cache_dir", "cluster_results_dir", "cluster_root"):
+    for name in (
+        "cluster_secrets_dir",
+        "cluster_cache_dir",
+        "cluster_results_dir",
+        "cluster_backups_dir",
+        "cluster_root",
+    ):
         for host, setting in inventory.settings(name):
             if isinstance(setting.value, str) and not PurePosixPath(setting.value).is_absolute():
                 report.setting(
