@@ -121,8 +121,8 @@ PERMANENT = (
     (
         "Node password rejected",
         "This node's name is already known to the cluster with another password (two boards of one name, or one that "
-        "lost /etc/rancher/node). Stop k3s-agent on this board, then on a server: k3s kubectl delete node {node}; then run "
-        "again.",
+        "lost /etc/rancher/node). Stop k3s-agent on this board, then on a server: k3s kubectl delete node {node}; then "
+        "run again.",
     ),
     (
         "does not match the Cluster CA certificate hash",

@@ -1,0 +1,96 @@
+"""Who may mount the export: the role's exports file, read and edited. Standard library only, for boards and filters."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+from dataclasses import dataclass, field
+
+#: The comment that remembers addresses which were taken out of the export.
+LEFT_OUT = "# Left out until they join again:"
+
+
+def is_in(address: str, client: str) -> bool:
+    """Whether a client of an exports line is a network (not a mere address) that holds the address."""
+    with contextlib.suppress(ValueError):
+        return "/" in client and ipaddress.ip_address(address) in ipaddress.ip_network(client, strict=False)
+    return False
+
+
+@dataclass
+class Scope:
+    """The parts of the exports file: head, quoted path, clients with one set of options, who is left out."""
+
+    head: str
+    path: str
+    options: str
+    clients: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @classmethod
+    def parse(cls, text: str) -> Scope:
+        """The parts of a file that the role's template made. ValueError when it is not one."""
+        lines = text.splitlines()
+        line = next((line for line in lines if line.startswith('"')), None)
+        found = re.fullmatch(r'("[^"]+")((?: [^\s(]+\([^)]*\))+)', line or "")
+        if not found:
+            raise ValueError("does not hold the one line that the role nfs_server writes")
+        pairs = re.findall(r" ([^\s(]+)\(([^)]*)\)", found[2])
+        if len({options for _, options in pairs}) != 1:
+            raise ValueError("clients have different options")
+        head = next((line for line in lines if line.startswith("#") and not line.startswith(LEFT_OUT)), "")
+        return cls(head, found[1], pairs[0][1], [client for client, _ in pairs], left_out(text))
+
+    def text(self) -> str:
+        """The file."""
+        lines = [self.head] if self.head else []
+        if self.left_out:
+            lines.append(f"{LEFT_OUT} {' '.join(sorted(self.left_out))}")
+        lines.append(self.path + "".join(f" {client}({self.options})" for client in sorted(self.clients)))
+        return "\n".join(lines) + "\n"
+
+    def networks_with(self, addresses: list[str]) -> list[str]:
+        """Clients that are networks and hold one of the addresses."""
+        return [client for client in self.clients if any(is_in(address, client) for address in addresses)]
+
+    def admit(self, addresses: list[str]) -> bool:
+        """Let addresses mount; whether that changed the file. One in a network of the file may already."""
+        new = [a for a in addresses if a not in self.clients and not self.networks_with([a])]
+        forgiven = [a for a in self.left_out if a in addresses]
+        self.clients = sorted({*self.clients, *new})
+        self.left_out = [a for a in self.left_out if a not in addresses]
+        return bool(new or forgiven)
+
+    def leave_out(self, addresses: list[str]) -> bool:
+        """Let addresses mount no more, and remember them; whether that changed the file.
+
+        The last client stays: an exports line without clients would be open to everybody.
+        """
+        going = [a for a in addresses if a in self.clients]
+        if len(set(self.clients) - set(going)) == 0:
+            going = going[1:]
+        self.clients = [client for client in self.clients if client not in going]
+        self.left_out = sorted({*self.left_out, *going})
+        return bool(going)
+
+
+def left_out(text: str) -> list[str]:
+    """Addresses that an exports file remembers as taken out."""
+    line = next((line for line in text.splitlines() if line.startswith(LEFT_OUT)), LEFT_OUT)
+    return line.removeprefix(LEFT_OUT).split()
+
+
+def wanted(clients: list[str], cluster: list[str], spare: list[str], text: str) -> dict[str, list[str]]:
+    """{clients, left_out} that the export is to have, sorted, given the file that is there (empty: none yet).
+
+    `clients` are those of the inventory, `cluster` and `spare` the addresses of the boards of these groups. A spare
+    board is let in or left out by joining and leaving, so the file decides on it.
+    """
+    try:
+        there = Scope.parse(text).clients
+    except ValueError:
+        there = []
+    out = [address for address in left_out(text) if address not in cluster]
+    joined = [address for address in there if address in spare]
+    return {"clients": sorted({*clients, *joined} - set(out)), "left_out": sorted(out)}
