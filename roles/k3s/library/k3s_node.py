@@ -227,6 +227,7 @@ class Node:
         self.binary = Path(module.params["binary"])
         self.data = Path(module.params["data_dir"])
         self.secrets_dir = Path(module.params["secrets_path"])
+        self.awaited: dict[str, Any] | None = None
 
     def run(self, *argv: str, timeout: int = 20) -> tuple[int, str]:
         """Exit status and standard output of a command; 124 on time-out."""
@@ -333,7 +334,8 @@ class Node:
         outdated = self.outdated(service["started"])
         health: dict[str, Any] = {"api": False, "node": {"ready": False, "version": None}}
         if service["active"] == "active":
-            health = self.health()
+            # What was just waited for is not asked again: a busy board may not answer in time the second time.
+            health = self.awaited or self.health()
         # Asking the binary takes a second; what runs from it has already said.
         version = health["node"]["version"] if not outdated else None
         return {
@@ -404,6 +406,7 @@ class Node:
         wanted = self.module.params["version"]
         if wanted and health["node"]["version"] != wanted:
             return f"Node {self.module.params['node_name']} still runs {health['node']['version']}, not {wanted}"
+        self.awaited = health
         return ""
 
     def fail(self, lacks: str, lines: list[str], todo: str, spent: float, hopeless: bool) -> None:
