@@ -178,6 +178,7 @@ def send_server(options: argparse.Namespace) -> None:
         packer.tree(data / "server", "server", {"db"})
         # Last: what the datastore refers to is never younger than the datastore.
         if options.datastore == "sqlite":
+            packer.add(data / "server/db", "server/db")
             copy = temporary / "state.db"
             copy_sqlite(data / "server/db/state.db", copy)
             packer.add(copy, "server/db/state.db")
