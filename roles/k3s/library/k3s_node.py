@@ -60,6 +60,10 @@ options:
     description: Version that the Node must report when O(wait) is above 0.
     type: str
     default: ''
+  proxy_metrics:
+    description: URL of kube-proxy's metrics; when given, O(wait) also waits for its first complete set of rules.
+    type: str
+    default: ''
   wait:
     description: Seconds to wait until the unit is active, the API answers and the Node is Ready. 0 only reports.
     type: int
@@ -406,8 +410,26 @@ class Node:
         wanted = self.module.params["version"]
         if wanted and health["node"]["version"] != wanted:
             return f"Node {self.module.params['node_name']} still runs {health['node']['version']}, not {wanted}"
+        if self.module.params["proxy_metrics"] and not self.proxy_synced():
+            return "kube-proxy has not brought its rules up to date"
         self.awaited = health
         return ""
+
+    def proxy_synced(self) -> bool:
+        """Whether kube-proxy has written its rules since it started: until then it knows of no change of endpoints."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(self.module.params["proxy_metrics"], timeout=10) as answer:
+                text = answer.read().decode(errors="replace")
+        except OSError:
+            return False
+        # One line for each family of addresses; a family appears when something was queued, then when it was written.
+        pattern = r"^kubeproxy_sync_proxy_rules_{}_timestamp_seconds(\{{.*\}})? (\S+)$"
+        queued, done = (
+            {family for family, value in re.findall(pattern.format(name), text, re.MULTILINE) if float(value) > 0}
+            for name in ("last_queued", "last")
+        )
+        return bool(done) and queued <= done
 
     def fail(self, lacks: str, lines: list[str], todo: str, spent: float, hopeless: bool) -> None:
         """End the module with everything a person needs."""
@@ -435,6 +457,7 @@ def main() -> None:
             "cluster_token": {"type": "str", "default": "", "no_log": True},
             "node_token": {"type": "str", "default": "", "no_log": True},
             "version": {"type": "str", "default": ""},
+            "proxy_metrics": {"type": "str", "default": ""},
             "wait": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
