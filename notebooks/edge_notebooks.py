@@ -260,6 +260,26 @@ def open_run(books: Path, run: str) -> Path:
     return folder
 
 
+def extend_run(books: Path, run: str, base: str) -> Path:
+    """Folder of a run that begins with all that the complete run `base` has, so that a record can join its results.
+
+    A complete run is never written again: the new one takes its place, the old one stays as it is. Its archive and its
+    report are made anew at the end. WrongFile when `base` is not complete.
+    """
+    source = books / "runs" / base
+    if not (source / "complete.json").exists():
+        raise WrongFile(f"{source}: this run is not complete, so nothing can be added to it")
+    folder = open_run(books, run)
+    left_out = {"complete.json", "results.tar.gz", "timings.json"}
+    # timings.json comes last: where it is, everything is.
+    if not (folder / "timings.json").exists():
+        for path in sorted(source.rglob("*")):
+            if path.is_file() and path.name not in left_out and not path.name.startswith((".", "report.")):
+                copy_file(path, folder / path.relative_to(source))
+        copy_file(source / "timings.json", folder / "timings.json")
+    return folder
+
+
 def read_timings(folder: Path) -> list[dict[str, Any]]:
     """Records of a run, oldest first; none when there is no timings.json yet."""
     try:
@@ -279,10 +299,10 @@ def check_timings(records: Any) -> None:
 def add_record(folder: Path, record: dict[str, Any]) -> None:
     """Add a record to timings.json of a run and bring time.txt up to date.
 
-    A record of the same notebook and profile is replaced: its notebook was run again in the same run.
+    A record of the same notebook, profile and host is replaced: its notebook was run again in the same run.
     """
-    key = (record["notebook"], record["profile"])
-    others = [old for old in read_timings(folder) if (old["notebook"], old["profile"]) != key]
+    key = (record["notebook"], record["profile"], record["host"])
+    others = [old for old in read_timings(folder) if (old["notebook"], old["profile"], old["host"]) != key]
     records = sorted([*others, record], key=lambda one: str(one["started"]))
     check_timings(records)
     write_text(folder / "timings.json", json.dumps(records, indent=2) + "\n")
@@ -294,8 +314,14 @@ def add_record(folder: Path, record: dict[str, Any]) -> None:
 
 
 def time_text(records: Iterable[dict[str, Any]], profile: str) -> str:
-    """The thesis's time.txt of one profile: `Training: <s>`, newline, `No training: <s>`, and no newline at the end."""
-    seconds = {one["notebook"]: one["thesis_clock"] for one in records if one["profile"] == profile}
+    """The thesis's time.txt of one profile: `Training: <s>`, newline, `No training: <s>`, and no newline at the end.
+
+    Of several boards that predicted, the first one's: the others joined the run later.
+    """
+    seconds: dict[str, float] = {}
+    for one in records:
+        if one["profile"] == profile:
+            seconds.setdefault(one["notebook"], one["thesis_clock"])
     titles = {"training": "Training", "prediction": "No training"}
     return "\n".join(f"{title}: {seconds[name]}" for name, title in titles.items() if name in seconds)
 

@@ -3,6 +3,7 @@
     python run.py training   --profile fast [--run NAME] [--books /books] [--inputs-digest HEX]
     python run.py prediction --profile fast [--run NAME]
     python run.py report     [--run NAME]                   # also writes HTML, archive and complete.json
+    python run.py prediction --profile fast --run NEW --extends OLD   # one board more, beside those of a complete run
 
 Without --run, training begins a new run, and the others belong to the newest one.
 
@@ -116,11 +117,14 @@ def command_line(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("notebook", choices=["training", "prediction", "report"])
     parser.add_argument("--run", help="name of the run; its results lie in <books>/runs/<run>")
     parser.add_argument("--profile", choices=["thesis", "fast"], help="needed for training and prediction")
+    parser.add_argument("--extends", help="complete run whose results the new one begins with, for one more board")
     parser.add_argument("--books", type=Path, default=Path("/books"), help="the shared folder")
     parser.add_argument("--inputs-digest", default="", help="what identifies the inputs; empty: worked out here")
     options = parser.parse_args(arguments)
     if (options.notebook == "report") == bool(options.profile):
         parser.error("training and prediction need --profile; report has none")
+    if options.extends and (options.notebook != "prediction" or not options.run):
+        parser.error("--extends is for prediction, and needs --run with the new run's name")
     return options
 
 
@@ -133,13 +137,20 @@ def main(arguments: list[str] | None = None) -> int:
     run = options.run
     if not run:
         run = edge.new_run(digest) if options.notebook == "training" else edge.newest_run(options.books)
-    folder = edge.open_run(options.books, run)
+    if options.extends:
+        folder = edge.extend_run(options.books, run, options.extends)
+    else:
+        folder = edge.open_run(options.books, run)
     parameters = {"books": str(options.books), "notebooks": str(edge.HERE), "run": run}
     stem = options.notebook
     if options.profile:
         stem = f"{options.notebook}-{options.profile}"
         parameters |= {"profile": options.profile, "inputs_digest": digest}
-    if options.notebook == "prediction":
+    if options.extends:
+        # A board that joined later: the newest weights, and files of its own beside those of the run.
+        parameters["board"] = edge.host()
+        stem = f"{stem}-{edge.host()}"
+    elif options.notebook == "prediction":
         # The weights of this run, not the newest of anyone: another run may be publishing its own at the same time.
         parameters["weights"] = str(folder / options.profile / "model.weights.h5")
     try:

@@ -34,8 +34,25 @@ def notebooks_jobs(base: dict[str, Any], settings: dict[str, Any]) -> list[dict[
     return [_job(base, settings, notebook, profile) for notebook, profile in [*steps, ("report", "")]]
 
 
-def _job(base: dict[str, Any], settings: dict[str, Any], notebook: str, profile: str) -> dict[str, Any]:
-    name = f"{notebook}-{profile}" if profile else notebook
+def notebooks_board_jobs(base: dict[str, Any], settings: dict[str, Any], boards: list[str]) -> list[dict[str, Any]]:
+    """The Jobs that let nodes join a complete run: a prediction on each of `boards`, then the report.
+
+    `settings` as for notebooks_jobs, and `extends`, the run, with `extends_digest`, its inputs' digest: the report
+    makes the new run one of these same inputs.
+    """
+    jobs = [_job(base, settings, "prediction", profile, node) for node in boards for profile in settings["profiles"]]
+    return [*jobs, _job(base, settings | {"inputs_digest": settings["extends_digest"]}, "report", "")]
+
+
+def notebooks_idle(boards: list[str], computed: list[list[str]], inputs_digest: str) -> list[str]:
+    """Those of `boards` (nodes) that have not computed with these inputs yet, given [host, inputs_digest] of records."""
+    done = {host for host, digest in computed if digest == inputs_digest}
+    return [node for node in boards if node not in done]
+
+
+def _job(base: dict[str, Any], settings: dict[str, Any], notebook: str, profile: str, node: str = "") -> dict[str, Any]:
+    # A Job's name becomes a label of its pod, which 63 characters are the end of.
+    name = "-".join(part for part in (notebook, profile, node) if part)[:63].rstrip("-.")
     job = copy.deepcopy(base)
     labels = {
         "app.kubernetes.io/name": notebook,
@@ -51,6 +68,10 @@ def _job(base: dict[str, Any], settings: dict[str, Any], notebook: str, profile:
     if profile:
         # The report computes nothing: any node will do.
         pod["nodeSelector"] = {"role": notebook}
+    if node:
+        # This very board, whatever its role and its taints: it is to show that it can.
+        pod["nodeSelector"] = {"kubernetes.io/hostname": node}
+        pod["tolerations"] = [{"operator": "Exists"}]
     container = pod["containers"][0]
     container["image"] = settings["image"]
     container["args"] = [
@@ -58,6 +79,7 @@ def _job(base: dict[str, Any], settings: dict[str, Any], notebook: str, profile:
         f"--run={settings['run']}",
         f"--inputs-digest={settings['inputs_digest']}",
         *([f"--profile={profile}"] if profile else []),
+        *([f"--extends={settings['extends']}"] if node else []),
     ]
     title = f"{notebook}.ipynb, profile {profile}" if profile else f"{notebook}.ipynb"
     return {"name": name, "title": title, "job": job}
@@ -109,7 +131,9 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Filters by name."""
         return {
+            "notebooks_board_jobs": notebooks_board_jobs,
             "notebooks_books": notebooks_books,
+            "notebooks_idle": notebooks_idle,
             "notebooks_jobs": notebooks_jobs,
             "notebooks_sources": notebooks_sources,
             "notebooks_table": notebooks_table,

@@ -20,6 +20,14 @@ complete:
   description: The complete.json of the newest complete run of these inputs; empty when there is none.
   returned: always
   type: dict
+newest:
+  description: The complete.json of the newest complete run of any inputs; empty when there is none.
+  returned: always
+  type: dict
+computed:
+  description: For the records of `complete`, or else of `newest`, [host, inputs_digest] each.
+  returned: always
+  type: list
 durations:
   description: Seconds that each notebook took in the newest complete run of any inputs.
   returned: always
@@ -65,6 +73,15 @@ def complete_runs(export: Path) -> list[dict[str, Any]]:
     return runs
 
 
+def computed(export: Path, run: dict[str, Any]) -> list[list[str]]:
+    """[host, inputs_digest] of each record of a run; none when its timings cannot be read."""
+    try:
+        records = json.loads((export / "runs" / str(run.get("run")) / "timings.json").read_text())
+        return [[record["host"], record["inputs_digest"]] for record in records]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
 def main() -> None:
     """Look, and answer."""
     module = AnsibleModule(
@@ -84,6 +101,8 @@ def main() -> None:
         changed=False,
         differing=differing(export, module.params["files"]),
         complete=same[0] if same else {},
+        newest=runs[0] if runs else {},
+        computed=computed(export, (same or runs)[0]) if runs else [],
         durations=runs[0].get("durations", {}) if runs else {},
     )
 

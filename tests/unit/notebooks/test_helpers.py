@@ -220,6 +220,33 @@ def test_records_are_kept_in_order_and_replaced_by_key(
     assert [(one["notebook"], one["total"]) for one in records] == [("training", 26.0), ("prediction", 5.23)]
 
 
+def test_a_board_joins_a_run_and_nothing_of_it_is_lost(
+    edge: Any, tmp_path: Path, record: dict[str, Any], prediction: dict[str, Any]
+) -> None:
+    old = edge.open_run(tmp_path, "20261122T021530Z-1a2b3c4d")
+    edge.add_record(old, record)
+    edge.add_record(old, prediction)
+    edge.write_text(old / "thesis" / "prediction.json", "{}")
+    edge.write_text(old / "report.html", "old")
+    with pytest.raises(edge.WrongFile, match="not complete"):
+        edge.extend_run(tmp_path, "20261123T000000Z-1a2b3c4d", old.name)
+    edge.write_text(old / "complete.json", "{}")
+    before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
+
+    new = edge.extend_run(tmp_path, "20261123T000000Z-1a2b3c4d", old.name)
+    late = {"host": "pi-05", "started": "2026-11-23T00:00:00Z", "thesis_clock": 9.0}
+    edge.add_record(new, prediction | late)
+    # A second board of the same run finds the first one's record there.
+    edge.extend_run(tmp_path, new.name, old.name)
+    assert [one["host"] for one in edge.read_timings(new)] == ["pi-02", "pi-03", "pi-05"]
+    assert edge.read_timings(new)[:2] == edge.read_timings(old)
+    assert (new / "thesis" / "prediction.json").read_text() == "{}"
+    assert not (new / "report.html").exists() and not (new / "complete.json").exists()
+    # The thesis's two figures stay those of the run's own boards.
+    assert (new / "time.txt").read_text() == (old / "time.txt").read_text()
+    assert before == {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
+
+
 def test_time_txt_has_the_form_of_the_thesis(
     edge: Any, tmp_path: Path, record: dict[str, Any], prediction: dict[str, Any]
 ) -> None:

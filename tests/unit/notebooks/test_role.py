@@ -82,6 +82,35 @@ def test_arguments_of_the_jobs_are_understood_by_the_runner(base: dict[str, Any]
         assert run.command_line(arguments).notebook == arguments[0]
 
 
+EXTENDING = SETTINGS | {
+    "profiles": ["fast"],
+    "extends": "20261122T021530Z-1a2b3c4d",
+    "run": "20261123T000000Z-1a2b3c4d",
+    "extends_digest": "cd" * 32,
+}
+
+
+def test_boards_that_join_predict_on_themselves_and_the_report_closes_the_run(base: dict[str, Any]) -> None:
+    jobs = filters.notebooks_board_jobs(base, EXTENDING, ["pi-05", "pi-06"])
+    assert [job["name"] for job in jobs] == ["prediction-fast-pi-05", "prediction-fast-pi-06", "report"]
+    pods = [job["job"]["spec"]["template"]["spec"] for job in jobs]
+    assert pods[0]["nodeSelector"] == {"kubernetes.io/hostname": "pi-05"}
+    assert pods[0]["containers"][0]["args"][-1] == "--extends=20261122T021530Z-1a2b3c4d"
+    # Whether the notebooks must run again is decided by the inputs of the run that is continued, not by the record's.
+    assert f"--inputs-digest={'ab' * 32}" in pods[0]["containers"][0]["args"]
+    assert f"--inputs-digest={'cd' * 32}" in pods[2]["containers"][0]["args"]
+    run = load(NOTEBOOKS / "run.py")
+    for pod in pods:
+        run.command_line(pod["containers"][0]["args"])
+    long = filters.notebooks_board_jobs(base, EXTENDING, ["n" * 63])[0]["job"]["metadata"]["name"]
+    assert len(long) == 63
+
+
+def test_a_board_computes_once_for_the_same_inputs() -> None:
+    computed = [["pi-03", "ab"], ["pi-05", "cd"]]
+    assert filters.notebooks_idle(["pi-03", "pi-05", "pi-06"], computed, "ab") == ["pi-05", "pi-06"]
+
+
 # --- table
 
 

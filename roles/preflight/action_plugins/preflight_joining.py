@@ -1,0 +1,67 @@
+"""Judge boards that are to join against the cluster as it is; no board is asked."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from kubernetes import client, config
+from urllib3.exceptions import HTTPError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
+
+from preflight_judges.inventory import as_text
+from preflight_judges.joining import Candidate, Member, judge
+from preflight_judges.model import Place, Report
+
+HEADLINE = "{count} found before anything was changed; no board was touched:"
+
+
+def member(node: Any) -> Member:
+    """A Node of the API in a few words."""
+    return Member(
+        name=node.metadata.name,
+        address=next((a.address for a in node.status.addresses or [] if a.type == "InternalIP"), ""),
+        ready=any(c.type == "Ready" and c.status == "True" for c in node.status.conditions or []),
+        server="node-role.kubernetes.io/control-plane" in (node.metadata.labels or {}),
+        version=node.status.node_info.kubelet_version if node.status.node_info else "",
+    )
+
+
+class ActionModule(ActionBase):
+    """`kubeconfig`, and `boards`: dictionaries with the fields of Candidate."""
+
+    _supports_check_mode = True
+    _requires_connection = False
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Fail with one list of all errors, or return `joining`, the hosts that are to be seen to."""
+        super().run(tmp, task_vars)
+        kubeconfig = Path(str(self._task.args["kubeconfig"]))
+        report = Report()
+        joining: list[str] = []
+        try:
+            members = self._members(kubeconfig)
+            joining = judge([Candidate(**board) for board in self._task.args["boards"]], members, report)
+        except OSError as error:
+            report.add(Place(str(kubeconfig)), "cluster", None, str(error), "run site.yml first: it makes the cluster")
+        except (client.ApiException, HTTPError) as error:
+            problem = "its API does not answer: " + " ".join(str(error).split())[:200]
+            remedy = "see to its servers first (journalctl -u k3s there); boards join a cluster that runs"
+            report.add(Place(str(kubeconfig)), "cluster", None, problem, remedy)
+        if found := report.findings():
+            return {"failed": True, "msg": as_text(found, HEADLINE)}
+        told = f"to be seen to: {', '.join(joining)}" if joining else "every board is in the cluster"
+        return {"changed": False, "joining": joining, "msg": told}
+
+    def _members(self, kubeconfig: Path) -> list[Member]:
+        if not kubeconfig.is_file():
+            raise OSError("there is no kubeconfig of the cluster")
+        try:
+            config.load_kube_config(config_file=str(kubeconfig))
+        except config.ConfigException as error:
+            raise OSError(f"not a kubeconfig: {error}") from error
+        return [member(node) for node in client.CoreV1Api().list_node(_request_timeout=(10, 30)).items]
