@@ -40,7 +40,7 @@ lint: setup
 
 unit: setup
 	pytest -q tests/unit
-	CGO_ENABLED=0 go -C lab/k3s test ./internal/{certs,config,nodepassword,supervise,token}
+	CGO_ENABLED=0 go -C lab/k3s test ./internal/{bootstrap,certs,config,nodepassword,supervise,token}
 
 lock:
 	rm -rf .venv && $(PYTHON) -m venv .venv && pip install -q -r requirements.in

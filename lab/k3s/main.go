@@ -36,7 +36,7 @@ Usage: k3s COMMAND [OPTIONS]
   crictl          run a small part of crictl
   ctr             run containerd's client
   token           manage bootstrap tokens
-  etcd-snapshot   (needs etcd, which this build does not have)
+  etcd-snapshot   save, list, delete and prune snapshots of etcd
   --version       print the version
 `
 
@@ -77,11 +77,12 @@ func dispatch(name string, args []string) bool {
 		"containerd":              components.Containerd,
 		"ctr":                     components.Ctr,
 		"kine":                    components.Kine,
+		"etcd":                    components.Etcd,
 	}[name]
 	tool := map[string]func([]string) error{
 		"crictl":        func(args []string) error { return cli.Crictl(args, agent.Socket) },
 		"token":         cli.Token,
-		"etcd-snapshot": func([]string) error { return cli.EtcdSnapshot() },
+		"etcd-snapshot": cli.EtcdSnapshot,
 	}[name]
 	switch {
 	case program != nil:
@@ -139,7 +140,7 @@ func run(role config.Role, args []string) error {
 		return fmt.Errorf("must be run as root")
 	}
 	runAgent := !c.DisableAgent
-	if runAgent {
+	if runAgent && !c.ClusterReset {
 		if err := agent.CheckCgroups(); err != nil {
 			return err
 		}
@@ -150,7 +151,7 @@ func run(role config.Role, args []string) error {
 		return err
 	}
 	bin := ""
-	if runAgent {
+	if runAgent && !c.ClusterReset {
 		if bin, err = bundle.Extract(filepath.Join(c.DataDir, "data"), exe); err != nil {
 			return err
 		}
@@ -160,12 +161,24 @@ func run(role config.Role, args []string) error {
 	defer stop()
 	group := supervise.NewGroup(os.Stderr)
 	failed := make(chan error, 1)
+	reset := make(chan struct{})
 	go func() {
+		if c.ClusterReset {
+			s := &server.Server{Config: c, Group: group}
+			if err := s.Reset(ctx); err != nil {
+				failed <- err
+				return
+			}
+			close(reset)
+			return
+		}
 		if err := start(ctx, c, group, bin); err != nil {
 			failed <- err
 		}
 	}()
 	select {
+	case <-reset:
+		return nil
 	case <-ctx.Done():
 		log.Info("Stopping; pods go on running")
 		err = nil

@@ -88,11 +88,15 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.URL = "https://" + host
 		}
 		a.apiURL = fmt.Sprintf("https://127.0.0.1:%d", a.Config.LBServerPort)
-		if lb, err = startLoadBalancer(ctx, a.Config.LBServerPort, host); err != nil {
+		lb = newLoadBalancer(a.URL, host, filepath.Join(a.dir, "etc", "k3s-agent-load-balancer.json"))
+		if err := lb.start(ctx, a.Config.LBServerPort); err != nil {
 			return err
 		}
 	}
 	j := &joiner{url: strings.TrimSuffix(a.URL, "/"), token: t, dir: a.dir, nodeName: a.nodeName, nodeIP: a.nodeIP, password: password}
+	if lb != nil {
+		j.dial = lb.DialContext
+	}
 	cluster, err := j.connect(ctx)
 	if err != nil {
 		return err
@@ -102,11 +106,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	log.Infof("Joined cluster at %s as node %s (%s)", j.url, a.nodeName, a.nodeIP)
 	if lb != nil {
-		servers, err := j.apiServers(ctx)
-		if err != nil {
-			return err
-		}
-		lb.add(servers)
+		go lb.refresh(ctx, j.apiServers)
 	}
 	if !cluster.DisableKubeProxy {
 		if err := a.startProxy(cluster); err != nil {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -53,6 +54,36 @@ type joiner struct {
 	nodeIP   string
 	password string
 	caPEM    []byte
+	// dial, if set, connects to whichever server lives, instead of the one in url.
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// FetchBootstrap gets what a second server needs from one that runs; it waits until that answers and accepts the token.
+func FetchBootstrap(ctx context.Context, url string, t token.Token, nodeName string) (*routes.Cluster, *routes.Join, error) {
+	j := &joiner{url: strings.TrimSuffix(url, "/"), token: t, nodeName: nodeName}
+	last := ""
+	for {
+		cluster, err := j.connect(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		data, err := j.call(ctx, "GET", "server-bootstrap", nil)
+		if err == nil {
+			var join routes.Join
+			return cluster, &join, json.Unmarshal(data, &join)
+		}
+		var status *statusError
+		if errors.As(err, &status) && status.code == http.StatusConflict {
+			return nil, nil, err
+		}
+		if text := err.Error(); text != last {
+			log.Errorf("Failed to get the cluster's keys from %s: %s", j.url, text)
+			last = text
+		}
+		if err := sleep(ctx, connectRetry); err != nil {
+			return nil, nil, err
+		}
+	}
 }
 
 // connect waits until the server presents a CA that fits the token and accepts it, and returns the cluster's settings.
@@ -76,7 +107,7 @@ func (j *joiner) connect(ctx context.Context) (*routes.Cluster, error) {
 func (j *joiner) tryConnect(ctx context.Context) (*routes.Cluster, error) {
 	// Only this request trusts blindly: what it brings is checked against the token's hash.
 	blind := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}} //nolint:gosec // see above
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true, DialContext: j.dial}} //nolint:gosec // see above
 	caPEM, err := get(ctx, blind, j.url+"/cacerts")
 	if err != nil {
 		return nil, fmt.Errorf("failed to get CA certs: %w", err)
@@ -104,7 +135,8 @@ func (j *joiner) call(ctx context.Context, method, name string, body []byte) ([]
 	// The CA is what is trusted; the server's certificate need not know the address that leads to it.
 	conf := &tls.Config{RootCAs: pool, ServerName: "kubernetes", MinVersion: tls.VersionTLS12}
 	try := func(conf *tls.Config, withToken bool) ([]byte, error) {
-		client := &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}}
+		client := &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{
+			TLSClientConfig: conf, DisableKeepAlives: true, DialContext: j.dial}}
 		request, err := http.NewRequestWithContext(ctx, method, j.url+routes.Prefix+name, bytes.NewReader(body))
 		if err != nil {
 			return nil, err
@@ -124,6 +156,9 @@ func (j *joiner) call(ctx context.Context, method, name string, body []byte) ([]
 			request.SetBasicAuth(user, j.token.Password)
 		}
 		return do(client, request)
+	}
+	if j.dir == "" { // a server that joins: no node yet
+		return try(conf, true)
 	}
 	if pair, err := tls.LoadX509KeyPair(j.path("client-kubelet.crt"), j.path("client-kubelet.key")); err == nil {
 		withCert := conf.Clone()

@@ -20,7 +20,7 @@ import (
 )
 
 // Links are the names under which the data directory offers the k3s binary itself.
-var Links = []string{"k3s", "containerd", "ctr", "crictl", "kine", "kube-apiserver", "kube-controller-manager",
+var Links = []string{"k3s", "containerd", "ctr", "crictl", "etcd", "kine", "kube-apiserver", "kube-controller-manager",
 	"kube-scheduler", "kubelet", "kube-proxy", "kubectl"}
 
 // Extract unpacks to dir/<hash>/bin, points dir/current there (and dir/previous to what it was), and returns the bin

@@ -173,8 +173,3 @@ func parseMixed(flags *flag.FlagSet, args []string) (rest []string, err error) {
 		args = flags.Args()[1:]
 	}
 }
-
-// EtcdSnapshot is `k3s etcd-snapshot`: this build keeps its data in SQLite, where k3s refuses too.
-func EtcdSnapshot() error {
-	return errors.New("etcd datastore disabled: this server keeps its data in SQLite; back up <data-dir>/server/db and <data-dir>/server/token")
-}

@@ -13,6 +13,7 @@ import (
 	ctr "github.com/containerd/containerd/v2/cmd/ctr/app"
 	kine "github.com/k3s-io/kine/pkg/app"
 	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/server/v3/etcdmain"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubectl's logins
@@ -124,6 +125,12 @@ func Ctr() { run("ctr", ctr.New().Run) }
 
 // Kine runs kine, the etcd API on SQLite.
 func Kine() { run("kine", kine.New().Run) }
+
+// Etcd runs an etcd member.
+func Etcd() {
+	etcdmain.Main(os.Args)
+	os.Exit(0)
+}
 
 func run(name string, main func([]string) error) {
 	if err := main(os.Args); err != nil {

@@ -12,9 +12,12 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/robfig/cron/v3"
 )
 
 // Role is what a node is started as; some keys belong to a server only.
@@ -78,6 +81,18 @@ type Config struct {
 	DisableHelmController  bool
 	DisableKubeProxy       bool
 	DisableAgent           bool
+
+	// Server only: embedded etcd.
+	ClusterInit             bool
+	ClusterReset            bool
+	ClusterResetRestorePath string
+	EtcdExposeMetrics       bool
+	EtcdDisableSnapshots    bool
+	EtcdSnapshotName        string
+	EtcdSnapshotCron        string
+	EtcdSnapshotRetention   int
+	EtcdSnapshotDir         string // empty means <data-dir>/server/db/snapshots
+	EtcdArgs                []string
 }
 
 func defaults(role Role) *Config {
@@ -96,6 +111,10 @@ func defaults(role Role) *Config {
 		BindAddress:          "0.0.0.0",
 		HTTPSListenPort:      6443,
 		FlannelBackend:       "vxlan",
+
+		EtcdSnapshotName:      "etcd-snapshot",
+		EtcdSnapshotCron:      "0 */12 * * *",
+		EtcdSnapshotRetention: 5,
 	}
 }
 
@@ -154,20 +173,30 @@ func (c *Config) keys() []key {
 		{"disable-helm-controller", "", (*boolean)(&c.DisableHelmController), server},
 		{"disable-kube-proxy", "", (*boolean)(&c.DisableKubeProxy), server},
 		{"disable-agent", "", (*boolean)(&c.DisableAgent), server},
+
+		{"cluster-init", "K3S_CLUSTER_INIT", (*boolean)(&c.ClusterInit), server},
+		{"cluster-reset", "K3S_CLUSTER_RESET", (*boolean)(&c.ClusterReset), server},
+		{"cluster-reset-restore-path", "", (*text)(&c.ClusterResetRestorePath), server},
+		{"etcd-expose-metrics", "", (*boolean)(&c.EtcdExposeMetrics), server},
+		{"etcd-disable-snapshots", "", (*boolean)(&c.EtcdDisableSnapshots), server},
+		{"etcd-snapshot-name", "", (*text)(&c.EtcdSnapshotName), server},
+		{"etcd-snapshot-schedule-cron", "", (*text)(&c.EtcdSnapshotCron), server},
+		{"etcd-snapshot-retention", "", (*integer)(&c.EtcdSnapshotRetention), server},
+		{"etcd-snapshot-dir", "", (*text)(&c.EtcdSnapshotDir), server},
+		{"etcd-arg", "", &list{&c.EtcdArgs, false}, server},
 	}
 }
 
 // unsupported lists keys of k3s that this build knows by name only, so that the error can say so.
 var unsupported = strings.Fields(`
-	cluster-init cluster-reset cluster-reset-restore-path tls-san-security advertise-port flannel-ipv6-masq
+	tls-san-security advertise-port flannel-ipv6-masq
 	flannel-external-ip egress-selector-mode servicelb-namespace write-kubeconfig-group write-kubeconfig-name
-	datastore-endpoint datastore-cafile datastore-certfile datastore-keyfile etcd-expose-metrics
-	etcd-disable-snapshots etcd-snapshot-name etcd-snapshot-schedule-cron etcd-snapshot-retention etcd-snapshot-dir
+	datastore-endpoint datastore-cafile datastore-certfile datastore-keyfile
 	etcd-snapshot-compress etcd-s3 etcd-s3-endpoint etcd-s3-endpoint-ca etcd-s3-skip-ssl-verify etcd-s3-access-key
 	etcd-s3-secret-key etcd-s3-bucket etcd-s3-bucket-lookup-type etcd-s3-region etcd-s3-folder etcd-s3-proxy
 	etcd-s3-config-secret etcd-s3-insecure etcd-s3-timeout etcd-s3-retention default-local-storage-path
 	disable-scheduler disable-apiserver disable-controller-manager disable-etcd embedded-registry supervisor-metrics
-	secrets-encryption secrets-encryption-provider etcd-arg kube-cloud-controller-manager-arg system-default-registry
+	secrets-encryption secrets-encryption-provider kube-cloud-controller-manager-arg system-default-registry
 	enable-pprof prefer-bundled-bin selinux vpn-auth vpn-auth-file node-external-ip node-internal-dns
 	node-external-dns flannel-conf flannel-cni-conf snapshotter container-runtime-endpoint image-service-endpoint
 	default-runtime disable-default-registry-endpoint nonroot-devices image-credential-provider-bin-dir
@@ -247,10 +276,11 @@ func unknownKey(name string) error {
 }
 
 var (
-	nodeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
-	label    = regexp.MustCompile(`^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?=([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$`)
-	taint    = regexp.MustCompile(`^[^=:]+(=[^:]*)?:(NoSchedule|PreferNoSchedule|NoExecute)$`)
-	portPair = regexp.MustCompile(`^[0-9]+-[0-9]+$`)
+	nodeName     = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
+	label        = regexp.MustCompile(`^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?=([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$`)
+	taint        = regexp.MustCompile(`^[^=:]+(=[^:]*)?:(NoSchedule|PreferNoSchedule|NoExecute)$`)
+	snapshotName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	portPair     = regexp.MustCompile(`^[0-9]+-[0-9]+$`)
 )
 
 // check completes derived values and judges them; it returns every error it finds.
@@ -276,8 +306,8 @@ func (c *Config) check() (errs []error) {
 		if u, err := url.Parse(c.ServerURL); err != nil || u.Scheme != "https" || u.Host == "" {
 			bad("server", "%q is not a URL of the form https://HOST:6443", c.ServerURL)
 		}
-		if c.Role == Server {
-			bad("server", "a second server needs the etcd datastore, which this lab build does not have; join as an agent")
+		if c.Role == Server && c.Token == "" {
+			errs = append(errs, errors.New("--token is required: K3S_TOKEN is required to join a cluster"))
 		}
 	}
 	if c.NodeName == "" {
@@ -310,7 +340,7 @@ func (c *Config) check() (errs []error) {
 		}
 	}
 	for key, args := range map[string][]string{"kubelet-arg": c.KubeletArgs, "kube-proxy-arg": c.KubeProxyArgs,
-		"kube-apiserver-arg": c.APIServerArgs, "kube-controller-manager-arg": c.ControllerManagerArgs, "kube-scheduler-arg": c.SchedulerArgs} {
+		"kube-apiserver-arg": c.APIServerArgs, "kube-controller-manager-arg": c.ControllerManagerArgs, "kube-scheduler-arg": c.SchedulerArgs, "etcd-arg": c.EtcdArgs} {
 		for _, a := range args {
 			if strings.TrimLeft(a, "-") == "" || strings.HasPrefix(a, "=") {
 				bad(key, "%q is not of the form flag=value", a)
@@ -361,6 +391,26 @@ func (c *Config) checkServer(bad func(key, format string, args ...any)) {
 		if !slices.Contains(Packaged, d) {
 			bad("disable", "%q is not a packaged component; names are %s", d, strings.Join(Packaged, ", "))
 		}
+	}
+	switch {
+	case c.ClusterResetRestorePath != "" && !c.ClusterReset:
+		bad("cluster-reset-restore-path", "invalid flag use; --cluster-reset required with --cluster-reset-restore-path")
+	case c.ClusterReset && c.ServerURL != "":
+		bad("cluster-reset", "cannot perform cluster-reset while server URL is set - remove server from configuration before resetting")
+	}
+	if _, err := cron.ParseStandard(c.EtcdSnapshotCron); err != nil {
+		bad("etcd-snapshot-schedule-cron", "%v", err)
+	}
+	if c.EtcdSnapshotRetention < 1 {
+		bad("etcd-snapshot-retention", "%d is not 1 or more", c.EtcdSnapshotRetention)
+	}
+	if !snapshotName.MatchString(c.EtcdSnapshotName) {
+		bad("etcd-snapshot-name", "%q is not a file name of letters, digits, dots, _ and -", c.EtcdSnapshotName)
+	}
+	if c.EtcdSnapshotDir == "" {
+		c.EtcdSnapshotDir = filepath.Join(c.DataDir, "server", "db", "snapshots")
+	} else if info, err := os.Stat(c.EtcdSnapshotDir); err != nil || !info.IsDir() {
+		bad("etcd-snapshot-dir", "%q is not a directory that exists", c.EtcdSnapshotDir)
 	}
 	for key, a := range map[string]string{"advertise-address": c.AdvertiseAddress, "bind-address": c.BindAddress} {
 		if a != "" && net.ParseIP(a) == nil {

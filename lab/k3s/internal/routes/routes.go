@@ -15,16 +15,20 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"edge-ai/lab/k3s/internal/bootstrap"
 	"edge-ai/lab/k3s/internal/certs"
+	"edge-ai/lab/k3s/internal/etcd"
 	"edge-ai/lab/k3s/internal/nodepassword"
 	"edge-ai/lab/k3s/internal/token"
 )
@@ -49,7 +53,15 @@ const (
 type Options struct {
 	ServerDir  string // <data>/server
 	Config     Cluster
-	APIServers []string
+	APIServers []string // this one; the cluster's are asked for
+	// Etcd is this server's member; nil with SQLite.
+	Etcd *etcd.Node
+}
+
+// Join is the answer of /v1-k3s/server-bootstrap: what another server needs to be one of this cluster.
+type Join struct {
+	Files     bootstrap.Data
+	Endpoints []string // client addresses of etcd's members
 }
 
 // Cluster is the answer of /v1-k3s/config: what an agent must know about the cluster.
@@ -111,12 +123,65 @@ func New(o Options, client kubernetes.Interface, next http.Handler) (http.Handle
 	h.agent("GET", "config", h.config)
 	h.agent("GET", "client-ca.crt", func(w http.ResponseWriter, _ *http.Request) { reply(w, "text/plain", h.clientCA.PEM) })
 	h.agent("GET", "server-ca.crt", func(w http.ResponseWriter, _ *http.Request) { reply(w, "text/plain", h.serverCA.PEM) })
-	h.agent("GET", "apiservers", func(w http.ResponseWriter, _ *http.Request) { replyJSON(w, o.APIServers) })
+	h.agent("GET", "apiservers", func(w http.ResponseWriter, r *http.Request) { replyJSON(w, h.apiServers(r.Context())) })
 	h.agent("GET", "readyz", h.readyz)
 	h.agent("POST", "serving-kubelet.crt", h.servingKubelet)
 	h.agent("POST", "client-kubelet.crt", h.clientKubelet)
 	h.agent("POST", "client-kube-proxy.crt", h.clientProxy)
+	h.mux.HandleFunc("GET "+Prefix+"server-bootstrap", h.serverBootstrap)
 	return h, nil
+}
+
+// apiServers are the addresses of all API servers that renewed their lease lately; in doubt this one.
+func (h *handler) apiServers(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, apiPatience)
+	defer cancel()
+	slice, err := h.client.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Get(ctx, "kubernetes", metav1.GetOptions{})
+	if err != nil {
+		return h.options.APIServers
+	}
+	if servers := addresses(slice); len(servers) > 0 {
+		return servers
+	}
+	return h.options.APIServers
+}
+
+func addresses(slice *discoveryv1.EndpointSlice) (servers []string) {
+	for _, port := range slice.Ports {
+		if port.Port == nil {
+			continue
+		}
+		for _, endpoint := range slice.Endpoints {
+			for _, address := range endpoint.Addresses {
+				servers = append(servers, net.JoinHostPort(address, strconv.Itoa(int(*port.Port))))
+			}
+		}
+	}
+	return servers
+}
+
+// serverBootstrap hands the keys of the cluster to a server that knows the server token; an agent's does not do.
+func (h *handler) serverBootstrap(w http.ResponseWriter, r *http.Request) {
+	user, password, _ := r.BasicAuth()
+	if user != "server" || password == "" || subtle.ConstantTimeCompare([]byte(h.passwords["server"]), []byte(password)) != 1 {
+		http.Error(w, "not authorized", http.StatusUnauthorized)
+		return
+	}
+	if h.options.Etcd == nil {
+		http.Error(w, "this server keeps its data in SQLite, so no second server can join; start it anew with cluster-init", http.StatusConflict)
+		return
+	}
+	files, err := bootstrap.Read(filepath.Join(h.options.ServerDir, "tls"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	endpoints, err := h.options.Etcd.Endpoints(r.Context())
+	if err != nil {
+		http.Error(w, fmt.Sprintf("etcd does not answer: %v", err), http.StatusServiceUnavailable)
+		return
+	}
+	replyJSON(w, Join{files, endpoints})
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {

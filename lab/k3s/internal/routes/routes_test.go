@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
+
 	"edge-ai/lab/k3s/internal/certs"
 )
 
@@ -56,6 +58,10 @@ func TestWhoMaySeeWhat(t *testing.T) {
 		{"/v1-k3s/config", "node", "agents", 200},
 		{"/v1-k3s/config", "server", `s"e,cret`, 200},
 		{"/v1-k3s/unknown", "node", "agents", 404},
+		{"/v1-k3s/server-bootstrap", "", "", 401},
+		{"/v1-k3s/server-bootstrap", "node", "agents", 401},
+		{"/v1-k3s/server-bootstrap", "server", "agents", 401},
+		{"/v1-k3s/server-bootstrap", "server", `s"e,cret`, 409}, // SQLite
 	} {
 		request, err := http.NewRequest("GET", s.URL+c.path, nil)
 		if err != nil {
@@ -134,5 +140,16 @@ func TestNodeHeadersAreNeeded(t *testing.T) {
 	defer answer.Body.Close()
 	if answer.StatusCode != 400 {
 		t.Errorf("%d", answer.StatusCode)
+	}
+}
+
+func TestAddressesOfServers(t *testing.T) {
+	port := int32(6443)
+	slice := &discoveryv1.EndpointSlice{
+		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.1"}}, {Addresses: []string{"10.0.0.2"}}},
+		Ports:     []discoveryv1.EndpointPort{{Port: &port}, {}},
+	}
+	if got := strings.Join(addresses(slice), " "); got != "10.0.0.1:6443 10.0.0.2:6443" {
+		t.Errorf("got %q", got)
 	}
 }

@@ -17,14 +17,12 @@ import (
 	"strings"
 	"time"
 
+	"edge-ai/lab/k3s/internal/bootstrap"
 	"edge-ai/lab/k3s/internal/certs"
 	"edge-ai/lab/k3s/internal/routes"
 	"edge-ai/lab/k3s/internal/token"
 	"edge-ai/lab/k3s/internal/version"
 )
-
-// Words of k3s for a configured token that is not the one the data was made with.
-var errOtherToken = errors.New("bootstrap data already found and encrypted with different token")
 
 func (s *Server) tls(name string) string  { return filepath.Join(s.dir, "tls", name) }
 func (s *Server) cred(name string) string { return filepath.Join(s.dir, "cred", name) }
@@ -50,22 +48,28 @@ func (s *Server) prepare(now time.Time) error {
 		return fmt.Errorf("kubeconfig: %w", err)
 	}
 	options, err := json.MarshalIndent(routes.Options{
-		ServerDir: s.dir,
-		Config: routes.Cluster{
-			ClusterCIDR:      s.Config.ClusterCIDR[0],
-			ServiceCIDR:      s.Config.ServiceCIDR[0],
-			ClusterDNS:       s.Config.ClusterDNS[0],
-			ClusterDomain:    s.Config.ClusterDomain,
-			FlannelBackend:   s.Config.FlannelBackend,
-			DisableKubeProxy: s.Config.DisableKubeProxy,
-			Version:          version.Version,
-		},
+		ServerDir:  s.dir,
+		Config:     s.cluster(),
 		APIServers: []string{net.JoinHostPort(s.advertise, strconv.Itoa(s.Config.HTTPSListenPort))},
+		Etcd:       s.etcd,
 	}, "", "  ")
 	if err != nil {
 		return err
 	}
 	return certs.WriteFile(s.optionsFile(), options, 0o600)
+}
+
+// cluster is what agents are told, and what must be equal on every server.
+func (s *Server) cluster() routes.Cluster {
+	return routes.Cluster{
+		ClusterCIDR:      s.Config.ClusterCIDR[0],
+		ServiceCIDR:      s.Config.ServiceCIDR[0],
+		ClusterDNS:       s.Config.ClusterDNS[0],
+		ClusterDomain:    s.Config.ClusterDomain,
+		FlannelBackend:   s.Config.FlannelBackend,
+		DisableKubeProxy: s.Config.DisableKubeProxy,
+		Version:          version.Version,
+	}
 }
 
 func (s *Server) optionsFile() string { return filepath.Join(s.dir, "etc", "supervisor.json") }
@@ -86,6 +90,11 @@ func (s *Server) certificates(now time.Time) (*certs.CA, error) {
 	}
 	if _, err := certs.EnsureKey(s.tls("service.key")); err != nil {
 		return nil, err
+	}
+	if s.etcd != nil {
+		if err := s.etcd.Certificates(now); err != nil {
+			return nil, err
+		}
 	}
 	names, ips, err := s.names()
 	if err != nil {
@@ -149,13 +158,14 @@ func (s *Server) tokens(caPEM []byte) error {
 			return err
 		}
 		if password != "" && password != configured {
-			return errOtherToken
+			return bootstrap.ErrOtherToken
 		}
 		password = configured
 	}
 	if password == "" {
 		password = token.Random(16)
 	}
+	s.password = password
 	nodePassword := password
 	if s.Config.AgentToken != "" {
 		t, err := token.Parse(s.Config.AgentToken)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	log "github.com/sirupsen/logrus"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,6 +24,7 @@ import (
 	"edge-ai/lab/k3s/internal/agent"
 	"edge-ai/lab/k3s/internal/config"
 	"edge-ai/lab/k3s/internal/deploy"
+	"edge-ai/lab/k3s/internal/etcd"
 	"edge-ai/lab/k3s/internal/routes"
 	"edge-ai/lab/k3s/internal/supervise"
 )
@@ -42,7 +44,13 @@ type Server struct {
 	nodeName   string
 	nodeIP     string
 	advertise  string
+	password   string // of the server token
 	agentToken string
+
+	etcd          *etcd.Node // nil with SQLite
+	etcdClient    *clientv3.Client
+	memberName    string
+	joinEndpoints []string // of the cluster to join; nil for a server that has data or founds one
 }
 
 // Token is what the server's own agent joins with; it is known after Start.
@@ -53,22 +61,19 @@ func (s *Server) URL() string { return s.localURL() }
 
 // Start brings the API up and returns when it is ready; the rest goes on in the background until ctx ends.
 func (s *Server) Start(ctx context.Context) error {
-	s.dir = filepath.Join(s.Config.DataDir, "server")
-	var err error
-	if s.nodeName, err = agent.NodeName(s.Config); err != nil {
+	if err := s.identify(); err != nil {
 		return err
 	}
-	if s.nodeIP, err = agent.NodeIP(s.Config); err != nil {
+	if err := s.chooseDatastore(ctx); err != nil {
 		return err
-	}
-	if s.advertise = s.Config.AdvertiseAddress; s.advertise == "" {
-		s.advertise = s.nodeIP
 	}
 	if err := s.prepare(time.Now()); err != nil {
 		return err
 	}
 	started := time.Now()
-	s.startDatastore()
+	if err := s.startDatastore(ctx); err != nil {
+		return err
+	}
 	s.startAPI()
 	config, err := clientcmd.BuildConfigFromFlags("", s.cred("supervisor.kubeconfig"))
 	if err != nil {
@@ -93,6 +98,24 @@ func (s *Server) Start(ctx context.Context) error {
 		go s.labelNode(ctx, client)
 	}
 	go s.sweepPasswords(ctx, client)
+	if s.etcd != nil {
+		return s.removeMembers(ctx, client)
+	}
+	return nil
+}
+
+// identify settles names and addresses.
+func (s *Server) identify() (err error) {
+	s.dir = filepath.Join(s.Config.DataDir, "server")
+	if s.nodeName, err = agent.NodeName(s.Config); err != nil {
+		return err
+	}
+	if s.nodeIP, err = agent.NodeIP(s.Config); err != nil {
+		return err
+	}
+	if s.advertise = s.Config.AdvertiseAddress; s.advertise == "" {
+		s.advertise = s.nodeIP
+	}
 	return nil
 }
 
@@ -116,7 +139,7 @@ func waitReady(ctx context.Context, client kubernetes.Interface) error {
 
 func (s *Server) socket() string { return filepath.Join(s.dir, "kine.sock") }
 
-func (s *Server) startDatastore() {
+func (s *Server) startKine() {
 	s.Group.Start(supervise.Component{
 		Name: "kine",
 		Args: []string{
@@ -142,7 +165,6 @@ func (s *Server) startAPI() {
 		"--enable-admission-plugins=NodeRestriction",
 		"--enable-bootstrap-token-auth=true",
 		"--endpoint-reconciler-type=lease",
-		"--etcd-servers=unix://" + s.socket(),
 		"--kubelet-certificate-authority=" + s.tls("server-ca.crt"),
 		"--kubelet-client-certificate=" + s.tls("client-kube-apiserver.crt"),
 		"--kubelet-client-key=" + s.tls("client-kube-apiserver.key"),
@@ -166,6 +188,12 @@ func (s *Server) startAPI() {
 		"--tls-private-key-file=" + s.tls("serving-kube-apiserver.key"),
 		"--v=" + strconv.Itoa(c.Verbosity),
 	}
+	if s.etcd == nil {
+		args = append(args, "--etcd-servers=unix://"+s.socket())
+	} else {
+		args = append(args, "--etcd-servers="+etcd.LocalURL, "--etcd-cafile="+s.tls("etcd/server-ca.crt"),
+			"--etcd-certfile="+s.tls("etcd/client.crt"), "--etcd-keyfile="+s.tls("etcd/client.key"))
+	}
 	s.Group.Start(supervise.Component{
 		Name:  "kube-apiserver",
 		Args:  append(args, agent.Flags(c.APIServerArgs)...),
@@ -183,7 +211,7 @@ func (s *Server) startControllers() {
 			"--authentication-kubeconfig=" + kubeconfig,
 			"--authorization-kubeconfig=" + kubeconfig,
 			"--bind-address=127.0.0.1",
-			"--leader-elect=false", // one server
+			"--leader-elect=" + strconv.FormatBool(s.etcd != nil), // with SQLite there is one server
 			"--profiling=false",
 			"--tls-cert-file=" + s.tls("serving-kube-apiserver.crt"),
 			"--tls-private-key-file=" + s.tls("serving-kube-apiserver.key"),
@@ -239,19 +267,24 @@ func (s *Server) manifests(ctx context.Context, config *rest.Config) (*deploy.Co
 // labelNode gives the server's Node the role that a kubelet may not give itself, whenever it lacks it.
 func (s *Server) labelNode(ctx context.Context, client kubernetes.Interface) {
 	const label = "node-role.kubernetes.io/control-plane"
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": map[string]string{label: "true"}}})
+	labels, annotations := map[string]string{label: "true"}, map[string]string{}
+	if s.etcd != nil {
+		labels["node-role.kubernetes.io/etcd"] = "true"
+		annotations[memberAnnotation] = s.memberName
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": labels, "annotations": annotations}})
 	if err != nil {
 		panic(err) // a map of strings
 	}
 	wait := time.Second
 	for {
 		node, err := client.CoreV1().Nodes().Get(ctx, s.nodeName, metav1.GetOptions{})
-		if err == nil && node.Labels[label] != "true" {
+		if err == nil && (node.Labels[label] != "true" || node.Annotations[memberAnnotation] != s.memberName) {
 			_, err = client.CoreV1().Nodes().Patch(ctx, s.nodeName, types.MergePatchType, patch, metav1.PatchOptions{})
 		}
 		if err == nil {
 			wait = time.Minute
-		} else if !apierrors.IsNotFound(err) {
+		} else if wait = time.Second; !apierrors.IsNotFound(err) {
 			log.Warnf("Failed to set the role label of node %s: %v", s.nodeName, err)
 		}
 		select {

@@ -39,6 +39,8 @@ type Component struct {
 	Env  []string
 	// Phase orders the stop: lower phases end first.
 	Phase int
+	// Fatal looks at the last lines of a child that ended; an error means that starting it again is of no use.
+	Fatal func(lastLines string) error
 }
 
 // Group is the set of children of one main process.
@@ -94,14 +96,16 @@ func (g *Group) keep(ch *child) {
 			deaths, delay = 0, firstDelay
 		}
 		deaths++
+		if ch.Fatal != nil {
+			if err := ch.Fatal(ch.lastLines()); err != nil {
+				g.fail(err)
+				return
+			}
+		}
 		fmt.Fprintf(g.log, "k3s: %s ended (%v) after %s; death %d of at most %d\n", ch.Name, err,
 			time.Since(started).Round(time.Second), deaths, maxDeaths)
 		if deaths >= maxDeaths {
-			err := fmt.Errorf("%s died %d times in a row, last with: %v; its last lines:\n%s", ch.Name, deaths, err, ch.lastLines())
-			select {
-			case g.failed <- err:
-			default:
-			}
+			g.fail(fmt.Errorf("%s died %d times in a row, last with: %v; its last lines:\n%s", ch.Name, deaths, err, ch.lastLines()))
 			return
 		}
 		time.Sleep(delay)
@@ -109,6 +113,14 @@ func (g *Group) keep(ch *child) {
 		if g.isStopping() {
 			return
 		}
+	}
+}
+
+// fail reports the first failure; who reads it ends everything.
+func (g *Group) fail(err error) {
+	select {
+	case g.failed <- err:
+	default:
 	}
 }
 

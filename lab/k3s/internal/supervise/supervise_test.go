@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -53,6 +54,28 @@ func TestDeadChildIsStartedAgain(t *testing.T) {
 	eventually(t, "the second life", func() bool { return strings.Contains(log.String(), "flaky: second life") })
 	if !strings.Contains(log.String(), "flaky: last words") || !strings.Contains(log.String(), "flaky ended (exit status 3)") {
 		t.Errorf("the log does not tell of the death:\n%s", log.String())
+	}
+}
+
+func TestSomeDeathsAreFinal(t *testing.T) {
+	var log buffer
+	g := NewGroup(&log)
+	defer g.Stop()
+	c := shell("removed", "echo no longer wanted; exit 0", 0)
+	c.Fatal = func(lastLines string) error {
+		if strings.Contains(lastLines, "no longer wanted") {
+			return errors.New("give up")
+		}
+		return nil
+	}
+	g.Start(c)
+	select {
+	case err := <-g.Failed():
+		if err.Error() != "give up" {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the group does not fail")
 	}
 }
 
