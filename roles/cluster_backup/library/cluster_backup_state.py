@@ -29,6 +29,7 @@ datastore: {description: "sqlite, etcd, or none.", type: str, returned: always}
 server: {description: Whether there is anything of a server at all., type: bool, returned: always}
 ca_sha256: {description: Hash of the CA in the server's token; empty when there is none., type: str, returned: always}
 restored_from: {description: "What a restore left: stamp and digest of its manifest.", type: str, returned: always}
+snapshot: {description: Whether a restored etcd snapshot waits to be used., type: bool, returned: always}
 bytes: {description: Size of the datastore and of the export., type: dict, returned: always}
 free: {description: Free bytes at the data directory and at the export., type: dict, returned: always}
 files: {description: Number of files in the export., type: int, returned: always}
@@ -103,6 +104,7 @@ def main() -> None:
         "datastore": "etcd" if etcd else "sqlite" if sqlite else "none",
         "server": server.exists(),
         "ca_sha256": token.group(1) if token else "",
+        "snapshot": (server / "db/restored-snapshot").exists(),
         "restored_from": text_of(server / ".restored-from"),
         "bytes": {"server": size_of(server)[0], "data": 0},
         "free": {"server": free_at(data), "data": free_at(export) if export else 0},
