@@ -45,7 +45,7 @@ def notebooks_board_jobs(base: dict[str, Any], settings: dict[str, Any], boards:
 
 
 def notebooks_idle(boards: list[str], computed: list[list[str]], inputs_digest: str) -> list[str]:
-    """Those of `boards` (nodes) that have not computed with these inputs yet, given [host, inputs_digest] of records."""
+    """Those of `boards` (nodes) that have not computed with these inputs, given [host, inputs_digest] of records."""
     done = {host for host, digest in computed if digest == inputs_digest}
     return [node for node in boards if node not in done]
 
