@@ -31,7 +31,7 @@ def member(node: Any) -> Member:
 
 
 class ActionModule(ActionBase):
-    """`kubeconfig`, and `boards`: dictionaries with the fields of Candidate."""
+    """`kubeconfig`, `node_token_file`, and `boards`: dictionaries with the fields of Candidate."""
 
     _supports_check_mode = True
     _requires_connection = False
@@ -52,6 +52,10 @@ class ActionModule(ActionBase):
             problem = "its API does not answer: " + " ".join(str(error).split())[:200]
             remedy = "see to its servers first (journalctl -u k3s there); boards join a cluster that runs"
             report.add(Place(str(kubeconfig)), "cluster", None, problem, remedy)
+        token = Path(str(self._task.args["node_token_file"]))
+        if joining and not token.is_file():
+            remedy = "run playbooks/cluster.yml without --limit: it fetches the token from the server"
+            report.add(Place(str(token)), "token to join with", None, "missing on the control node", remedy)
         if found := report.findings():
             return {"failed": True, "msg": as_text(found, HEADLINE)}
         told = f"to be seen to: {', '.join(joining)}" if joining else "every board is in the cluster"
