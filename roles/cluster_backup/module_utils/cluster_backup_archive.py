@@ -63,7 +63,7 @@ def contents(path: Path) -> Contents:
     """Read a tar to its end, and compare each file with the digest that was taken on the board."""
     found = Contents()
     top = TOPS[path.name]
-    sums = ""
+    sums: str | None = None
     try:
         with tarfile.open(path, "r|gz") as tar:
             for info in tar:
@@ -92,9 +92,10 @@ def contents(path: Path) -> Contents:
     except (tarfile.TarError, EOFError, OSError, gzip.BadGzipFile, zlib.error) as error:
         found.faults.append(f"cannot be read to its end: {error}")
         return found
-    expected = {name: digest for digest, _, name in (line.partition("  ") for line in sums.splitlines())}
-    if not sums:
+    if sums is None:
         found.faults.append(f"has no {SUMS} at its end: it is not whole")
+        return found
+    expected = {name: digest for digest, _, name in (line.partition("  ") for line in sums.splitlines())}
     different = dict(expected.items() ^ found.sums.items())
     found.faults += [f"holds {each!r} not as it was on the board" for each in sorted(different)]
     return found

@@ -162,6 +162,13 @@ def test_what_is_no_data_stays_out(backup: Path) -> None:
     assert set(archive.contents(backup / archive.DATA).sums) == {"data/notes.txt", "data/weights/fast/model.weights.h5"}
 
 
+def test_an_empty_export_is_data_too(tmp_path: Path) -> None:
+    (tmp_path / "books").mkdir()
+    done = run_board("send-data", "--export", str(tmp_path / "books"))
+    (tmp_path / archive.DATA).write_bytes(gzip.compress(done.stdout))
+    assert archive.contents(tmp_path / archive.DATA) == archive.Contents()
+
+
 @pytest.mark.parametrize("name", [archive.SERVER, archive.DATA])
 def test_a_truncated_archive_is_refused(backup: Path, name: str) -> None:
     path = backup / name
