@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-import urllib.error
-import urllib.request
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
@@ -13,7 +13,7 @@ from types import TracebackType
 from kubernetes import client
 from kubernetes.client.rest import ApiException
 
-from tests.support.cluster import kubernetes_api
+from tests.support.cluster import connect, kubernetes_api
 
 NAMESPACE = "edge-ai"
 
@@ -61,37 +61,50 @@ def running_on(node: str) -> list[str]:
     ]
 
 
-class Requests:
-    """A context in which a page is asked for five times a second, each time by a new connection.
+LOOP = """
+import collections, json, pathlib, time, urllib.request
+stop, answers = pathlib.Path({stop!r}), collections.Counter()
+end = time.monotonic() + {seconds}
+while not stop.exists() and time.monotonic() < end:
+    try:
+        with urllib.request.urlopen({url!r}, timeout=15) as answer:
+            answer.read()
+            answers[str(answer.status)] += 1
+    except OSError as error:
+        answers[time.strftime("%H:%M:%S ") + str(error)] += 1
+    time.sleep(0.2)
+print(json.dumps(answers))
+"""
+"""Runs on a board, with its Python alone."""
 
-    `answers` counts statuses and errors. The addresses are asked in turn.
+
+class Requests:
+    """A context in which boards ask a Service for a page, five times a second, each time by a new connection.
+
+    `answers` counts statuses and errors of each board afterwards. They ask from the boards, because a Service's own
+    address is only known there; a board that is drained is asked from as well.
     """
 
-    def __init__(self, *urls: str) -> None:
-        self.urls = urls
-        self.answers: Counter[str] = Counter()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._ask, daemon=True)
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    def __init__(self, url: str, boards: list[str], seconds: float = 1800) -> None:
+        self.answers: dict[str, Counter[str]] = {}
+        self._boards = {name: connect(name) for name in boards}
+        self._stop = f"/run/edge-requests-{uuid.uuid4().hex}"
+        self._script = LOOP.format(stop=self._stop, url=url, seconds=seconds)
+        self._threads = [threading.Thread(target=self._ask, args=(name,), daemon=True) for name in boards]
 
-    def _ask(self) -> None:
-        count = 0
-        while not self._stop.wait(0.2):
-            url = self.urls[count % len(self.urls)]
-            count += 1
-            try:
-                with self._opener.open(url, timeout=15) as answer:
-                    answer.read()
-                    self.answers[str(answer.status)] += 1
-            except (OSError, urllib.error.URLError) as error:
-                self.answers[f"{url}: {error}"] += 1
+    def _ask(self, name: str) -> None:
+        printed = self._boards[name].run("python3 -c %s", self._script)
+        self.answers[name] = Counter(json.loads(printed.stdout) if printed.rc == 0 else {printed.stderr: 1})
 
     def __enter__(self) -> Requests:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join(30)
+        for name in self._boards:
+            connect(name).check_output("touch %s", self._stop)
+        for thread in self._threads:
+            thread.join(60)
