@@ -11,6 +11,7 @@ description:
     Node must have the board's address, and nobody may keep it alive; one that was alive a moment ago is waited for.
 options:
   kubeconfig: {description: Kubeconfig on the control node., type: path, required: true}
+  server: {description: URL of the API server to ask instead of the kubeconfig's., type: str, default: ''}
   node: {description: Name of the node., type: str, required: true}
   fresh: {description: Whether a board with an empty card is to take the name over., type: bool, default: false}
   address: {description: The address of that board; empty when only k3s knows it., type: str, default: ''}
@@ -170,6 +171,7 @@ class ActionModule(ActionBase):
         _, task = self.validate_argument_spec(
             argument_spec={
                 "kubeconfig": {"type": "path", "required": True},
+                "server": {"type": "str", "default": ""},
                 "node": {"type": "str", "required": True},
                 "fresh": {"type": "bool", "default": False},
                 "address": {"type": "str", "default": ""},
@@ -180,5 +182,9 @@ class ActionModule(ActionBase):
             config.load_kube_config(config_file=task["kubeconfig"])
         except (config.ConfigException, OSError) as error:
             raise AnsibleActionFail(f"{task['kubeconfig']} is no kubeconfig: {error}. site.yml makes it.") from error
+        if task["server"]:
+            here = client.Configuration.get_default_copy()
+            here.host = task["server"]
+            client.Configuration.set_default(here)
         deleted = Forget(task, self._display.display).forget(self._task.check_mode)
         return result | {"changed": bool(deleted), "deleted": deleted}

@@ -138,6 +138,16 @@ PERMANENT = (
         "The datastore belongs to another token: put that token back into k3s_token_file, or reset the cluster.",
     ),
     (
+        "duplicate node name found",
+        "etcd still has the member of the card that this board had before. It goes with the Node, on another server: "
+        "k3s kubectl delete node {node}; then run again.",
+    ),
+    (
+        "critical configuration value mismatch",
+        "This server's settings of the network, the domain or kube-proxy are not those of the cluster: give every "
+        "server the same k3s_flannel_backend and k3s_server_config.",
+    ),
+    (
         "flag provided but not defined",
         "config.yaml holds a key that this version does not know: see k3s_server_config and k3s_agent_config.",
     ),
