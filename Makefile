@@ -6,12 +6,13 @@ export PATH := $(BIN):$(PATH)
 export PYTHON
 SHELL := /bin/bash
 
-.PHONY: help site test test-all lint unit setup venv lab-up lab-down lock bench
+.PHONY: help site test test-all check lint unit setup venv lab-up lab-down lock bench
 
 help:
 	@echo 'make site      virtual lab from nothing, then site.yml to the report'
-	@echo 'make test      lint and unit tests'
-	@echo 'make test-all  make test, then molecule test: the whole journey on a lab of its own'
+	@echo 'make test      lint, unit tests, then molecule test: the whole journey on a lab of its own'
+	@echo 'make test-all  make test, then the chains: a cluster'"'"'s whole life, and three servers'
+	@echo 'make check     lint and unit tests alone, no lab'
 	@echo 'make lab-up lab-down   the virtual boards alone (docs/lab.md)'
 	@echo 'make venv      only the Python environment: enough for real boards (docs/hardware.md)'
 
@@ -30,10 +31,14 @@ lab-up: setup
 lab-down: setup
 	python -m lab down
 
-test: setup lint unit
+check: setup lint unit
+
+test: check
+	molecule test
 
 test-all: test
-	molecule test
+	molecule test -s lifecycle
+	molecule test -s three-servers
 
 lint: setup
 	tools/lint

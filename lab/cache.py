@@ -4,16 +4,15 @@ A build is made in a folder beside its place and renamed when it is complete, so
 that counts. A lock per kind of build keeps two commands from building the same thing twice.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from lab.locks import held
 from lab.progress import say
 
 KEPT = 4
@@ -72,7 +71,7 @@ class Cache:
         if place.is_dir() and not again:
             os.utime(place)
             return place
-        with self._lock(what):
+        with held(self.root / f"{what}.lock", f"waiting for another command that is building {what}"):
             if place.is_dir() and not again:
                 return place
             for leftover in self.root.glob(f".{what}-{'[0-9a-f]' * 16}-*"):
@@ -93,17 +92,6 @@ class Cache:
             say(f"{what} is built in {seconds:.0f} s: {place}")
             self._prune(what, place)
         return place
-
-    @contextmanager
-    def _lock(self, what: str) -> Iterator[None]:
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / f"{what}.lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say(f"waiting for another command that is building {what}")
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
 
     def _durations(self) -> dict[str, float]:
         try:

@@ -1,15 +1,13 @@
 """Whose an instance of the lab is: two checkouts must not fight over one namespace."""
 
-import fcntl
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lab import process
 from lab.errors import LabError
-from lab.progress import say
+from lab.locks import held
 from lab.settings import ROOT, Settings
 
 
@@ -69,14 +67,6 @@ def require_up(settings: Settings) -> Mark:
     return mark
 
 
-@contextmanager
-def locked(settings: Settings, what: str) -> Iterator[None]:
+def locked(settings: Settings, what: str) -> AbstractContextManager[None]:
     """Keep two commands from changing the same thing (the instance, or one board) at once."""
-    settings.run.mkdir(parents=True, exist_ok=True)
-    with (settings.run / f"{what}.lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"waiting for another lab command to finish with {what}")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    return held(settings.run / f"{what}.lock", f"waiting for another lab command to finish with {what}")
