@@ -70,8 +70,8 @@ def main() -> None:
         module.fail_json(msg=f"{path}: {error}: have it made anew by playbooks/storage.yml")
     # A run that was cut off between the two wrote the file, and nobody has read it.
     etab = Path("/var/lib/nfs/etab").read_text() if Path("/var/lib/nfs/etab").exists() else ""
-    line = next((line for line in etab.splitlines() if line.split("\t")[0] == scope.path.strip('"')), "")
-    unread = sorted(re.findall(r"\s([^\s(]+)\(", line)) != sorted(scope.clients)
+    lines = [line for line in etab.splitlines() if line.split("\t")[0] == scope.path.strip('"')]
+    unread = sorted(re.findall(r"\s([^\s(]+)\(", "\n".join(lines))) != sorted(scope.clients)
     addresses, present = module.params["addresses"], module.params["state"] == "present"
     changed = scope.admit(addresses) if present else scope.leave_out(addresses)
     new = scope.text() if changed else old

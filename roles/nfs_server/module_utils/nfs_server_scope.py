@@ -27,6 +27,7 @@ class Scope:
     options: str
     clients: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    tail: str = "\n"
 
     @classmethod
     def parse(cls, text: str) -> Scope:
@@ -40,7 +41,8 @@ class Scope:
         if len({options for _, options in pairs}) != 1:
             raise ValueError("clients have different options")
         head = next((line for line in lines if line.startswith("#") and not line.startswith(LEFT_OUT)), "")
-        return cls(head, found[1], pairs[0][1], [client for client, _ in pairs], left_out(text))
+        tail = text.partition(found[0])[2]
+        return cls(head, found[1], pairs[0][1], [client for client, _ in pairs], left_out(text), tail)
 
     def text(self) -> str:
         """The file."""
@@ -48,7 +50,7 @@ class Scope:
         if self.left_out:
             lines.append(f"{LEFT_OUT} {' '.join(sorted(self.left_out))}")
         lines.append(self.path + "".join(f" {client}({self.options})" for client in sorted(self.clients)))
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines) + self.tail
 
     def networks_with(self, addresses: list[str]) -> list[str]:
         """Clients that are networks and hold one of the addresses."""

@@ -95,7 +95,7 @@ def scope(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def exports(*clients: str, left_out: str = "") -> str:
     middle = f"# Left out until they join again: {left_out}\n" if left_out else ""
-    return f'{HEAD}\n{middle}"/srv/books"' + "".join(f" {client}(rw,fsid=0)" for client in clients) + "\n"
+    return f'{HEAD}\n{middle}"/srv/books"' + "".join(f" {client}(rw,fsid=0)" for client in clients) + "\n\n"
 
 
 def test_one_client_leaves_and_comes_back_and_the_file_is_as_before(scope: ModuleType) -> None:
