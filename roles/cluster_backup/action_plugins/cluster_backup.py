@@ -214,8 +214,8 @@ def alone(directory: Path) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-    except BlockingIOError as error:
-        raise AnsibleActionFail(f"another backup into {directory} is under way") from error
+    except BlockingIOError:
+        raise AnsibleActionFail(f"another backup into {directory} is under way") from None
     finally:
         os.close(descriptor)
 
@@ -257,7 +257,7 @@ def make(task: dict[str, Any], show: Show) -> dict[str, Any]:
                     "bytes": found.size,
                 }
         except BackupError as error:
-            raise AnsibleActionFail(f"what came from the server is no cluster: {error}") from error
+            raise AnsibleActionFail(f"what came from the server is no cluster: {error}") from None
         path = temporary / MANIFEST
         path.touch(mode=0o600)
         with path.open("w") as output:
@@ -318,7 +318,7 @@ def judge(task: dict[str, Any]) -> dict[str, Any]:
     try:
         backup = choose(task["wanted"], directory)
     except BackupError as error:
-        raise AnsibleActionFail(f"{error}. Nothing was touched.") from error
+        raise AnsibleActionFail(f"{error}. Nothing was touched.") from None
     reasons = list(faults(backup, expect["cluster_name"], expect["k3s_version"], int(expect["servers"])))
     over = expect["over"]
     if over and over != expect["cluster_name"]:

@@ -157,7 +157,7 @@ class Drain:
                 final = isinstance(error, client.ApiException) and error.status in (401, 403, 404, 422)
                 if final or time.monotonic() - begun > 60:
                     text = " ".join(str(error).split())[:300]
-                    raise AnsibleActionFail(f"Node {self.task['node']} cannot be changed: {text}") from error
+                    raise AnsibleActionFail(f"Node {self.task['node']} cannot be changed: {text}") from None
                 time.sleep(POLL)
 
     def cordon(self, node: Any) -> dict[str, Any] | None:
@@ -272,7 +272,7 @@ class ActionModule(ActionBase):
         try:
             config.load_kube_config(config_file=task["kubeconfig"])
         except (config.ConfigException, OSError) as error:
-            raise AnsibleActionFail(f"{task['kubeconfig']} is no kubeconfig: {error}. site.yml makes it.") from error
+            raise AnsibleActionFail(f"{task['kubeconfig']} is no kubeconfig: {error}. site.yml makes it.") from None
         drain = Drain(task, self._display.display)
         if task["state"] == "known":
             return result | {"changed": False} | drain.known()
