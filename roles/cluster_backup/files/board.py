@@ -252,6 +252,14 @@ def unpack(target: Path, top: str) -> dict[str, bytes]:
     return kept
 
 
+def public(directory: Path) -> None:
+    """A directory that everybody may enter, with its parents, as k3s makes them; those that exist stay as they are."""
+    for each in (*reversed(directory.parents), directory):
+        if not each.exists():
+            each.mkdir()
+            each.chmod(0o755)
+
+
 def sync(directory: Path) -> None:
     """The directory's entries are on the card."""
     descriptor = os.open(directory, os.O_RDONLY)
@@ -263,7 +271,7 @@ def take_server(options: argparse.Namespace) -> None:
     """server/ and the node's password; an existing server/ is put aside. k3s must be stopped."""
     data = Path(options.data_dir)
     target, staging = data / "server", data / "server.restoring"
-    data.mkdir(mode=0o755, parents=True, exist_ok=True)
+    public(data)
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(mode=0o700)
     kept = unpack(staging, "server")
@@ -274,7 +282,7 @@ def take_server(options: argparse.Namespace) -> None:
         path.write_bytes(snapshot)
     (staging / ".restored-from").write_text(options.marker + "\n")
     if password := kept.get("node-password"):
-        PASSWORD.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        public(PASSWORD.parent)
         PASSWORD.touch(mode=0o600)
         PASSWORD.write_bytes(password)
     if target.exists():

@@ -395,9 +395,9 @@ def test_a_file_that_never_keeps_still_fails_the_backup(
 
 @root
 def test_a_server_comes_back_with_times_modes_links_and_its_node_password(
-    backup: Path, k3s: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backup: Path, k3s: Path, tmp_path: Path
 ) -> None:
-    target = tmp_path / "fresh"
+    target = tmp_path / "rancher/fresh"
     content = (backup / archive.SERVER).read_bytes()
     take = ("take-server", "--data-dir", str(target), "--marker", "m 1", "--stamp", "20261122T060000Z")
     assert run_board(*take, data=content[: len(content) // 2]).returncode == 1
@@ -406,6 +406,7 @@ def test_a_server_comes_back_with_times_modes_links_and_its_node_password(
     assert done.returncode == 0, done.stderr
     assert (target / "server/token").read_text() == (k3s / "server/token").read_text()
     assert (target / "server/token").stat().st_mode & 0o777 == 0o600
+    assert [each.stat().st_mode & 0o777 for each in (target, target.parent)] == [0o755, 0o755]
     assert (target / "server/cred").stat().st_mtime == 1_700_000_000
     assert (target / "server/node-token").is_symlink()
     assert (target / "server/.restored-from").read_text() == "m 1\n"
