@@ -4,7 +4,7 @@ from __future__ import annotations
 
 DOCUMENTATION = """
 name: k3s_forget
-short_description: Delete a Node and its node password, in this order
+short_description: Delete a Node, the pods that were bound to it, and its node password, in this order
 description:
   - Runs on the control node with its Python client for Kubernetes. k3s must be stopped on the board before.
   - With O(fresh), for a board that comes back with another card, only what is certainly that board's is deleted. The
@@ -64,15 +64,16 @@ class Forget:
             try:
                 return what(*args, _request_timeout=REQUEST)
             except (client.ApiException, HTTPError) as error:
-                if isinstance(error, client.ApiException) and error.status == 404:
+                status = error.status if isinstance(error, client.ApiException) else 0
+                # 409: it is another object of this name by now, and no concern of ours.
+                if status in (404, 409):
                     return None
-                final = isinstance(error, client.ApiException) and error.status in (401, 403, 422)
+                final = status in (401, 403, 422)
                 if final or time.monotonic() - begun > self.task["timeout"]:
                     text = " ".join(str(error).split())[:300]
                     raise AnsibleActionFail(
-                        f"the cluster cannot be asked for node {self.name}: {text}. Is the server up (k3s on the "
-                        "first of "
-                        f"k3s_servers), and is {self.task['kubeconfig']} of this cluster?"
+                        f"the cluster cannot be asked for node {self.name}: {text}. Is k3s up on the first of "
+                        f"k3s_servers, and is {self.task['kubeconfig']} of this cluster?"
                     ) from error
                 time.sleep(POLL)
 
@@ -128,6 +129,29 @@ class Forget:
             time.sleep(POLL / 2)
         return True
 
+    def forget_pods(self, pretend: bool) -> list[str]:
+        """Delete pods that were bound to a node that is gone, without waiting for its kubelet; their names.
+
+        The cluster would do so within a minute. But a board that joins under this name before that is handed pods of
+        its old card, refuses those whose labels it does not carry yet, and they stay behind as failed.
+        """
+        listed = self.ask(
+            lambda **more: self.core.list_pod_for_all_namespaces(field_selector=f"spec.nodeName={self.name}", **more)
+        )
+        pods = listed.items if listed is not None else []
+        for pod in pods if not pretend else []:
+            options = client.V1DeleteOptions(
+                grace_period_seconds=0, preconditions=client.V1Preconditions(uid=pod.metadata.uid)
+            )
+            self.ask(
+                lambda name, namespace, options=options, **more: self.core.delete_namespaced_pod(
+                    name, namespace, body=options, **more
+                ),
+                pod.metadata.name,
+                pod.metadata.namespace,
+            )
+        return [f"Pod {pod.metadata.namespace}/{pod.metadata.name}" for pod in pods]
+
     def forget(self, pretend: bool) -> list[str]:
         """Delete what there is; the names of what was deleted (or would be)."""
         deleted = []
@@ -149,6 +173,7 @@ class Forget:
                         f"finalizer? Look at: kubectl --kubeconfig {self.task['kubeconfig']} get node {self.name} -o "
                         "yaml"
                     )
+        deleted += self.forget_pods(pretend)
         # k3s lets it go with the Node since 1.33.6; older ones, and one whose Node was deleted by hand before, stay.
         if self.ask(self.core.read_namespaced_secret, self.secret, "kube-system") is not None:
             deleted.append(f"Secret kube-system/{self.secret}")
