@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -69,6 +70,7 @@ class Plays:
         `expect` is 0 for success and 2 for a play that fails, as ansible-playbook's return codes are.
         """
         started, clock = datetime.now(UTC), time.monotonic()
+        (ROOT / ".ansible" / "runner").mkdir(parents=True, exist_ok=True)
         runner = ansible_runner.interface.run(
             private_data_dir=str(ROOT / ".ansible" / "runner"), project_dir=str(ROOT), inventory=INVENTORY,
             playbook=playbook, cmdline=" ".join(options), quiet=True, rotate_artifacts=20, timeout=LIMIT_S,
@@ -95,7 +97,7 @@ class Plays:
         A stage is the name of a play. One that is over sooner is not killed; when the playbook never comes to
         the stage, AssertionError is raised.
         """
-        command = ["ansible-playbook", "-i", INVENTORY, playbook, *options]
+        command = ["ansible-playbook", "-i", INVENTORY, playbook, *shlex.split(" ".join(options))]
         started, clock = datetime.now(UTC), time.monotonic()
         log = ROOT / ".ansible" / f"killed-{os.getpid()}.log"
         log.parent.mkdir(exist_ok=True)
