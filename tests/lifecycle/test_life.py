@@ -88,7 +88,7 @@ def test_02_site_completes_after_all_that(plays: Plays, cluster: Cluster) -> Non
 
 @pytest.mark.parametrize("options", [(), ("--check", "--diff")], ids=["again", "check"])
 def test_03_site_changes_nothing_on_a_finished_cluster(plays: Plays, options: tuple[str, ...]) -> None:
-    unchanged(plays.run("site again", "site.yml", *FAST, *options))
+    unchanged(plays.run(" ".join(["site again", *options]), "site.yml", *FAST, *options))
 
 
 @pytest.mark.parametrize(("stage", "seconds"), JOIN_STAGES)
@@ -110,7 +110,7 @@ def test_05_a_board_joins_and_computes(plays: Plays, cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("options", [("-l", "pi-05"), (), ("--check", "--diff")], ids=["again", "no limit", "check"])
 def test_06_add_node_changes_nothing_on_a_complete_cluster(plays: Plays, options: tuple[str, ...]) -> None:
-    unchanged(plays.run("add-node again", "add-node.yml", *FAST, *options))
+    unchanged(plays.run(" ".join(["add-node again", *options]), "add-node.yml", *FAST, *options))
 
 
 def test_07_versions_are_refused_before_anything_is_touched(plays: Plays) -> None:

@@ -5,36 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kubernetes import client, config
+from kubernetes import client
 
-from tests.support.cluster import CLUSTER, connect
+from tests.support.cluster import CLUSTER, connect, kubernetes_api
 from tests.support.plays import lab
-from tests.support.watch import wait_until
+from tests.support.watch import core, ready_nodes, wait_until
 
 SERVERS = CLUSTER.hosts("k3s_servers")
 
 
-def api(server: str) -> client.ApiClient:
-    """The API as one certain server gives it."""
-    made = config.new_client_from_config(str(CLUSTER.path("cluster_secrets_dir") / "kubeconfig"))
-    made.configuration.host = f"https://{CLUSTER.address(server)}:6443"
-    return made
-
-
-def core(server: str) -> client.CoreV1Api:
-    return client.CoreV1Api(api(server))
-
-
-def ready(server: str) -> dict[str, bool]:
-    return {
-        node.metadata.name: any(each.type == "Ready" and each.status == "True" for each in node.status.conditions)
-        for node in core(server).list_node(_request_timeout=10).items
-    }
-
-
 def endpoints(server: str) -> set[str]:
     """Addresses that the Service `kubernetes` has."""
-    slices = client.DiscoveryV1Api(api(server)).list_namespaced_endpoint_slice(
+    slices = client.DiscoveryV1Api(kubernetes_api(server)).list_namespaced_endpoint_slice(
         "default", label_selector="kubernetes.io/service-name=kubernetes", _request_timeout=10
     )
     return {address for each in slices.items for endpoint in each.endpoints or [] for address in endpoint.addresses}
@@ -50,11 +32,11 @@ def pods() -> Any:
         "metadata": {"name": "alive", "namespace": "default"},
         "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}},
     }
-    apps = client.AppsV1Api(api(SERVERS[0]))
+    apps = client.AppsV1Api(kubernetes_api(SERVERS[0]))
     apps.create_namespaced_daemon_set("default", spec)
     wait_until("a pod on each server", 180, lambda: len(running(SERVERS[0])) == len(SERVERS))
     yield
-    client.AppsV1Api(api(SERVERS[0])).delete_namespaced_daemon_set("alive", "default")
+    client.AppsV1Api(kubernetes_api(SERVERS[0])).delete_namespaced_daemon_set("alive", "default")
 
 
 def pause_image() -> str:
@@ -70,7 +52,7 @@ def running(server: str) -> dict[str, str]:
 
 def test_every_server_answers_and_is_ready() -> None:
     for server in SERVERS:
-        assert ready(server) == dict.fromkeys(SERVERS, True)
+        assert ready_nodes(server) == dict.fromkeys(SERVERS, True)
     assert endpoints(SERVERS[0]) == {CLUSTER.address(server) for server in SERVERS}
 
 
@@ -98,7 +80,7 @@ def test_any_server_may_lose_its_power(pods: None, lost: str) -> None:
                 90,
                 lambda server=server: core(server).list_node(_request_timeout=10),
             )
-        wait_until(f"{lost} is seen as not ready", 180, lambda: not ready(others[0])[lost])
+        wait_until(f"{lost} is seen as not ready", 180, lambda: not ready_nodes(others[0])[lost])
         wait_until(f"{lost} has left the endpoints", 120, lambda: CLUSTER.address(lost) not in endpoints(others[0]))
         # Writes need a majority.
         name = f"written-without-{lost}"
@@ -112,5 +94,5 @@ def test_any_server_may_lose_its_power(pods: None, lost: str) -> None:
         300,
         lambda: core(lost).read_namespaced_config_map(name, "default", _request_timeout=10),
     )
-    wait_until(f"all are ready after {lost} came back", 240, lambda: ready(lost) == dict.fromkeys(SERVERS, True))
+    wait_until(f"all are ready after {lost} came back", 240, lambda: ready_nodes(lost) == dict.fromkeys(SERVERS, True))
     wait_until(f"{lost} has its pod", 180, lambda: lost in running(lost))

@@ -72,6 +72,9 @@ def connect(name: str) -> Any:
     )
 
 
-def kubernetes_api() -> client.ApiClient:
-    """The Kubernetes API through the kubeconfig that the play left on the control node."""
-    return config.new_client_from_config(str(CLUSTER.path("cluster_secrets_dir") / "kubeconfig"))
+def kubernetes_api(server: str = "") -> client.ApiClient:
+    """The Kubernetes API through the kubeconfig that the play left on the control node, or as one `server` gives it."""
+    made = config.new_client_from_config(str(CLUSTER.path("cluster_secrets_dir") / "kubeconfig"))
+    if server:
+        made.configuration.host = f"https://{CLUSTER.address(server)}:6443"
+    return made

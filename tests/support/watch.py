@@ -18,9 +18,9 @@ from tests.support.cluster import connect, kubernetes_api
 NAMESPACE = "edge-ai"
 
 
-def core() -> client.CoreV1Api:
-    """The API with the kubeconfig of this moment: a restored cluster has another one."""
-    return client.CoreV1Api(kubernetes_api())
+def core(server: str = "") -> client.CoreV1Api:
+    """The API with the kubeconfig of this moment: a restored cluster has another one. Of one `server`, when named."""
+    return client.CoreV1Api(kubernetes_api(server))
 
 
 def wait_until(what: str, seconds: float, condition: Callable[[], object]) -> None:
@@ -37,11 +37,11 @@ def wait_until(what: str, seconds: float, condition: Callable[[], object]) -> No
     raise AssertionError(f"{what}: not within {seconds:.0f} s; last answer: {answer!r}")
 
 
-def ready_nodes() -> dict[str, bool]:
-    """Whether each Node is Ready, by name."""
+def ready_nodes(server: str = "") -> dict[str, bool]:
+    """Whether each Node is Ready, by name; in the words of one `server`, when named."""
     return {
         node.metadata.name: any(each.type == "Ready" and each.status == "True" for each in node.status.conditions)
-        for node in core().list_node(_request_timeout=10).items
+        for node in core(server).list_node(_request_timeout=10).items
     }
 
 

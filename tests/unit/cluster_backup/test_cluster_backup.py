@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -22,19 +21,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.modules import load
+
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "cluster_backup"
 sys.path.insert(0, str(ROLE / "module_utils"))
 
 import cluster_backup_archive as archive  # noqa: E402
-
-
-def load(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 action = load(ROLE / "action_plugins" / "cluster_backup.py")
 board = load(ROLE / "files" / "board.py")

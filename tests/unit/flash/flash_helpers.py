@@ -1,16 +1,16 @@
 """Imports the flash role's Python as Ansible does, runs its modules, and makes small real OS images."""
 
-import importlib.util
 import json
 import os
 import struct
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import ansible.module_utils
+
+from tests.support.modules import load
 
 ROLE = Path(__file__).parents[3] / "roles" / "flash"
 ansible.module_utils.__path__.append(str(ROLE / "module_utils"))
@@ -22,12 +22,8 @@ BOOT_OFFSET = 8 * 2**20
 BOOT_BYTES = 40 * 2**20
 
 
-def load_module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROLE / "library" / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def load_module(name: str) -> Any:
+    return load(ROLE / "library" / f"{name}.py")
 
 
 def mtools(*command: str) -> str:

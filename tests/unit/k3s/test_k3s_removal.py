@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
-PATH = Path(__file__).resolve().parents[3] / "roles/k3s/filter_plugins/k3s_removal.py"
-spec = importlib.util.spec_from_file_location("k3s_removal", PATH)
-assert spec and spec.loader
-removal = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(removal)
+from tests.support.modules import load
+
+removal = load(Path(__file__).resolve().parents[3] / "roles/k3s/filter_plugins/k3s_removal.py")
 
 
 def node(name: str, ready: bool = True, **labels: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,15 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.modules import load
+
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "k3s"
-
-
-def load(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 k3s = load(ROLE / "filter_plugins" / "k3s.py")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,9 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 
+from tests.support.modules import load
+
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def load(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 manifests = load(ROOT / "roles" / "manifests" / "filter_plugins" / "manifests.py")

@@ -1,23 +1,17 @@
 """Other people's exports are understood, so that they can be left alone."""
 
-import importlib.util
+import importlib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.support.modules import load
+
 LIBRARY = Path(__file__).parents[3] / "roles" / "nfs_server" / "library"
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, LIBRARY / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-probe = load("nfs_server_probe")
+probe = load(LIBRARY / "nfs_server_probe.py")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,9 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 
-PLUGIN = Path(__file__).resolve().parents[3] / "roles" / "node_labels" / "filter_plugins" / "node_labels.py"
-spec = importlib.util.spec_from_file_location("node_labels_filters", PLUGIN)
-assert spec and spec.loader
-plugin = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(plugin)
+from tests.support.modules import load
+
+plugin = load(Path(__file__).resolve().parents[3] / "roles" / "node_labels" / "filter_plugins" / "node_labels.py")
 
 BY_GROUP = {"training": {"role": "training"}, "prediction": {"role": "prediction"}}
 GROUPS = {"training": ["pi-02"], "prediction": ["pi-03"]}

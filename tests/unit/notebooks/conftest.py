@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 NOTEBOOKS = ROOT / "notebooks"
 ROLE = ROOT / "roles" / "notebooks"
-
-
-def load(path: Path) -> Any:
-    """A module from its file."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
+# As the notebooks and run.py find their helper: beside them.
+sys.path.insert(0, str(NOTEBOOKS))
 
 
 @pytest.fixture(scope="session")
 def edge() -> Any:
-    return load(NOTEBOOKS / "edge_notebooks.py")
+    return importlib.import_module("edge_notebooks")
 
 
 @pytest.fixture

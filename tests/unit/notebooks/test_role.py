@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import NOTEBOOKS, ROLE, ROOT, load
+from conftest import NOTEBOOKS, ROLE, ROOT
 from kubernetes import client
+
+from tests.support.modules import load
 
 filters = load(ROLE / "filter_plugins" / "notebooks.py")
 state = load(ROLE / "library" / "notebooks_state.py")
