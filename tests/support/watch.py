@@ -12,6 +12,7 @@ from types import TracebackType
 
 from kubernetes import client
 from kubernetes.client.rest import ApiException
+from urllib3.exceptions import HTTPError
 
 from tests.support.cluster import connect, kubernetes_api
 
@@ -31,7 +32,7 @@ def wait_until(what: str, seconds: float, condition: Callable[[], object]) -> No
         try:
             if answer := condition():
                 return
-        except (OSError, ApiException) as error:
+        except (OSError, HTTPError, ApiException) as error:
             answer = error
         time.sleep(2)
     raise AssertionError(f"{what}: not within {seconds:.0f} s; last answer: {answer!r}")
