@@ -92,9 +92,8 @@ class Forget:
         if host and address(node) not in ("", host):
             raise AnsibleActionFail(
                 f"Node {self.name} of the cluster has the address {address(node)}, this board has {host}: it is not "
-                "certain "
-                f"that they are one board, so nothing was deleted. If the old one is gone for good, remove it first: "
-                f"kubectl --kubeconfig {self.task['kubeconfig']} delete node {self.name}"
+                "certain that they are one board, so nothing was deleted. If the old one is gone for good, remove it "
+                f"first: kubectl --kubeconfig {self.task['kubeconfig']} delete node {self.name}"
             )
         begun = spoken = time.monotonic()
         first = self.heartbeat()
@@ -102,17 +101,15 @@ class Forget:
             if self.heartbeat() != first:
                 raise AnsibleActionFail(
                     f"Node {self.name} is alive, yet this board ({host or 'fresh'}) does not run it: another machine "
-                    "has joined under this "
-                    "name. Nothing was deleted. Give one of the two another name in the inventory, or remove the "
-                    "other one"
+                    "has joined under this name. Nothing was deleted. Give one of the two another name in the "
+                    "inventory, or remove the other one"
                 )
             now = time.monotonic()
             if now - begun > self.task["timeout"]:
                 raise AnsibleActionFail(
                     f"Node {self.name} is still {'Ready' if ready(node) == 'True' else 'not Unknown'} after "
                     f"{self.task['timeout']} s without a sign of life: is the controller manager running on the "
-                    "server? "
-                    f"Look at: kubectl --kubeconfig {self.task['kubeconfig']} describe node {self.name}"
+                    f"server? Look at: kubectl --kubeconfig {self.task['kubeconfig']} describe node {self.name}"
                 )
             if now - spoken > TICK:
                 spoken = now
@@ -169,9 +166,8 @@ class Forget:
                 if not self.gone(self.core.read_node, self.name):
                     raise AnsibleActionFail(
                         f"Node {self.name} was deleted, but is still there after {self.task['timeout']} s: does it "
-                        "have a "
-                        f"finalizer? Look at: kubectl --kubeconfig {self.task['kubeconfig']} get node {self.name} -o "
-                        "yaml"
+                        f"have a finalizer? Look at: kubectl --kubeconfig {self.task['kubeconfig']} get node "
+                        f"{self.name} -o yaml"
                     )
         deleted += self.forget_pods(pretend)
         # k3s lets it go with the Node since 1.33.6; older ones, and one whose Node was deleted by hand before, stay.

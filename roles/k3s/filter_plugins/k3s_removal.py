@@ -60,8 +60,8 @@ def k3s_removal_errors(
         if board["answers"] and node_ready(node) and not board["runs"]:
             errors.append(
                 f"{host}: Node {board['node']} is Ready, yet k3s does not run on this board: another machine has "
-                "joined under "
-                "this name. Look at its address (kubectl get node -o wide), and at ansible_host in the inventory"
+                "joined under this name. Look at its address (kubectl get node -o wide), and at ansible_host in the "
+                "inventory"
             )
         if "label" not in rules["accept"]:
             errors += [f"{host} {text}" for text in sole_labels(node, staying, rules["sole_labels"])]
@@ -95,10 +95,8 @@ def server_errors(leaving: set[str], nodes: dict[str, dict[str, Any]]) -> list[s
     if len(alive) < needed:
         return [
             f"{', '.join(going)}: etcd has {len(members)} members, and {needed} of them must agree to a change; "
-            "without "
-            f"{', '.join(going)} there would be {len(alive)} that are Ready ({', '.join(alive) or 'none'}). Have the "
-            "others "
-            "Ready first, remove one at a time, or add a server before"
+            f"without {', '.join(going)} there would be {len(alive)} that are Ready ({', '.join(alive) or 'none'}). "
+            "Have the others Ready first, remove one at a time, or add a server before"
         ]
     return []
 
@@ -107,9 +105,8 @@ def sole_labels(node: dict[str, Any], staying: list[dict[str, Any]], keys: list[
     """Labels that no other node has."""
     own = labels_of(node)
     return [
-        f"is the only node with {key}={own[key]}, so what asks for that could run nowhere: give another node the "
-        "label first "
-        "(inventory, then playbooks/cluster.yml), or accept it with -e k3s_remove_accept=label"
+        f"is the only node with {key}={own[key]}, so what asks for that could run nowhere: give another node the label "
+        "first (inventory, then playbooks/cluster.yml), or accept it with -e k3s_remove_accept=label"
         for key in keys
         if key in own and not any(labels_of(other).get(key) == own[key] for other in staying)
     ]
@@ -134,8 +131,7 @@ def local_volumes(node: dict[str, Any], volumes: list[dict[str, Any]]) -> list[s
             claim = volume["spec"]["claimRef"]
             found.append(
                 f"PersistentVolume {volume['metadata']['name']} (claim {claim['namespace']}/{claim['name']}) lies on "
-                "its disk, and "
-                "this is the only copy: copy it away and delete the claim, or accept its loss with -e "
+                "its disk, and this is the only copy: copy it away and delete the claim, or accept its loss with -e "
                 "k3s_remove_accept=data"
             )
     return found
@@ -146,8 +142,7 @@ def served_volumes(node: dict[str, Any], volumes: list[dict[str, Any]]) -> list[
     addresses = {each["address"] for each in node.get("status", {}).get("addresses") or []}
     return [
         f"PersistentVolume {volume['metadata']['name']} is served by it ({nfs['server']}:{nfs['path']}): the other "
-        "nodes "
-        "would hang. Move the data to another server first"
+        "nodes would hang. Move the data to another server first"
         for volume in volumes
         if (nfs := volume["spec"].get("nfs")) and nfs["server"] in addresses
     ]

@@ -58,8 +58,7 @@ def _judge_board(board: Candidate, node: Member | None, members: list[Member], r
             board.node,
             f"the cluster has a Node of this name at {node.address}, not at {board.address}: another machine",
             "give this board another name, or ansible_host the address; a Node whose machine is gone for good is "
-            "removed by "
-            f"kubectl delete node {board.node}",
+            f"removed by kubectl delete node {board.node}",
         )
     for other in members:
         if other.address == board.address and other.name != board.node:
