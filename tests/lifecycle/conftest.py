@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 
-from tests.support.cluster import CLUSTER, ROOT, Cluster
-from tests.support.plays import Plays, Record
+from tests.support.cluster import CLUSTER, Cluster
+from tests.support.plays import Plays, recorded
 
 
 @pytest.fixture(scope="session")
@@ -17,5 +15,4 @@ def cluster() -> Cluster:
 
 @pytest.fixture(scope="session")
 def plays() -> Plays:
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return Plays(Record(ROOT / "results" / f"lifecycle-{stamp}.json"))
+    return recorded("lifecycle")

@@ -1,17 +1,22 @@
-"""Three servers with embedded etcd: any one of them may lose its power."""
+"""Three servers with embedded etcd: any one may fail, all may be lost. Each test begins where the one before ended."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kubernetes import client
 
 from tests.support.cluster import CLUSTER, connect, kubernetes_api
-from tests.support.plays import lab
-from tests.support.watch import core, ready_nodes, wait_until
+from tests.support.plays import Plays, lab
+from tests.support.watch import Answers, core, machine_ids, ready_nodes, wait_until
 
 SERVERS = CLUSTER.hosts("k3s_servers")
+NEXT = "v1.36.3+lab2"
+ON_NEXT = ("-e", f"k3s_version={NEXT}")
+TO_A_CLUSTER = ("--tags", "flash,base,storage,cluster")
+"""Stages of site.yml: what runs on a cluster is the default scenario's."""
 
 
 def endpoints(server: str) -> set[str]:
@@ -96,3 +101,88 @@ def test_any_server_may_lose_its_power(pods: None, lost: str) -> None:
     )
     wait_until(f"all are ready after {lost} came back", 240, lambda: ready_nodes(lost) == dict.fromkeys(SERVERS, True))
     wait_until(f"{lost} has its pod", 180, lambda: lost in running(lost))
+
+
+def all_serve() -> None:
+    """All servers are Ready, answer, and have a copy of the datastore."""
+    for server in SERVERS:
+        assert ready_nodes(server) == dict.fromkeys(SERVERS, True)
+        assert connect(server).file("/var/lib/rancher/k3s/server/db/etcd").is_directory
+    addresses = {CLUSTER.address(server) for server in SERVERS}
+    wait_until("all servers are endpoints", 120, lambda: endpoints(SERVERS[0]) == addresses)
+
+
+def write(name: str) -> None:
+    """An object to look for later."""
+    core().create_namespaced_config_map("default", {"metadata": {"name": name}}, _request_timeout=30)
+
+
+def written() -> set[str]:
+    found = core().list_namespaced_config_map("default", _request_timeout=30).items
+    return {each.metadata.name for each in found if each.metadata.name != "kube-root-ca.crt"}
+
+
+def cards_die(*servers: str) -> None:
+    lab("power", "off", "--hard", *servers)
+    for server in servers:
+        Path(str(CLUSTER.var("flash_card", server))).unlink()
+
+
+def test_an_upgrade_goes_from_server_to_server(plays: Plays) -> None:
+    lab("build", "k3s-next")
+    with Answers(SERVERS) as answers:
+        plays.run("upgrade", "playbooks/upgrade.yml", *ON_NEXT)
+    assert answers.rounds > 20
+    assert not answers.silent, "no server answered"
+    assert {node.status.node_info.kubelet_version for node in core().list_node().items} == {NEXT}
+    all_serve()
+    assert not plays.run("upgrade again", "playbooks/upgrade.yml", *ON_NEXT).changed_hosts()
+
+
+def test_first_server_joins_the_others_with_a_blank_card(plays: Plays) -> None:
+    before = machine_ids()
+    write("before-the-card-died")
+    cards_die(SERVERS[0])
+    step = plays.run("first server's card", "site.yml", *TO_A_CLUSTER, *ON_NEXT)
+    assert step.changed_hosts() <= {SERVERS[0], "localhost"}
+    all_serve()
+    assert "before-the-card-died" in written()
+    after = machine_ids()
+    assert after.pop(SERVERS[0]) != before.pop(SERVERS[0])
+    assert after == before
+
+
+def test_a_server_is_removed_and_joins_again(plays: Plays) -> None:
+    leaving = SERVERS[-1]
+    plays.run("remove a server", "playbooks/remove-node.yml", "-l", leaving, *ON_NEXT, "-e", "k3s_remove_accept=label")
+    assert ready_nodes() == dict.fromkeys(SERVERS[:-1], True)
+    assert not connect(leaving).file("/var/lib/rancher/k3s").exists
+    # Of two members both are needed: this one no longer counts, or nothing could be written.
+    write("after-the-removal")
+    plays.run("the server again", "site.yml", *TO_A_CLUSTER, *ON_NEXT)
+    all_serve()
+
+
+def test_all_cards_die_and_a_backup_is_restored(plays: Plays) -> None:
+    write("before-the-backup")
+    plays.run("backup", "playbooks/backup.yml", *ON_NEXT)
+    kept = written()
+    write("after-the-backup")
+    cards_die(*SERVERS)
+    restore = ("playbooks/restore.yml", "--skip-tags", "workload", *ON_NEXT, "-e", "restore_from=latest")
+    plays.run("restore", *restore)
+    assert written() == kept
+    all_serve()
+    assert not plays.run("restore again", *restore).changed_hosts()
+
+
+def test_a_backup_is_put_over_a_living_cluster_only_by_its_name(plays: Plays) -> None:
+    kept = written()
+    plays.run("backup", "playbooks/backup.yml", *ON_NEXT)
+    write("after-the-second-backup")
+    restore = ("playbooks/restore.yml", "--skip-tags", "workload", *ON_NEXT, "-e", "restore_from=latest")
+    assert not plays.run("restore, unnamed", *restore, expect=2).changed_hosts()
+    assert "after-the-second-backup" in written()
+    plays.run("restore over", *restore, "-e", f"restore_over={CLUSTER.var('cluster_name')}")
+    assert written() == kept
+    all_serve()

@@ -126,6 +126,12 @@ class Plays:
         )  # fmt: skip
 
 
+def recorded(chain: str) -> Plays:
+    """Plays whose record is results/<chain>-<now>.json."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return Plays(Record(ROOT / "results" / f"{chain}-{stamp}.json"))
+
+
 def lab(*arguments: str, timeout: float = 900) -> str:
     """What `python -m lab ...` prints; raises CalledProcessError when it fails."""
     command = [sys.executable, "-m", "lab", *arguments]

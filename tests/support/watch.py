@@ -62,6 +62,45 @@ def running_on(node: str) -> list[str]:
     ]
 
 
+class Answers:
+    """A context in which servers are asked for something in the datastore, again and again, by new connections.
+
+    Afterwards `rounds` counts how often, and `silent` has the times (UTC) at which none of them answered.
+    """
+
+    def __init__(self, servers: list[str]) -> None:
+        self.rounds = 0
+        self.silent: list[str] = []
+        self._servers = servers
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+
+    @staticmethod
+    def _answers(server: str) -> bool:
+        try:
+            core(server).list_namespace(limit=1, _request_timeout=15)
+        except (OSError, HTTPError, ApiException):
+            return False
+        return True
+
+    def _ask(self) -> None:
+        while not self._over.wait(1):
+            # Up to the first that does: one is enough.
+            if not any(self._answers(server) for server in self._servers):
+                self.silent.append(time.strftime("%H:%M:%S", time.gmtime()))
+            self.rounds += 1
+
+    def __enter__(self) -> Answers:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join(60)
+
+
 LOOP = """
 import collections, json, pathlib, time, urllib.request
 stop, answers = pathlib.Path({stop!r}), collections.Counter()

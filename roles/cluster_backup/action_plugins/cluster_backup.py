@@ -21,7 +21,7 @@ options:
   keep: {description: How many backups are left; 0 for all (make)., type: int, default: 0}
   wanted: {description: What restore_from says (judge)., type: str, default: ''}
   expect:
-    description: cluster_name, k3s_version, servers (number), apis (URLs), doors (ssh), token_file and over, as this is.
+    description: cluster_name, k3s_version, servers (number), apis (URLs), doors (name, host, port), token_file, over.
     type: dict
     default: {}
   part: {description: "Name, title, ssh and arguments of the archive (send).", type: dict, default: {}}
@@ -303,11 +303,11 @@ def living(apis: list[str]) -> dict[str, str]:
 
 
 def answering(doors: list[dict[str, Any]]) -> list[str]:
-    """Hosts that let somebody knock at their ssh."""
+    """Names of those that let somebody knock at their ssh."""
     found = []
     for door in doors:
         with suppress(OSError), socket.create_connection((door["host"], int(door.get("port") or 22)), timeout=5):
-            found.append(str(door["host"]))
+            found.append(str(door["name"]))
     return found
 
 
