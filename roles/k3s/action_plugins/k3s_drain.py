@@ -15,7 +15,11 @@ options:
   state: {description: V(known) changes nothing., type: str, choices: [known, drained, released], required: true}
   node: {description: The node to drain or release., type: str}
   timeout: {description: Seconds that draining may take., type: int, default: 300}
-  emptydir_namespaces: {description: Where pods may lose emptyDir data., type: list, elements: str, default: []}
+  emptydir_namespaces:
+    description: Where pods may lose emptyDir data; V(*) for everywhere.
+    type: list
+    elements: str
+    default: []
   mark:
     description:
       - An annotation to remember by whether the node was cordoned here or by somebody else. V(released) uncordons only
@@ -31,7 +35,7 @@ nodes:
   returned: known
   type: list
 blockers:
-  description: "node and text of each pod that keeps its node from being drained."
+  description: "node, kind (controller, job, data) and text of each pod that keeps its node from being drained."
   returned: known
   type: list
 evicted: {description: Pods that were evicted., returned: drained, type: list}
@@ -51,6 +55,8 @@ from urllib3.exceptions import HTTPError
 POLL, TICK = 1.5, 10.0
 #: Seconds for one answer of the API, which a busy board may take its time for.
 REQUEST = (10, 30)
+#: Among emptydir_namespaces: all of them.
+EVERYWHERE = "*"
 
 
 def controller(pod: Any) -> str:
@@ -69,21 +75,21 @@ def stays(pod: Any) -> bool:
     return mirror or controller(pod) == "DaemonSet" or pod.status.phase in ("Succeeded", "Failed")
 
 
-def blocker(pod: Any, emptydir_namespaces: list[str]) -> str:
-    """Why this pod must not be evicted, with what to do; empty when it may be."""
+def blocker(pod: Any, emptydir_namespaces: list[str]) -> tuple[str, str] | None:
+    """Kind (controller, job, data) and text, with what to do, of why this pod must not be evicted; None when it may."""
     if stays(pod):
-        return ""
+        return None
     if not controller(pod):
-        return f"pod {name_of(pod)} has no controller, nobody would start it again: delete it yourself"
+        return "controller", f"pod {name_of(pod)} has no controller, nobody would start it again: delete it yourself"
     if controller(pod) == "Job":
-        return f"pod {name_of(pod)} belongs to a Job that is running: wait for its end, or delete the Job"
+        return "job", f"pod {name_of(pod)} belongs to a Job that is running: wait for its end, or delete the Job"
     local = [volume.name for volume in pod.spec.volumes or [] if volume.empty_dir]
-    if local and pod.metadata.namespace not in emptydir_namespaces:
-        return (
+    if local and not {pod.metadata.namespace, EVERYWHERE} & set(emptydir_namespaces):
+        return "data", (
             f"pod {name_of(pod)} would lose the data of its emptyDir {', '.join(local)}: delete it yourself, or add "
             f"{pod.metadata.namespace} to k3s_drain_emptydir_namespaces"
         )
-    return ""
+    return None
 
 
 def mark_of(node: Any, mark: str) -> dict[str, Any] | None:
@@ -137,7 +143,9 @@ class Drain:
                 }
                 for node in nodes
             ],
-            "blockers": [{"node": node, "text": text} for node, text in found if node and text],
+            "blockers": [
+                {"node": node, "kind": stop[0], "text": stop[1]} for node, stop in found if node and stop is not None
+            ],
         }
 
     def patch(self, change: Callable[[Any], dict[str, Any] | None]) -> bool:
@@ -223,7 +231,7 @@ class Drain:
                     elif controller(pod) == "Job":
                         waits[name] = "belongs to a running Job, which is waited for"
                     elif stop := blocker(pod, self.task["emptydir_namespaces"]):
-                        raise AnsibleActionFail(f"{node} is not drained: {stop}")
+                        raise AnsibleActionFail(f"{node} is not drained: {stop[1]}")
                     elif refused := self.evict(pod):
                         waits[name] = refused
                     else:

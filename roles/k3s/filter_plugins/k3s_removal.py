@@ -29,9 +29,9 @@ def k3s_removal_errors(
 
     `boards`: {host, node, first, answers, runs} of each board; `first` is the server that others join through, `runs`
     tells whether k3s or pods run there.
-    `cluster`: nodes, pods and volumes (PersistentVolumes) as the API returns them.
-    `rules`: refused ({host: reason}), sole_labels (keys of which each value must remain on another node),
-    emptydir_namespaces (whose pods may lose such data), accept (words of ACCEPTABLE).
+    `cluster`: nodes and volumes (PersistentVolumes) as the API returns them, blockers as k3s_drain does.
+    `rules`: refused ({host: reason}), sole_labels (keys of which each value must remain on another node), accept (words
+    of ACCEPTABLE).
     """
     nodes = {node["metadata"]["name"]: node for node in cluster["nodes"]}
     leaving = {board["node"] for board in boards if board["node"] in nodes}
@@ -70,7 +70,7 @@ def k3s_removal_errors(
         errors += [f"{host}: {text}" for text in served_volumes(node, cluster["volumes"])]
         # Pods of a board that is off are lost already; what they had is, too.
         if board["answers"] and node_ready(node):
-            errors += [f"{host}: {text}" for text in pods_at_risk(board["node"], cluster["pods"], rules)]
+            errors += [f"{host}: {text}" for text in pods_at_risk(board["node"], cluster["blockers"])]
     return list(dict.fromkeys(errors + server_errors(leaving, nodes)))
 
 
@@ -148,30 +148,12 @@ def served_volumes(node: dict[str, Any], volumes: list[dict[str, Any]]) -> list[
     ]
 
 
-def pods_at_risk(node: str, pods: list[dict[str, Any]], rules: dict[str, Any]) -> list[str]:
-    """Pods on a node that would not come back elsewhere with what they have."""
-    found = []
-    for pod in pods:
-        metadata, spec = pod["metadata"], pod["spec"]
-        owner = next((each["kind"] for each in metadata.get("ownerReferences") or [] if each.get("controller")), "")
-        if (
-            spec.get("nodeName") != node
-            or owner == "DaemonSet"
-            or "kubernetes.io/config.mirror" in (metadata.get("annotations") or {})
-            or pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
-        ):
-            continue
-        name = f"pod {metadata['namespace']}/{metadata['name']}"
-        if not owner:
-            found.append(f"{name} has no controller, so nobody would start it again: delete it yourself first")
-        scratch = [each["name"] for each in spec.get("volumes") or [] if "emptyDir" in each]
-        if scratch and "data" not in rules["accept"] and metadata["namespace"] not in rules["emptydir_namespaces"]:
-            found.append(
-                f"{name} would lose the data of its emptyDir {', '.join(scratch)}: delete it yourself, add "
-                f"{metadata['namespace']} to k3s_drain_emptydir_namespaces, or accept the loss with -e "
-                "k3s_remove_accept=data"
-            )
-    return found
+def pods_at_risk(node: str, blockers: list[dict[str, Any]]) -> list[str]:
+    """Pods on a node that would not come back elsewhere with what they have. The end of a Job is waited for."""
+    more = {"data": ", or accept the loss with -e k3s_remove_accept=data"}
+    return [
+        each["text"] + more.get(each["kind"], "") for each in blockers if each["node"] == node and each["kind"] != "job"
+    ]
 
 
 class FilterModule:

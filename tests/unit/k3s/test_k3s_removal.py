@@ -33,33 +33,25 @@ def board(name: str, **other: Any) -> dict[str, Any]:
     return {"host": name, "node": name, "first": False, "answers": True, "runs": True} | other
 
 
-def pod(name: str, on: str, owner: str = "ReplicaSet", phase: str = "Running", **spec: Any) -> dict[str, Any]:
-    owners = [{"kind": owner, "controller": True}] if owner else None
-    return {
-        "metadata": {"name": name, "namespace": "shop", "ownerReferences": owners},
-        "spec": {"nodeName": on} | spec,
-        "status": {"phase": phase},
-    }
+def blocker(kind: str, on: str) -> dict[str, Any]:
+    return {"node": on, "kind": kind, "text": f"pod shop/{kind}: reason"}
 
 
 def errors(
     boards: list[dict[str, Any]],
     nodes: list[dict[str, Any]],
-    pods: list[dict[str, Any]] = [],  # noqa: B006 - only read
+    blockers: list[dict[str, Any]] = [],  # noqa: B006 - only read
     volumes: list[dict[str, Any]] = [],  # noqa: B006
     **rules: Any,
 ) -> str:
-    all_rules = {"refused": {}, "sole_labels": ["role"], "emptydir_namespaces": ["edge-ai"], "accept": []} | rules
-    cluster = {"nodes": nodes, "pods": pods, "volumes": volumes}
+    all_rules = {"refused": {}, "sole_labels": ["role"], "accept": []} | rules
+    cluster = {"nodes": nodes, "blockers": blockers, "volumes": volumes}
     return "\n".join(removal.k3s_removal_errors(boards, cluster, all_rules))
-
-
-SCRATCH = [{"name": "work", "emptyDir": {}}]
 
 
 def test_a_spare_board_may_go() -> None:
     nodes = [server("pi-01", etcd=False), node("pi-03", role="prediction"), node("pi-05", role="prediction")]
-    assert errors([board("pi-05")], nodes, [pod("web", "pi-05"), pod("gone", "pi-01", "", volumes=SCRATCH)]) == ""
+    assert errors([board("pi-05")], nodes, [blocker("job", "pi-05"), blocker("controller", "pi-01")]) == ""
 
 
 def test_last_node_with_a_role_stays_unless_accepted() -> None:
@@ -119,20 +111,16 @@ def test_what_only_this_node_has() -> None:
 
 def test_pods_that_would_lose_something() -> None:
     nodes = [server("pi-01"), node("pi-05")]
-    bare, scratch = pod("bare", "pi-05", ""), pod("web", "pi-05", volumes=SCRATCH)
-    assert "pod shop/bare has no controller" in errors([board("pi-05")], nodes, [bare], accept=["data"])
-    assert "emptyDir work" in errors([board("pi-05")], nodes, [scratch])
-    assert errors([board("pi-05")], nodes, [scratch], emptydir_namespaces=["shop"]) == ""
-    harmless = [
-        pod("agent", "pi-05", "DaemonSet", volumes=SCRATCH),
-        pod("done", "pi-05", "Job", "Succeeded", volumes=SCRATCH),
+    found = errors([board("pi-05")], nodes, [blocker("controller", "pi-05"), blocker("data", "pi-05")])
+    assert found.splitlines() == [
+        "pi-05: pod shop/controller: reason",
+        "pi-05: pod shop/data: reason, or accept the loss with -e k3s_remove_accept=data",
     ]
-    assert errors([board("pi-05")], nodes, harmless) == ""
 
 
 def test_a_dead_board_may_go_but_not_one_that_only_ssh_misses() -> None:
     silent = board("pi-05", answers=False)
-    assert errors([silent], [server("pi-01"), node("pi-05", ready=False)], [pod("bare", "pi-05", "")]) == ""
+    assert errors([silent], [server("pi-01"), node("pi-05", ready=False)], [blocker("controller", "pi-05")]) == ""
     assert "its Node is Ready" in errors([silent], [server("pi-01"), node("pi-05")])
     assert errors([silent], [server("pi-01")]) == ""
 

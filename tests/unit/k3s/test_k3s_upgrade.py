@@ -167,7 +167,8 @@ def pod(kind: str = "ReplicaSet", phase: str = "Running", namespace: str = "edge
 )
 def test_pods_that_would_lose_something_block_a_drain(one: Any, words: str) -> None:
     found = drain.blocker(one, ["edge-ai"])
-    assert words in found if words else found == ""
+    assert words in found[1] if words else found is None
+    assert not words or drain.blocker(one, ["*"]) == (None if found[0] == "data" else found)
 
 
 def kube_node(cordoned: bool, mark: dict[str, Any] | None) -> Any:
