@@ -119,17 +119,22 @@ def _sweep(settings: Settings) -> None:
 
 
 def down(settings: Settings, cards: bool) -> None:
-    """Power off all boards and remove processes, namespace, rules and marks."""
+    """Power off all boards and remove processes, namespace, rules and marks.
+
+    Boards whose cards are deleted are not shut down first: there is nothing for them to write back.
+    """
     with owner.locked(settings, "instance"):
         owner.refuse_if_foreign(settings)
-        for board in [board for board in settings.boards if boards.press_power_button(settings, board)]:
+        pressed = [] if cards else [board for board in settings.boards if boards.press_power_button(settings, board)]
+        for board in pressed:
             boards.power_off(settings, board, hard=False)
         _sweep(settings)
         network.down(settings)
-        shutil.rmtree(settings.run)
+        # Somebody who waited for the lock may find all done.
+        shutil.rmtree(settings.run, ignore_errors=True)
         if not any(settings.run.parent.glob("*/owner.json")):
             network.restore_machine(settings)
-            shutil.rmtree(settings.run.parent)
+            shutil.rmtree(settings.run.parent, ignore_errors=True)
         if cards:
             shutil.rmtree(settings.cards, ignore_errors=True)
             shutil.rmtree(settings.logs, ignore_errors=True)
