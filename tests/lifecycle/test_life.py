@@ -21,6 +21,7 @@ from tests.support.plays import Plays, Step, lab
 from tests.support.watch import NAMESPACE, Requests, core, machine_ids, ready_nodes, running_on, wait_until
 
 FAST = ("-e", '\'{"notebooks_profiles": ["fast"]}\'')
+CHECK = ("--check", "--diff")
 NEXT = "v1.36.3+lab2"
 ON_NEXT = ("-e", f"k3s_version={NEXT}")
 SITE_STAGES = (
@@ -86,7 +87,11 @@ def test_02_site_completes_after_all_that(plays: Plays, cluster: Cluster) -> Non
     }
 
 
-@pytest.mark.parametrize("options", [(), ("--check", "--diff")], ids=["again", "check"])
+@pytest.mark.parametrize(
+    "options",
+    [(), CHECK, ("-l", "pi-03"), ("--tags", "labels,manifests")],
+    ids=["again", "check", "limit", "tags"],
+)
 def test_03_site_changes_nothing_on_a_finished_cluster(plays: Plays, options: tuple[str, ...]) -> None:
     unchanged(plays.run(" ".join(["site again", *options]), "site.yml", *FAST, *options))
 
@@ -108,7 +113,7 @@ def test_05_a_board_joins_and_computes(plays: Plays, cluster: Cluster) -> None:
     assert new["test_accuracy"] == pytest.approx(before[0]["test_accuracy"])
 
 
-@pytest.mark.parametrize("options", [("-l", "pi-05"), (), ("--check", "--diff")], ids=["again", "no limit", "check"])
+@pytest.mark.parametrize("options", [("-l", "pi-05"), (), CHECK], ids=["again", "no limit", "check"])
 def test_06_add_node_changes_nothing_on_a_complete_cluster(plays: Plays, options: tuple[str, ...]) -> None:
     unchanged(plays.run(" ".join(["add-node again", *options]), "add-node.yml", *FAST, *options))
 
@@ -140,7 +145,7 @@ def test_08_an_upgrade_fails_no_request(plays: Plays, cluster: Cluster) -> None:
     versions = {node.status.node_info.kubelet_version for node in core().list_node().items}
     assert versions == {NEXT}
     unchanged(plays.run("upgrade again", "playbooks/upgrade.yml", *ON_NEXT))
-    unchanged(plays.run("upgrade --check", "playbooks/upgrade.yml", *ON_NEXT, "--check", "--diff"))
+    unchanged(plays.run("upgrade --check", "playbooks/upgrade.yml", *ON_NEXT, *CHECK))
     plays.run("one each", "playbooks/workload.yml", *FAST, *ON_NEXT)
 
 
@@ -176,7 +181,10 @@ def test_11_what_the_cluster_cannot_lose_is_not_removed(plays: Plays) -> None:
 
 
 def test_12_a_node_is_removed(plays: Plays, cluster: Cluster) -> None:
-    plays.run("remove-node", "playbooks/remove-node.yml", "-l", "pi-05", *ON_NEXT)
+    remove = ("playbooks/remove-node.yml", "-l", "pi-05", *ON_NEXT)
+    plays.run("remove-node --check", *remove, *CHECK)
+    assert all_ready("pi-01", "pi-02", "pi-03", "pi-05")
+    plays.run("remove-node", *remove)
     assert all_ready("pi-01", "pi-02", "pi-03")
     board = connect("pi-05")
     assert not board.file("/usr/local/bin/k3s").exists
@@ -186,18 +194,22 @@ def test_12_a_node_is_removed(plays: Plays, cluster: Cluster) -> None:
     exports = connect("pi-01").check_output("exportfs -s")
     assert cluster.address("pi-05") not in exports
     assert cluster.address("pi-02") in exports
+    unchanged(plays.run("remove-node again", *remove))
 
 
 def test_13_backup_destruction_restore(plays: Plays, cluster: Cluster) -> None:
+    unchanged(plays.run("backup --check", "playbooks/backup.yml", *ON_NEXT, *CHECK))
     plays.run("backup", "playbooks/backup.yml", *ON_NEXT)
     old_weights, old_objects = weights(cluster), {each.metadata.uid for each in core().list_namespace().items}
     lab("power", "off", "--hard", "pi-01", "pi-02", "pi-03")
     for name in ("pi-01", "pi-02", "pi-03"):
         card(cluster, name).unlink()
-    plays.run("restore", "playbooks/restore.yml", *FAST, *ON_NEXT, "-e", "restore_from=latest")
+    restore = ("playbooks/restore.yml", *FAST, *ON_NEXT, "-e", "restore_from=latest")
+    plays.run("restore", *restore)
     assert all_ready("pi-01", "pi-02", "pi-03")
     assert {each.metadata.uid for each in core().list_namespace().items} == old_objects
     assert weights(cluster) == old_weights
+    unchanged(plays.run("restore again --check", *restore, *CHECK))
 
 
 def test_14_the_restored_cluster_predicts_with_the_old_weights(plays: Plays, cluster: Cluster) -> None:
@@ -213,8 +225,11 @@ def test_14_the_restored_cluster_predicts_with_the_old_weights(plays: Plays, clu
 def test_15_reset_asks_and_leaves_a_base_system(plays: Plays, cluster: Cluster) -> None:
     refused = plays.run("reset, unconfirmed", "playbooks/reset.yml", "-e", "reset_confirm=another", expect=2)
     assert not refused.changed_hosts()
+    plays.run("reset --check", "playbooks/reset.yml", *CHECK)
+    assert all_ready("pi-01", "pi-02", "pi-03")
     old = weights(cluster)
-    plays.run("reset", "playbooks/reset.yml", "-e", f"reset_confirm={cluster.var('cluster_name')}")
+    reset = ("playbooks/reset.yml", "-e", f"reset_confirm={cluster.var('cluster_name')}")
+    plays.run("reset", *reset)
     for name in ("pi-01", "pi-02", "pi-03"):
         board = connect(name)
         assert board.run("pgrep -f 'k3s|containerd'").stdout == "", name
@@ -232,6 +247,7 @@ def test_15_reset_asks_and_leaves_a_base_system(plays: Plays, cluster: Cluster) 
             assert not board.file(path).exists, f"{name}: {path}"
         assert board.run("ls /etc/systemd/system/k3s*").rc != 0, name
     assert weights(cluster) == old
+    unchanged(plays.run("reset again", *reset))
 
 
 def test_16_site_works_again_after_a_reset(plays: Plays, cluster: Cluster) -> None:
