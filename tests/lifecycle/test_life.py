@@ -10,11 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import validate
+from kubernetes import client
 
 from tests.support.cluster import ROOT, Cluster, connect
 from tests.support.plays import Plays, Step, lab
@@ -22,7 +25,7 @@ from tests.support.watch import NAMESPACE, Requests, core, machine_ids, ready_no
 
 FAST = ("-e", '\'{"notebooks_profiles": ["fast"]}\'')
 CHECK = ("--check", "--diff")
-NEXT = "v1.36.3+lab2"
+FIRST, NEXT = "v1.36.3+lab1", "v1.36.3+lab2"
 ON_NEXT = ("-e", f"k3s_version={NEXT}")
 SITE_STAGES = (
     # Play of site.yml, and how many seconds into it the control process is killed.
@@ -67,6 +70,43 @@ def weights(cluster: Cluster) -> str:
 
 def all_ready(*names: str) -> bool:
     return ready_nodes() == dict.fromkeys(names, True)
+
+
+def versions() -> dict[str, str]:
+    """The version that each Node runs."""
+    return {node.metadata.name: node.status.node_info.kubelet_version for node in core().list_node().items}
+
+
+@contextmanager
+def guarded(node: str) -> Iterator[None]:
+    """A pod on a node which a disruption budget does not let go, while in this context."""
+    name, labels = "guarded", {"app": "guarded"}
+    images = connect(node).check_output("k3s ctr -n k8s.io images ls -q").split()
+    image = next(each for each in images if "pause" in each and "@" not in each)
+    # Preferred: once the budget is gone it may go elsewhere.
+    wish = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
+    near = [{"weight": 100, "preference": wish}]
+    pod = {
+        "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": near}},
+        "terminationGracePeriodSeconds": 1,
+        "containers": [{"name": "pause", "image": image, "imagePullPolicy": "IfNotPresent"}],
+    }
+    apps, policy = client.AppsV1Api(core().api_client), client.PolicyV1Api(core().api_client)
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    spec = {"selector": {"matchLabels": labels}, "template": template}
+    apps.create_namespaced_deployment("default", {"metadata": {"name": name}, "spec": spec})
+    budget = {"minAvailable": 1, "selector": {"matchLabels": labels}}
+    policy.create_namespaced_pod_disruption_budget("default", {"metadata": {"name": name}, "spec": budget})
+
+    def budget_holds() -> bool:
+        return bool(policy.read_namespaced_pod_disruption_budget(name, "default").status.current_healthy)
+
+    try:
+        wait_until(f"the budget of a pod on {node} holds", 120, budget_holds)
+        yield
+    finally:
+        policy.delete_namespaced_pod_disruption_budget(name, "default")
+        apps.delete_namespaced_deployment(name, "default")
 
 
 def card(cluster: Cluster, board: str) -> Path:
@@ -136,14 +176,21 @@ def test_08_an_upgrade_fails_no_request(plays: Plays, cluster: Cluster) -> None:
         if any(port.port == 8888 for port in each.spec.ports)
     ]
     url = f"http://{service.spec.cluster_ip}:8888/login"
+    # A key that no agent knows: k3s dies of it when it is started again.
+    broken = "/etc/rancher/k3s/config.yaml.d/broken.yaml"
+    connect("pi-02").check_output(f"mkdir -p {Path(broken).parent}; echo 'no-such-key: true' > {broken}")
     with Requests(url, ["pi-01", "pi-02"]) as requests:
+        stopped = plays.run("upgrade, pi-02 broken", "playbooks/upgrade.yml", *ON_NEXT, expect=2)
+        assert "stopped at pi-02" in stopped.output
+        assert versions() == {"pi-01": NEXT, "pi-02": FIRST, "pi-03": FIRST, "pi-05": FIRST}
+        connect("pi-02").check_output(f"rm {broken}")
         plays.run("upgrade", "playbooks/upgrade.yml", *ON_NEXT)
     for name, answers in requests.answers.items():
         assert set(answers) == {"200"}, (name, answers)
         assert answers["200"] > 50
     assert len(requests.answers) == 2
-    versions = {node.status.node_info.kubelet_version for node in core().list_node().items}
-    assert versions == {NEXT}
+    assert set(versions().values()) == {NEXT}
+    assert not any(node.spec.unschedulable for node in core().list_node().items)
     unchanged(plays.run("upgrade again", "playbooks/upgrade.yml", *ON_NEXT))
     unchanged(plays.run("upgrade --check", "playbooks/upgrade.yml", *ON_NEXT, *CHECK))
     plays.run("one each", "playbooks/workload.yml", *FAST, *ON_NEXT)
@@ -177,6 +224,17 @@ def test_10_boards_whose_cards_died_come_back_under_their_names(plays: Plays, cl
 def test_11_what_the_cluster_cannot_lose_is_not_removed(plays: Plays) -> None:
     step = plays.run("remove the server", "playbooks/remove-node.yml", "-l", "pi-01", *ON_NEXT, expect=2)
     assert not step.changed_hosts()
+    assert all_ready("pi-01", "pi-02", "pi-03", "pi-05")
+
+
+def test_12_a_budget_holds_a_removal_up(plays: Plays) -> None:
+    with guarded("pi-05"):
+        step = plays.run(
+            "remove-node, guarded", "playbooks/remove-node.yml", "-l", "pi-05", *ON_NEXT, "-e", "k3s_drain_timeout=20",
+            expect=2,
+        )  # fmt: skip
+    assert "default/guarded" in step.output
+    assert "disruption budget" in step.output
     assert all_ready("pi-01", "pi-02", "pi-03", "pi-05")
 
 
