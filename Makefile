@@ -10,8 +10,8 @@ SHELL := /bin/bash
 
 help:
 	@echo 'make site      virtual lab from nothing, then site.yml to the report'
-	@echo 'make test      lint, unit tests, then molecule test: the whole journey on a lab of its own'
-	@echo 'make test-all  make test, then the chains: a cluster'"'"'s whole life, and three servers'
+	@echo 'make test      lint, unit tests, then on labs of their own: the whole journey, and a cluster'"'"'s life'
+	@echo 'make test-all  the same, with control processes killed in every stage, and three servers'
 	@echo 'make check     lint and unit tests alone, no lab'
 	@echo 'make lab-up lab-down   the virtual boards alone (docs/lab.md)'
 	@echo 'make venv      only the Python environment: enough for real boards (docs/hardware.md)'
@@ -35,8 +35,10 @@ check: setup lint unit
 
 test: check
 	molecule test
+	PYTEST_ADDOPTS='-m "not interrupted"' molecule test -s lifecycle
 
-test-all: test
+test-all: check
+	molecule test
 	molecule test -s lifecycle
 	molecule test -s three-servers
 
