@@ -47,7 +47,7 @@ lint: setup
 
 unit: setup
 	pytest -q tests/unit
-	CGO_ENABLED=0 go -C lab/k3s test ./internal/{bootstrap,certs,config,nodepassword,supervise,token}
+	. lab/k3s/env.sh && go -C lab/k3s test ./...
 
 lock:
 	rm -rf .venv && $(PYTHON) -m venv .venv && pip install -q -r requirements.in

@@ -20,8 +20,7 @@ trap 'rm -rf "$work"' EXIT
 # runc_suite is the release whose runc and libc the boards have.
 runc_suite=trixie
 arch=$(go env GOARCH)
-export CGO_ENABLED=0
-tags="no_btrfs no_devmapper no_zfs"
+. "$here/env.sh"
 
 say() { printf '%s %s\n' "$(date +%T)" "$*" >&2; }
 
@@ -69,13 +68,13 @@ else
 fi
 
 say "containerd's shim and the CNI plugins"
-go build -trimpath -tags "$tags" -ldflags "-s -w" -o "$work/bin/" \
+go build -ldflags "-s -w" -o "$work/bin/" \
     github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2 \
     github.com/containernetworking/plugins/plugins/main/bridge \
     github.com/containernetworking/plugins/plugins/main/loopback \
     github.com/containernetworking/plugins/plugins/ipam/host-local \
     github.com/containernetworking/plugins/plugins/meta/portmap
-go build -trimpath -o "$work/pack" ./cmd/pack
+go build -o "$work/pack" ./cmd/pack
 (cd "$work/bin" && "$work/pack" bundle "$work/bundle.tar.zst" ./*)
 
 # The digest of the sources stands for a commit: it also fits a build from a changed work tree.
@@ -97,12 +96,12 @@ flags="$flags -X github.com/k3s-io/kine/pkg/version.Version=$kine"
 say "k3s $version (Kubernetes, containerd, kine: minutes when Go's cache is cold)"
 # The bundle reaches go:embed by an overlay, so that the source tree stays clean.
 printf '{"Replace": {"%s": "%s"}}\n' "$here/internal/bundle/bundle.tar.zst" "$work/bundle.tar.zst" >"$work/overlay.json"
-go build -trimpath -overlay "$work/overlay.json" -tags "$tags bundle" -ldflags "$flags" -o "$work/k3s" .
+go build -overlay "$work/overlay.json" -tags "${GOFLAGS##*-tags=},bundle" -ldflags "$flags" -o "$work/k3s" .
 
 say "images"
-go build -trimpath -ldflags "-s -w" -o "$work/images/pause" ./pause
+go build -ldflags "-s -w" -o "$work/images/pause" ./pause
 coredns=$(cd coredns && go list -m -f '{{.Version}}' github.com/coredns/coredns)
-(cd coredns && go build -trimpath -ldflags "-s -w" -o "$work/images/coredns" .)
+(cd coredns && go build -ldflags "-s -w" -o "$work/images/coredns" .)
 "$work/pack" images "$work/images.tar.zst" "$work/images.txt" \
     "docker.io/lab/pause:1=$work/images/pause" "docker.io/lab/coredns:${coredns#v}=$work/images/coredns"
 
