@@ -21,7 +21,7 @@ from jsonschema import validate
 from kubernetes import client
 
 from tests.support.cluster import ROOT, Cluster, connect
-from tests.support.plays import Plays, Step, lab
+from tests.support.plays import Plays, Step, cards_die, lab
 from tests.support.watch import NAMESPACE, Requests, core, machine_ids, ready_nodes, running_on, wait_until
 
 FAST = ("-e", '\'{"notebooks_profiles": ["fast"]}\'')
@@ -108,10 +108,6 @@ def guarded(node: str) -> Iterator[None]:
     finally:
         policy.delete_namespaced_pod_disruption_budget(name, "default")
         apps.delete_namespaced_deployment(name, "default")
-
-
-def card(cluster: Cluster, board: str) -> Path:
-    return Path(str(cluster.var("flash_card", board)))
 
 
 @pytest.mark.interrupted
@@ -209,9 +205,7 @@ def test_09_a_board_that_loses_power_comes_back_with_its_pods(cluster: Cluster) 
 
 def test_10_boards_whose_cards_died_come_back_under_their_names(plays: Plays, cluster: Cluster) -> None:
     before, died = machine_ids(), ("pi-03", "pi-05")
-    lab("power", "off", "--hard", *died)
-    for name in died:
-        card(cluster, name).unlink()
+    cards_die(*died)
     step = plays.run("re-flash two", "add-node.yml", "-l", ",".join(died), *FAST, *ON_NEXT)
     assert step.changed_hosts() <= {*died, "localhost"}
     after = machine_ids()
@@ -262,9 +256,7 @@ def test_13_backup_destruction_restore(plays: Plays, cluster: Cluster) -> None:
     unchanged(plays.run("backup --check", "playbooks/backup.yml", *ON_NEXT, *CHECK))
     plays.run("backup", "playbooks/backup.yml", *ON_NEXT)
     old_weights, old_objects = weights(cluster), {each.metadata.uid for each in core().list_namespace().items}
-    lab("power", "off", "--hard", "pi-01", "pi-02", "pi-03")
-    for name in ("pi-01", "pi-02", "pi-03"):
-        card(cluster, name).unlink()
+    cards_die("pi-01", "pi-02", "pi-03")
     restore = ("playbooks/restore.yml", *FAST, *ON_NEXT, "-e", "restore_from=latest")
     plays.run("restore", *restore)
     assert all_ready("pi-01", "pi-02", "pi-03")

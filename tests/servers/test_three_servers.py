@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from kubernetes import client
 
 from tests.support.cluster import CLUSTER, connect, kubernetes_api
-from tests.support.plays import Plays, lab
+from tests.support.plays import Plays, cards_die, lab
 from tests.support.watch import Answers, core, machine_ids, ready_nodes, wait_until
 
 SERVERS = CLUSTER.hosts("k3s_servers")
@@ -120,12 +119,6 @@ def write(name: str) -> None:
 def written() -> set[str]:
     found = core().list_namespaced_config_map("default", _request_timeout=30).items
     return {each.metadata.name for each in found if each.metadata.name != "kube-root-ca.crt"}
-
-
-def cards_die(*servers: str) -> None:
-    lab("power", "off", "--hard", *servers)
-    for server in servers:
-        Path(str(CLUSTER.var("flash_card", server))).unlink()
 
 
 def test_an_upgrade_goes_from_server_to_server(plays: Plays) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import ansible_runner
 
-from tests.support.cluster import ROOT
+from tests.support.cluster import CLUSTER, ROOT
 
 INVENTORY = os.environ.get("EDGE_INVENTORY", str(ROOT / "inventory" / "lab"))
 LIMIT_S = 1800
@@ -136,3 +136,10 @@ def lab(*arguments: str, timeout: float = 900) -> str:
     """What `python -m lab ...` prints; raises CalledProcessError when it fails."""
     command = [sys.executable, "-m", "lab", *arguments]
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=timeout).stdout
+
+
+def cards_die(*boards: str) -> None:
+    """Pull the plugs of boards of the lab, and lose their cards."""
+    lab("power", "off", "--hard", *boards)
+    for board in boards:
+        Path(str(CLUSTER.var("flash_card", board))).unlink()
