@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,6 +110,10 @@ def guarded(node: str) -> Iterator[None]:
     finally:
         policy.delete_namespaced_pod_disruption_budget(name, "default")
         apps.delete_namespaced_deployment(name, "default")
+
+
+def newest_backup(cluster: Cluster) -> Path:
+    return max(cluster.path("cluster_backups_dir").glob("2*"))
 
 
 @pytest.mark.interrupted
@@ -252,9 +258,26 @@ def test_12_a_node_is_removed(plays: Plays, cluster: Cluster) -> None:
     unchanged(plays.run("remove-node again", *remove))
 
 
-def test_13_backup_destruction_restore(plays: Plays, cluster: Cluster) -> None:
+def test_13_a_backup_is_made(plays: Plays, cluster: Cluster) -> None:
     unchanged(plays.run("backup --check", "playbooks/backup.yml", *ON_NEXT, *CHECK))
     plays.run("backup", "playbooks/backup.yml", *ON_NEXT)
+    made = newest_backup(cluster)
+    assert made.stat().st_mode & 0o777 == 0o700
+    assert {each.stat().st_mode & 0o777 for each in made.iterdir()} == {0o600}
+
+
+def test_13_a_truncated_or_foreign_backup_is_refused(plays: Plays, cluster: Cluster, tmp_path: Path) -> None:
+    spoiled = shutil.copytree(newest_backup(cluster), tmp_path / "spoiled")
+    os.truncate(spoiled / "server.tar.gz", (spoiled / "server.tar.gz").stat().st_size - 1)
+    manifest = spoiled / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"cluster_name": "another"}))
+    step = plays.run("restore, spoiled", "playbooks/restore.yml", *ON_NEXT, "-e", f"restore_from={spoiled}", expect=2)
+    assert not step.changed_hosts()
+    assert "is of the cluster another" in step.output
+    assert "truncated" in step.output
+
+
+def test_13_destruction_and_restore(plays: Plays, cluster: Cluster) -> None:
     old_weights, old_objects = weights(cluster), {each.metadata.uid for each in core().list_namespace().items}
     cards_die("pi-01", "pi-02", "pi-03")
     restore = ("playbooks/restore.yml", *FAST, *ON_NEXT, "-e", "restore_from=latest")
