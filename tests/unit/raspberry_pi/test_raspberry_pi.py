@@ -2,20 +2,16 @@
 
 from pathlib import Path
 
-import ansible.module_utils
 import pytest
-
-from tests.support.modules import load
-
-ROLE = Path(__file__).parents[3] / "roles" / "raspberry_pi"
-ansible.module_utils.__path__.append(str(ROLE / "module_utils"))
-
-from ansible.module_utils.raspberry_pi_hardware import (  # noqa: E402
+from ansible_collections.edge_ai.cluster.plugins.action.raspberry_pi_probe import clock_offset
+from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardware import (
     decode_revision,
     edit_cmdline,
     parse_cpuinfo,
     throttling,
 )
+from ansible_collections.edge_ai.cluster.plugins.modules import raspberry_pi_cmdline
+from ansible_collections.edge_ai.cluster.plugins.modules import raspberry_pi_probe as probe
 
 LINE = "console=serial0,115200 console=tty1 root=PARTUUID=4f6d5c2e-02 rootfstype=ext4 fsck.repair=yes rootwait"
 
@@ -108,7 +104,7 @@ def test_files_that_must_not_be_edited(text: str, said: str) -> None:
 def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "cmdline.txt"
     path.write_text(LINE)
-    load(ROLE / "library/raspberry_pi_cmdline.py").store(path, LINE + " more\n")
+    raspberry_pi_cmdline.store(path, LINE + " more\n")
     assert path.read_text() == LINE + " more\n"
     assert [entry.name for entry in tmp_path.iterdir()] == ["cmdline.txt"]
 
@@ -121,15 +117,13 @@ def test_the_clock_offset_is_bounded(offset: float, seconds_there: float) -> Non
     """The board reads its clock 0.7 s after we sent the module; its answer is here 0.3 s after its second reading."""
     sent = 1000.0
     read = [sent + 0.7 + offset, sent + 0.7 + seconds_there + offset]
-    low, high = load(ROLE / "action_plugins/raspberry_pi_probe.py").clock_offset(
-        sent, sent + 0.7 + seconds_there + 0.3, read
-    )
+    low, high = clock_offset(sent, sent + 0.7 + seconds_there + 0.3, read)
     assert low <= offset <= high
     assert high - low == pytest.approx(1.0, abs=0.01)
 
 
 def test_a_watchdog_that_keeps_its_own_time_is_recognised(tmp_path: Path) -> None:
-    adjustable = load(ROLE / "library/raspberry_pi_probe.py").watchdog_adjustable
+    adjustable = probe.watchdog_adjustable
     assert adjustable(tmp_path / "none") is False
     (tmp_path / "options").write_text("0x8180\n")
     assert adjustable(tmp_path) is True
@@ -140,7 +134,6 @@ def test_a_watchdog_that_keeps_its_own_time_is_recognised(tmp_path: Path) -> Non
 
 
 def test_this_machine_can_be_looked_at() -> None:
-    probe = load(ROLE / "library/raspberry_pi_probe.py")
     assert probe.hardware()["memory_mb"] > 0
     assert probe.base_system()["boot_id"]
     assert probe.differing_sysctl({"no.such.key": 1}) == {}

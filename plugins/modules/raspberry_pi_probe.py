@@ -34,7 +34,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.raspberry_pi_hardware import decode_revision, parse_cpuinfo, throttling
+from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardware import (
+    decode_revision,
+    parse_cpuinfo,
+    throttling,
+)
 
 
 def text_of(path: str | Path) -> str:

@@ -27,7 +27,7 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.raspberry_pi_hardware import edit_cmdline
+from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardware import edit_cmdline
 
 
 def store(path: Path, text: str) -> None:

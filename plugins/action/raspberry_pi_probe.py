@@ -24,7 +24,7 @@ class ActionModule(ActionBase):
         """Run the module once."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         sent = time.time()
-        result.update(self._execute_module(module_name="raspberry_pi_probe", task_vars=task_vars))
+        result.update(self._execute_module(module_name="edge_ai.cluster.raspberry_pi_probe", task_vars=task_vars))
         received = time.time()
         if "board" in result:
             result["clock_offset"] = clock_offset(sent, received, result.pop("clock"))
