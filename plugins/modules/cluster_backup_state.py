@@ -19,7 +19,7 @@ author: Edge AI Cluster
 
 EXAMPLES = r"""
 - name: What is there is known
-  cluster_backup_state:
+  edge_ai.cluster.cluster_backup_state:
     export: /srv/books
 """
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: nfs_server_verify
 short_description: The export works for this client and squashes root
+description:
+  - Mounts the export in a directory of its own, writes a file as root, checks its owner, and removes both.
 options:
   server: {description: "Address of the server.", type: str, required: true}
   uid: {description: "Owner that a file written by root must get.", type: int, required: true}
@@ -14,7 +16,7 @@ options:
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
-- nfs_server_verify:
+- edge_ai.cluster.nfs_server_verify:
     server: 192.168.1.11
     uid: 10001
     gid: 10001
