@@ -1,4 +1,4 @@
-"""Jinja filters of the k3s role: release digests, versions, tokens, kubeconfig. Pure functions, see tests/unit/k3s."""
+"""Jinja filters of the k3s role: release digests, versions, tokens, kubeconfig. Pure functions."""
 
 from __future__ import annotations
 

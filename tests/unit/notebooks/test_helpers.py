@@ -19,7 +19,9 @@ import jsonschema
 import numpy as np
 import pytest
 
-NOTEBOOKS = Path(__file__).resolve().parents[3] / "notebooks"
+from tests.support.paths import ROOT
+
+NOTEBOOKS = ROOT / "notebooks"
 
 
 def idx(shape: tuple[int, ...], values: bytes, kind: int = 8) -> bytes:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.paths import ROOT
+
 NAMES = sorted({path.stem for kind in ("modules", "action") for path in (ROOT / "plugins" / kind).glob("*.py")})
 
 

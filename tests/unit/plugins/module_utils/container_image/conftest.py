@@ -1,4 +1,4 @@
-"""The role's program and docker/'s trimmer, which are not on Python's path."""
+"""The action that runs the program, and the folder that it builds."""
 
 from __future__ import annotations
 
@@ -8,14 +8,7 @@ from typing import Any
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.action import container_image
 
-from docker import slim as trimmer
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="session")
-def slim() -> Any:
-    return trimmer
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(scope="session")

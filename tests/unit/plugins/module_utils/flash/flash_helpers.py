@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROLE = Path(__file__).parents[3] / "roles" / "flash"
-COLLECTIONS = ROLE.parents[1] / "collections"
+from tests.support.paths import COLLECTIONS, ROOT
+
+ROLE = ROOT / "roles" / "flash"
 MODULES = "ansible_collections.edge_ai.cluster.plugins.modules"
 
 CMDLINE = (

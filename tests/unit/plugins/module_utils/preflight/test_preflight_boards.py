@@ -6,12 +6,12 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.boards import Limits, Probe, judge
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Report
 
-PROJECT = Path(__file__).resolve().parents[3]
+from tests.support.paths import ROOT as PROJECT
+
 LIMITS = Limits(["aarch64"], ["Raspberry Pi 4"], ["trixie"], 1700, 2000, 5)
 GOOD = Probe(
     host="pi-01",

@@ -15,8 +15,9 @@ from ansible.vars.manager import VariableManager
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import judge
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.reader import Reader
 
-PROJECT = Path(__file__).resolve().parents[3]
-CORPUS = Path(__file__).with_name("corpus")
+from tests.support.paths import CORPUS
+from tests.support.paths import ROOT as PROJECT
+
 CASES = sorted(path for path in CORPUS.iterdir() if path.is_dir())
 OF_THE_PROJECT = sorted(path for path in (PROJECT / "inventory").glob("*") if (path / "hosts.yml").is_file())
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[3]
-CORPUS = Path(__file__).with_name("corpus")
+from tests.support.paths import COLLECTIONS, CORPUS
+from tests.support.paths import ROOT as PROJECT
+
 PLAYBOOK = PROJECT / "playbooks" / "preflight.yml"
 BOARDS = """\
 - name: Boards are judged
@@ -33,7 +34,7 @@ def run(tmp_path: Path, *arguments: str | Path) -> tuple[int, str, bool]:
     config.touch()
     environment = os.environ | {
         "ANSIBLE_CONFIG": str(config),
-        "ANSIBLE_COLLECTIONS_PATH": str(PROJECT / "collections"),
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
         "ANSIBLE_ROLES_PATH": str(PROJECT / "roles"),
         "ANSIBLE_SSH_EXECUTABLE": str(ssh),
         "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",

@@ -12,8 +12,6 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.edge_ai.cluster.plugins.filter import manifests
 from ansible_collections.edge_ai.cluster.plugins.modules import kustomize_render as kustomize
 
-ROOT = Path(__file__).resolve().parents[3]
-
 
 @pytest.mark.parametrize(
     ("reference", "parts"),

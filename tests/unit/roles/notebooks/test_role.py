@@ -18,10 +18,12 @@ from ansible_collections.edge_ai.cluster.plugins.action import notebooks_wait as
 from ansible_collections.edge_ai.cluster.plugins.filter import notebooks as filters
 from ansible_collections.edge_ai.cluster.plugins.modules import notebooks_bundle as bundle
 from ansible_collections.edge_ai.cluster.plugins.modules import notebooks_state as state
-from conftest import NOTEBOOKS, ROLE, ROOT
 from kubernetes import client
 
 from notebooks import run as runner
+from tests.support.paths import ROOT
+
+ROLE = ROOT / "roles" / "notebooks"
 
 SETTINGS = {
     "run": "20261122T021530Z-1a2b3c4d",
@@ -226,7 +228,7 @@ def archive(results: Path, run: str, files: dict[str, str]) -> str:
 def collect(results: Path, run: str, digest: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROLE / "files" / "collect_run.py"), f"--results={results}", f"--run={run}",
-         f"--sha256={digest}", f"--schema={NOTEBOOKS / 'timings.schema.json'}"],
+         f"--sha256={digest}", f"--schema={ROOT / 'notebooks' / 'timings.schema.json'}"],
         capture_output=True, text=True,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.paths import ROOT
 
 
 def render(folder: Path, servers: list[str], agents: list[str], **variables: Any) -> dict[str, dict[str, str]]:

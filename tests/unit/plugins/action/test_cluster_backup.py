@@ -24,8 +24,9 @@ from ansible_collections.edge_ai.cluster.plugins.action import cluster_backup as
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive
 
 from roles.cluster_backup.files import board
+from tests.support.paths import ROOT
 
-ROLE = Path(__file__).resolve().parents[3] / "roles" / "cluster_backup"
+ROLE = ROOT / "roles" / "cluster_backup"
 
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 SECRET = "cluster-secret"
