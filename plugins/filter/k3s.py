@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 from ansible.errors import AnsibleFilterError
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.version import parse
 
 SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](\S+)")
-VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)(?:-(?:rc|alpha|beta)\.?(\d+))?\+([a-z0-9]*[a-z])(\d+)")
-TOKEN = re.compile(r"K10([0-9a-f]{64})::([^:]+):(.+)")
 
 
 def k3s_sum(text: str, asset: str) -> str:
@@ -38,26 +38,14 @@ def k3s_sum(text: str, asset: str) -> str:
     return sums[asset]
 
 
-def k3s_version_key(version: str) -> list[int]:
-    """A version such as `v1.36.4+k3s1` as a list that sorts; a pre-release sorts before its release."""
-    found = VERSION.fullmatch(version)
-    if not found:
-        raise AnsibleFilterError(f"not a k3s version: {version!r}; write it as in v1.36.4+k3s1")
-    major, minor, patch, pre, _, build = found.groups()
-    return [int(major), int(minor), int(patch), int(pre) if pre else 1 << 30, int(build)]
-
-
 def k3s_is_downgrade(wanted: str, installed: str | None) -> bool:
     """Whether `wanted` is older than what is `installed`; never when nothing (or nothing known) is."""
-    if not installed or not VERSION.fullmatch(installed):
+    there, new = parse(installed or ""), parse(wanted)
+    if there is None:
         return False
-    return k3s_version_key(wanted) < k3s_version_key(installed)
-
-
-def k3s_token_password(token: str) -> str:
-    """The password in a token, which is the short form a first server is given."""
-    found = TOKEN.fullmatch(token.strip())
-    return found.group(3) if found else token.strip()
+    if new is None:
+        raise AnsibleFilterError(f"not a k3s version: {wanted!r}; write it as in v1.36.4+k3s1")
+    return new.key < there.key
 
 
 def k3s_kubeconfig(text: str, server: str, name: str) -> str:
@@ -133,8 +121,7 @@ def k3s_upgrade_errors(
     is wrong with the release for its architecture, empty for nothing).
     `cluster`: what k3s_drain knows. `notready`: nodes that the operator allows to be NotReady.
     """
-    wanted = VERSION.fullmatch(version)
-    if not wanted:
+    if not parse(version):
         return [f"k3s_version is {version}: write a whole release tag such as v1.36.4+k3s1, never a channel"]
     nodes = {node["name"]: node for node in cluster["nodes"]}
     errors = []
@@ -163,10 +150,10 @@ def k3s_upgrade_errors(
         if not running[name] and not cluster["api"] and not probe.get("unreachable"):
             errors.append(f"{name} is not in the cluster: run site.yml with its present version first")
     servers = [v for host in hosts if host["server"] for v in running.get(host["name"], [])]
-    oldest = min((k3s_version_key(v)[:2] for v in servers if VERSION.fullmatch(v)), default=[0, 0])
+    oldest = min((known.series for v in servers if (known := parse(v))), default=(0, 0))
     for host in hosts:
         for found in running.get(host["name"], []):
-            base = oldest if not host["server"] else [0, 0]
+            base = oldest if not host["server"] else (0, 0)
             errors += [f"{host['name']} has k3s {found}: {text}" for text in version_errors(version, found, base)]
     behind = [h for h in hosts if any(v != version for v in running.get(h["name"], []))]
     left_out = [host["name"] for host in behind if host["server"] and not host["here"]]
@@ -188,23 +175,22 @@ def k3s_upgrade_errors(
     return errors + list(dict.fromkeys(host["release"] for host in hosts if host["release"]))
 
 
-def version_errors(wanted: str, found: str, servers: list[int]) -> list[str]:
-    """Why a node with version `found` must not get `wanted`; `servers` is [major, minor] of the oldest server.
+def version_errors(wanted: str, found: str, servers: tuple[int, int]) -> list[str]:
+    """Why a node with version `found` must not get `wanted`; `servers` is (major, minor) of the oldest server.
 
     A node that lags behind the servers may catch up with them in one step, for it is empty meanwhile.
     """
-    known = VERSION.fullmatch(found)
-    new = VERSION.fullmatch(wanted)
+    known, new = parse(found), parse(wanted)
     if not known or not new:
         return ["not a release that can be compared with another"]
-    if known.group(5) != new.group(5):
-        return [f"k3s_version {wanted} is of another make (+{new.group(5)}, not +{known.group(5)})"]
-    if k3s_is_downgrade(wanted, found):
+    if known.make != new.make:
+        return [f"k3s_version {wanted} is of another make (+{new.make}, not +{known.make})"]
+    if new.key < known.key:
         return [
             f"k3s_version {wanted} is older, and a datastore is not taken back: raise k3s_version, or reset the "
             "cluster and restore a backup of that version"
         ]
-    have, want = k3s_version_key(found)[:2], k3s_version_key(wanted)[:2]
+    have, want = known.series, new.series
     if have[0] != want[0] or (want[1] - have[1] > 1 and servers < want):
         return [f"k3s_version {wanted} skips a minor release: upgrade to v{have[0]}.{have[1] + 1} first"]
     return []
@@ -217,13 +203,11 @@ class FilterModule:
         """Filters by name."""
         functions: list[Callable[..., Any]] = [
             k3s_sum,
-            k3s_version_key,
             k3s_is_downgrade,
-            k3s_token_password,
             k3s_kubeconfig,
             k3s_kubeconfig_mark,
             k3s_pending,
             k3s_sum_problem,
             k3s_upgrade_errors,
         ]
-        return {function.__name__: function for function in functions}
+        return {function.__name__: function for function in functions} | {"k3s_token_password": token.password}

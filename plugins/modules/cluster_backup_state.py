@@ -44,6 +44,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
 
 STAGING, ASIDE = ".restore-", ".before-restore-"
 
@@ -96,14 +97,14 @@ def main() -> None:
         )
         found = re.match(r"k3s version (\S+)", done.stdout)
         version = found.group(1) if found else ""
-    token = re.match(r"K10([0-9a-f]{64})::", text_of(server / "token"))
+    known = token.parse(text_of(server / "token"))
     etcd, sqlite = (server / "db/etcd").is_dir(), (server / "db/state.db").is_file()
     there = sorted(each.name for each in export.iterdir()) if export and export.is_dir() else []
     result: dict[str, Any] = {
         "version": version,
         "datastore": "etcd" if etcd else "sqlite" if sqlite else "none",
         "server": server.exists(),
-        "ca_sha256": token.group(1) if token else "",
+        "ca_sha256": known.ca_sha256 if known else "",
         "snapshot": (server / "db/restored-snapshot").exists(),
         "restored_from": text_of(server / ".restored-from"),
         "bytes": {"server": size_of(server)[0], "data": 0},

@@ -111,6 +111,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
 
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 LINKS = ("kubectl", "crictl", "ctr")
@@ -192,12 +193,6 @@ def mode(path: Path) -> str | None:
         return f"{stat.S_IMODE(path.stat().st_mode):04o}"
     except FileNotFoundError:
         return None
-
-
-def token_password(token: str) -> str:
-    """The password in a token of either form (`K10<hash>::user:password` or the bare password)."""
-    found = re.fullmatch(r"K10[0-9a-f]{64}::[^:]*:(.*)", token.strip())
-    return found.group(1) if found else token.strip()
 
 
 def journal_tail(lines: list[str], count: int = 6) -> list[str]:
@@ -329,7 +324,7 @@ class Node:
         path = self.data / "server/token"
         if not path.exists():
             return "absent"
-        same = token_password(path.read_text()) == self.module.params["cluster_token"]
+        same = token.password(path.read_text()) == self.module.params["cluster_token"]
         return "same" if same else "other"
 
     def missing_links(self) -> list[str]:

@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..k3s import token, version
+
 FORMAT = 1
 MANIFEST = "manifest.json"
 SERVER, DATA = "server.tar.gz", "data.tar.gz"
 TOPS = {SERVER: "server", DATA: "data"}
 SUMS = "SHA256SUMS"
 STAMP = re.compile(r"\d{8}T\d{6}Z")
-VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)(?:-(?:rc|alpha|beta)\.?(\d+))?\+([a-z0-9]*[a-z])(\d+)")
-TOKEN = re.compile(r"K10([0-9a-f]{64})::[^:]+:(.+)")
 #: Members of the server's archive that are looked into, and never longer than this (bytes).
 LOOKED_AT, SHORT = ("server/token", "server/tls/server-ca.crt"), 1 << 16
 FIELDS: dict[str, type] = {
@@ -103,21 +103,21 @@ def contents(path: Path) -> Contents:
 
 def ca_sha256(server: Contents) -> str:
     """Hash of the cluster's CA, as its token has it. Raises BackupError when token and CA contradict each other."""
-    token = TOKEN.fullmatch(server.texts.get("server/token", "").strip())
-    if not token:
+    known = token.parse(server.texts.get("server/token", ""))
+    if not known:
         raise BackupError("server/token is missing or not the full form of a token (K10...)")
     certificate = server.texts.get("server/tls/server-ca.crt", "")
     single = certificate.count("BEGIN CERTIFICATE") == 1
     # The hash of a chain is that of its root alone, which is not computed here.
-    if single and hashlib.sha256(certificate.encode()).hexdigest() != token.group(1):
+    if single and hashlib.sha256(certificate.encode()).hexdigest() != known.ca_sha256:
         raise BackupError("server/token belongs to another CA than server/tls/server-ca.crt")
-    return token.group(1)
+    return known.ca_sha256
 
 
 def password_of(server: Contents) -> str:
     """The cluster's secret in its short form; empty when there is none."""
-    token = TOKEN.fullmatch(server.texts.get("server/token", "").strip())
-    return token.group(2) if token else ""
+    known = token.parse(server.texts.get("server/token", ""))
+    return known.password if known else ""
 
 
 def stamps(directory: Path) -> list[Path]:
@@ -162,23 +162,14 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return found
 
 
-def version_key(version: str) -> tuple[int, ...] | None:
-    """A version as something that sorts; None when it is none."""
-    known = VERSION.fullmatch(version)
-    if not known:
-        return None
-    major, minor, patch, pre, _, build = known.groups()
-    return int(major), int(minor), int(patch), int(pre) if pre else 1 << 30, int(build)
-
-
 def version_fault(archived: str, wanted: str) -> str:
     """Why a datastore of version `archived` cannot be opened by k3s `wanted`; empty when it can."""
-    old, new = version_key(archived), version_key(wanted)
+    old, new = version.parse(archived), version.parse(wanted)
     if old is None or new is None:
         return f"its k3s {archived} cannot be compared with k3s_version {wanted}"
-    if old > new:
+    if old.key > new.key:
         return f"its k3s {archived} is newer than k3s_version {wanted}: set k3s_version to {archived} or newer"
-    if old[0] != new[0] or new[1] - old[1] > 1:
+    if old.major != new.major or new.minor - old.minor > 1:
         return (
             f"k3s_version {wanted} skips minor releases after its k3s {archived}: restore with {archived}, then upgrade"
         )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from ..k3s.version import is_newer
 from .model import Place, Report
-
-_VERSION = re.compile(r"^v(\d+)\.(\d+)\.(\d+)(?:-\w+?\.?(\d+))?\+[a-z0-9]*?(\d+)$")
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def _judge_board(board: Candidate, node: Member | None, members: list[Member], r
             )
     if node is None:
         servers = [member.version for member in members if member.server]
-        newer_than = [version for version in servers if newer(board.version, version)]
+        newer_than = [version for version in servers if is_newer(board.version, version)]
         if newer_than:
             report.add(
                 place,
@@ -81,13 +79,3 @@ def _judge_board(board: Candidate, node: Member | None, members: list[Member], r
                 f"the cluster's servers run {newer_than[0]}, and an agent must not be newer",
                 "run playbooks/upgrade.yml first, or join with -e k3s_version=" + newer_than[0],
             )
-
-
-def newer(wanted: str, there: str) -> bool:
-    """Whether a release is newer than another; False when one of them is no release."""
-    both = [_VERSION.match(version) for version in (wanted, there)]
-    if not all(both):
-        return False
-    # A release is newer than its own candidates.
-    keys = [[int(part) if part else 1 << 30 for part in found.groups()] for found in both if found]
-    return keys[0] > keys[1]

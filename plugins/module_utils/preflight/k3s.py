@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..k3s.version import parse
 from .model import Host, Inventory, Report, Setting, words
 from .suggest import did_you_mean, slip_of
 
-_TAG = re.compile(r"^v(\d+)\.(\d+)\.(\d+)\+(k3s|lab)[1-9]\d*$")
+#: Who makes the releases that are supported.
+_MAKES = ("k3s", "lab")
 _LIKE_TAG = re.compile(r"^v?(\d+)\.(\d+)\.(\d+)(?:[+-](k3s|lab)(\d+))?$")
 DEFAULT_MINORS = ("1.35", "1.36", "1.37")
 
@@ -61,19 +63,19 @@ def _version(host: Host, setting: Setting, report: Report) -> None:
     minors = [str(minor) for minor in minors] if isinstance(minors, list) else list(DEFAULT_MINORS)
     latest = minors[-1]
     text = str(setting.value)
-    match = _TAG.match(text)
-    if not match:
+    release = parse(text)
+    if release is None or release.pre is not None or release.make not in _MAKES or not release.build:
         like = _LIKE_TAG.match(text)
         series = re.match(r"v?(\d+\.\d+)$", text)
         instead = f"v{series[1] if series and series[1] in minors else latest}.0+k3s1"
         if like:
             instead = f"v{like[1]}.{like[2]}.{like[3]}+{like[4] or 'k3s'}{like[5] or 1}"
         report.setting(host, setting, "not a k3s release: its tags have the form vX.Y.Z+k3sN", f"write it as {instead}")
-    elif f"{match[1]}.{match[2]}" not in minors:
+    elif f"{release.major}.{release.minor}" not in minors:
         report.setting(
             host,
             setting,
-            f"Kubernetes {match[1]}.{match[2]} is not supported here",
+            f"Kubernetes {release.major}.{release.minor} is not supported here",
             f"write a release of {', '.join(minors)} (preflight_k3s_minors)",
         )
 

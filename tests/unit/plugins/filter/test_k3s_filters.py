@@ -8,7 +8,6 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.edge_ai.cluster.plugins.filter import k3s
-from ansible_collections.edge_ai.cluster.plugins.modules import k3s_node
 
 # Order and names of a real sha256sum-amd64.txt: three archives that begin with k3s, then the binary.
 SUMS = "".join(
@@ -65,12 +64,6 @@ def test_what_is_no_sum_file_is_said(text: str, error: str) -> None:
 )
 def test_downgrades_are_seen(wanted: str, installed: str | None, older: bool) -> None:
     assert k3s.k3s_is_downgrade(wanted, installed) is older
-
-
-@pytest.mark.parametrize("token", [f"K10{'a' * 64}::server:s3cret:with:colons", "s3cret:with:colons\n"])
-def test_both_forms_of_a_token_hold_one_password(token: str) -> None:
-    assert k3s.k3s_token_password(token) == "s3cret:with:colons"
-    assert k3s_node.token_password(token) == "s3cret:with:colons"
 
 
 K3S_YAML = """\
