@@ -9,13 +9,13 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from kubernetes import client, config
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, KubeconfigError, connect
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
+from kubernetes import client
 from urllib3.exceptions import HTTPError
 
 #: Seconds between two looks at the node, and between two signs of life.
 POLL, TICK = 1.5, 10.0
-#: Seconds for one answer of the API, which a busy board may take its time for.
-REQUEST = (10, 30)
 #: Among emptydir_namespaces: all of them.
 EVERYWHERE = "*"
 
@@ -79,9 +79,9 @@ def refusal(error: client.ApiException) -> str:
 class Drain:
     """One cluster's API, and the node in question."""
 
-    def __init__(self, task: dict[str, Any], show: Callable[[str], None]) -> None:
+    def __init__(self, api: client.ApiClient, task: dict[str, Any], show: Callable[[str], None]) -> None:
         self.task, self.show = task, show
-        self.api = client.CoreV1Api()
+        self.api = client.CoreV1Api(api)
 
     def known(self) -> dict[str, Any]:
         """All nodes, and the pods which keep one from being drained."""
@@ -96,7 +96,7 @@ class Drain:
             "nodes": [
                 {
                     "name": node.metadata.name,
-                    "ready": any(c.type == "Ready" and c.status == "True" for c in node.status.conditions or []),
+                    "ready": is_ready(node),
                     "version": node.status.node_info.kubelet_version if node.status.node_info else "",
                     "server": "node-role.kubernetes.io/control-plane" in (node.metadata.labels or {}),
                     "unschedulable": bool(node.spec.unschedulable),
@@ -239,10 +239,9 @@ class ActionModule(ActionBase):
             required_if=[("state", "drained", ["node"]), ("state", "released", ["node"])],
         )
         try:
-            config.load_kube_config(config_file=task["kubeconfig"])
-        except (config.ConfigException, OSError) as error:
-            raise AnsibleActionFail(f"{task['kubeconfig']} is no kubeconfig: {error}. site.yml makes it.") from None
-        drain = Drain(task, self._display.display)
+            drain = Drain(connect(task["kubeconfig"]), task, self._display.display)
+        except KubeconfigError as error:
+            raise AnsibleActionFail(str(error)) from error
         if task["state"] == "known":
             return result | {"changed": False} | drain.known()
         if task["state"] == "released":

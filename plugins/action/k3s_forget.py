@@ -8,35 +8,25 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from kubernetes import client, config
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, KubeconfigError, connect
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import internal_address, is_ready, ready_status
+from kubernetes import client
 from urllib3.exceptions import HTTPError
 
 #: Seconds between two looks, and between two signs of life.
 POLL, TICK = 2.0, 10.0
-#: Seconds for one answer of the API.
-REQUEST = (10, 30)
 #: Where kubelets renew their leases, every ten seconds.
 LEASES = "kube-node-lease"
-
-
-def ready(node: Any) -> str:
-    """Status of the condition Ready: True, False, or Unknown, which the cluster writes when it hears nothing."""
-    return next((str(c.status) for c in node.status.conditions or [] if c.type == "Ready"), "Unknown")
-
-
-def address(node: Any) -> str:
-    """The address that a node has in the cluster; empty when it never told one."""
-    return next((str(a.address) for a in node.status.addresses or [] if a.type == "InternalIP"), "")
 
 
 class Forget:
     """One node in the API of its cluster."""
 
-    def __init__(self, task: dict[str, Any], show: Callable[[str], None]) -> None:
+    def __init__(self, api: client.ApiClient, task: dict[str, Any], show: Callable[[str], None]) -> None:
         self.task, self.show = task, show
         self.name: str = task["node"]
         self.secret = f"{self.name}.node-password.k3s"
-        self.core, self.leases = client.CoreV1Api(), client.CoordinationV1Api()
+        self.core, self.leases = client.CoreV1Api(api), client.CoordinationV1Api(api)
 
     def ask(self, what: Callable[..., Any], *args: str) -> Any:
         """An answer of the API; None for an object that is not there. Tried again while the API is busy."""
@@ -70,15 +60,16 @@ class Forget:
     def wait_for_silence(self, node: Any) -> None:
         """Return when nobody keeps the Node alive; raises AnsibleActionFail when somebody does, or it is not ours."""
         host = self.task["address"]
-        if host and address(node) not in ("", host):
+        there = internal_address(node)
+        if host and there not in ("", host):
             raise AnsibleActionFail(
-                f"Node {self.name} of the cluster has the address {address(node)}, this board has {host}: it is not "
+                f"Node {self.name} of the cluster has the address {there}, this board has {host}: it is not "
                 "certain that they are one board, so nothing was deleted. If the old one is gone for good, remove it "
                 f"first: kubectl --kubeconfig {self.task['kubeconfig']} delete node {self.name}"
             )
         begun = spoken = time.monotonic()
         first = self.heartbeat()
-        while node is not None and ready(node) != "Unknown":
+        while node is not None and ready_status(node) != "Unknown":
             if self.heartbeat() != first:
                 raise AnsibleActionFail(
                     f"Node {self.name} is alive, yet this board ({host or 'fresh'}) does not run it: another machine "
@@ -88,7 +79,7 @@ class Forget:
             now = time.monotonic()
             if now - begun > self.task["timeout"]:
                 raise AnsibleActionFail(
-                    f"Node {self.name} is still {'Ready' if ready(node) == 'True' else 'not Unknown'} after "
+                    f"Node {self.name} is still {'Ready' if is_ready(node) else 'not Unknown'} after "
                     f"{self.task['timeout']} s without a sign of life: is the controller manager running on the "
                     f"server? Look at: kubectl --kubeconfig {self.task['kubeconfig']} describe node {self.name}"
                 )
@@ -181,12 +172,8 @@ class ActionModule(ActionBase):
             }
         )
         try:
-            config.load_kube_config(config_file=task["kubeconfig"])
-        except (config.ConfigException, OSError) as error:
-            raise AnsibleActionFail(f"{task['kubeconfig']} is no kubeconfig: {error}. site.yml makes it.") from error
-        if task["server"]:
-            here = client.Configuration.get_default_copy()
-            here.host = task["server"]
-            client.Configuration.set_default(here)
-        deleted = Forget(task, self._display.display).forget(self._task.check_mode)
+            api = connect(task["kubeconfig"], task["server"])
+        except KubeconfigError as error:
+            raise AnsibleActionFail(str(error)) from error
+        deleted = Forget(api, task, self._display.display).forget(self._task.check_mode)
         return result | {"changed": bool(deleted), "deleted": deleted}

@@ -8,7 +8,8 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from kubernetes import client, config, watch
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import KubeconfigError, connect
+from kubernetes import client, watch
 from urllib3.exceptions import HTTPError
 
 #: Seconds between two signs of life while a notebook runs.
@@ -86,8 +87,8 @@ def failure(pod: Any, title: str, books: str, log: str) -> str:
 class Watcher:
     """Follows one Job through the API; seconds are of the control node's monotonic clock."""
 
-    def __init__(self, task: dict[str, Any], show: Any) -> None:
-        self.api, self.jobs, self.task, self.show = client.CoreV1Api(), client.BatchV1Api(), task, show
+    def __init__(self, api: client.ApiClient, task: dict[str, Any], show: Any) -> None:
+        self.api, self.jobs, self.task, self.show = client.CoreV1Api(api), client.BatchV1Api(api), task, show
         self.selector = f"batch.kubernetes.io/job-name={task['job']}"
         self.began = time.monotonic()
         self.shown = ("", 0.0)
@@ -220,8 +221,10 @@ class ActionModule(ActionBase):
                 "books": {"type": "str", "required": True},
             }
         )
-        config.load_kube_config(config_file=task["kubeconfig"])
-        watcher = Watcher(task, self._display.display)
+        try:
+            watcher = Watcher(connect(task["kubeconfig"]), task, self._display.display)
+        except KubeconfigError as error:
+            raise AnsibleActionFail(str(error)) from error
         pod = watcher.wait()
         seconds = round(time.monotonic() - watcher.began, 1)
         return result | {"changed": False, "node": pod.spec.node_name, "seconds": seconds}

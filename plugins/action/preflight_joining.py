@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube import nodes
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REMEDY, REQUEST, KubeconfigError, connect
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import as_text
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.joining import Candidate, Member, judge
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Place, Report
-from kubernetes import client, config
+from kubernetes import client
 from urllib3.exceptions import HTTPError
 
 HEADLINE = "{count} found before anything was changed; no board was touched:"
@@ -19,8 +21,8 @@ def member(node: Any) -> Member:
     """A Node of the API in a few words."""
     return Member(
         name=node.metadata.name,
-        address=next((a.address for a in node.status.addresses or [] if a.type == "InternalIP"), ""),
-        ready=any(c.type == "Ready" and c.status == "True" for c in node.status.conditions or []),
+        address=nodes.internal_address(node),
+        ready=nodes.is_ready(node),
         server="node-role.kubernetes.io/control-plane" in (node.metadata.labels or {}),
         version=node.status.node_info.kubelet_version if node.status.node_info else "",
     )
@@ -42,8 +44,8 @@ class ActionModule(ActionBase):
         try:
             members = self._members(kubeconfig)
             joining = judge([Candidate(**board) for board in self._task.args["boards"]], members, report)
-        except OSError as error:
-            report.add(Place(str(kubeconfig)), "cluster", None, str(error), "run site.yml first: it makes the cluster")
+        except KubeconfigError as error:
+            report.add(Place(str(kubeconfig)), "cluster", None, error.problem, REMEDY)
         except (client.ApiException, HTTPError) as error:
             problem = "its API does not answer: " + " ".join(str(error).split())[:200]
             remedy = "see to its servers first (journalctl -u k3s there); boards join a cluster that runs"
@@ -58,10 +60,5 @@ class ActionModule(ActionBase):
         return {"changed": False, "joining": joining, "msg": told}
 
     def _members(self, kubeconfig: Path) -> list[Member]:
-        if not kubeconfig.is_file():
-            raise OSError("there is no kubeconfig of the cluster")
-        try:
-            config.load_kube_config(config_file=str(kubeconfig))
-        except config.ConfigException as error:
-            raise OSError(f"not a kubeconfig: {error}") from error
-        return [member(node) for node in client.CoreV1Api().list_node(_request_timeout=(10, 30)).items]
+        api = client.CoreV1Api(connect(kubeconfig))
+        return [member(node) for node in api.list_node(_request_timeout=REQUEST).items]

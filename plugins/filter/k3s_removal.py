@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
+
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 ETCD = "node-role.kubernetes.io/etcd"
 #: What an operator may accept: the last node with a label; data that only this node has.
 ACCEPTABLE = ("label", "data")
-
-
-def node_ready(node: dict[str, Any]) -> bool:
-    """Whether a Node (as the API returns it) is Ready."""
-    conditions = node.get("status", {}).get("conditions") or []
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
 def labels_of(node: dict[str, Any]) -> dict[str, str]:
@@ -52,12 +48,12 @@ def k3s_removal_errors(
             )
         if node is None:
             continue
-        if not board["answers"] and node_ready(node):
+        if not board["answers"] and is_ready(node):
             errors.append(
                 f"{host} does not answer over ssh, yet its Node is Ready, so its agent runs: see to ssh first, or "
                 "switch it off"
             )
-        if board["answers"] and node_ready(node) and not board["runs"]:
+        if board["answers"] and is_ready(node) and not board["runs"]:
             errors.append(
                 f"{host}: Node {board['node']} is Ready, yet k3s does not run on this board: another machine has "
                 "joined under this name. Look at its address (kubectl get node -o wide), and at ansible_host in the "
@@ -69,7 +65,7 @@ def k3s_removal_errors(
             errors += [f"{host}: {text}" for text in local_volumes(node, cluster["volumes"])]
         errors += [f"{host}: {text}" for text in served_volumes(node, cluster["volumes"])]
         # Pods of a board that is off are lost already; what they had is, too.
-        if board["answers"] and node_ready(node):
+        if board["answers"] and is_ready(node):
             errors += [f"{host}: {text}" for text in pods_at_risk(board["node"], cluster["blockers"])]
     return list(dict.fromkeys(errors + server_errors(leaving, nodes)))
 
@@ -89,7 +85,7 @@ def server_errors(leaving: set[str], nodes: dict[str, dict[str, Any]]) -> list[s
     if not set(members) & leaving:
         return []
     remaining = [name for name in members if name not in leaving]
-    alive = [name for name in remaining if node_ready(nodes[name])]
+    alive = [name for name in remaining if is_ready(nodes[name])]
     # The members that remain decide on the removal, while those that leave still count.
     needed = len(members) // 2 + 1
     if len(alive) < needed:

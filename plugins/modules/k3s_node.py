@@ -112,6 +112,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
 
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 LINKS = ("kubectl", "crictl", "ctr")
@@ -308,13 +309,12 @@ class Node:
         result["api"] = self.server or status == 200
         if status == 200:
             node = json.loads(text)
-            conditions = node["status"].get("conditions", [])
             # Until k3s's cloud controller has seen the node, nothing is scheduled on it.
             known = "node.cloudprovider.kubernetes.io/uninitialized" not in {
                 taint["key"] for taint in node["spec"].get("taints", [])
             }
             result["node"] = {
-                "ready": known and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions),
+                "ready": known and is_ready(node),
                 "version": node["status"].get("nodeInfo", {}).get("kubeletVersion"),
             }
         return result
