@@ -38,6 +38,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.archive imp
     sha256_of,
     stamps,
 )
+from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import stream_argv
 
 BOARD = Path(__file__).resolve().parents[2] / "roles" / "cluster_backup" / "files" / "board.py"
 # Python on the board reads the program from standard input, and leaves what follows it to the program.
@@ -57,15 +58,7 @@ def ssh_command(ssh: dict[str, Any], arguments: list[str], size: int) -> list[st
         remote = ["sudo", "-n", *remote]
     if ssh.get("connection") == "local":
         return remote
-    argv = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "Compression=no", "-o", "LogLevel=ERROR"]
-    argv += ["-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8"]
-    if ssh.get("key"):
-        argv += ["-i", str(Path(ssh["key"]).expanduser())]
-    if ssh.get("port"):
-        argv += ["-p", str(ssh["port"])]
-    if ssh.get("user"):
-        argv += ["-l", ssh["user"]]
-    return [*argv, *shlex.split(ssh.get("args") or ""), ssh["host"], shlex.join(remote)]
+    return [*stream_argv(ssh), shlex.join(remote)]
 
 
 class Meter:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import stream_argv
 
 PROGRAM = "ansible_collections.edge_ai.cluster.plugins.module_utils.container_image"
 #: The folder that holds ansible_collections, by the path that Ansible found this file by.
@@ -23,15 +23,7 @@ def ssh_command(ssh: dict[str, Any]) -> list[str]:
     """Argv that runs a script on a node: ssh without compression (the archive is compressed), or a local shell."""
     if ssh.get("connection") == "local":
         return ["sh", "-c"]
-    argv = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "Compression=no", "-o", "LogLevel=ERROR"]
-    argv += ["-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8"]
-    if ssh.get("key"):
-        argv += ["-i", os.path.expanduser(ssh["key"])]  # noqa: PTH111 - a string stays one
-    if ssh.get("port"):
-        argv += ["-p", str(ssh["port"])]
-    if ssh.get("user"):
-        argv += ["-l", ssh["user"]]
-    return [*argv, *shlex.split(ssh.get("args") or ""), ssh["host"]]
+    return stream_argv(ssh)
 
 
 class ActionModule(ActionBase):

@@ -7,6 +7,8 @@ import socket
 import subprocess
 from dataclasses import dataclass
 
+from ..ssh import ssh_argv
+
 # Everything in one login. Markers, because a board may have none, some or all of the files.
 LOOK = """
 for f in /var/lib/cloud/data/instance-id /run/cloud-init/result.json /boot/firmware/meta-data; do
@@ -58,23 +60,18 @@ def run(login: Login, command: str, timeout: float, connect_timeout: int = 5) ->
 
     Raises subprocess.TimeoutExpired.
     """
+    options = {
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": login.known_hosts,
+        "IdentitiesOnly": "yes",
+        "ConnectTimeout": str(connect_timeout),
+        "ServerAliveInterval": "5",
+        "ServerAliveCountMax": "3",
+    }
+    argv = ssh_argv(login.address, options, user=login.user, port=login.port, key=login.key, args=login.args)
     return subprocess.run(
-        [
-            "ssh", "-T", "-p", str(login.port), "-i", login.key,
-            "-o", "BatchMode=yes",
-            "-o", "StrictHostKeyChecking=yes",
-            "-o", f"UserKnownHostsFile={login.known_hosts}",
-            "-o", "IdentitiesOnly=yes",
-            "-o", f"ConnectTimeout={connect_timeout}",
-            "-o", "ServerAliveInterval=5",
-            "-o", "ServerAliveCountMax=3",
-            "-o", "LogLevel=ERROR",
-            *login.args,
-            f"{login.user}@{login.address}",
-            command,
-        ],
-        capture_output=True, text=True, check=False, timeout=timeout, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        [*argv, command], capture_output=True, text=True, check=False, timeout=timeout, stdin=subprocess.DEVNULL
+    )
 
 
 def parse_look(text: str) -> Look:

@@ -182,18 +182,3 @@ def test_reference_on_the_command_line_is_the_lookups(docker: Path, action: Modu
         cwd=action.COLLECTIONS,
     ).stdout.strip()
     assert said.startswith("localhost/x:")
-
-
-def test_ssh_takes_the_inventorys_own_options(action: ModuleType) -> None:
-    ssh = {
-        "connection": "ssh",
-        "host": "192.0.2.1",
-        "port": 2222,
-        "user": "pi",
-        "key": "/k",
-        "args": "-o 'A=b c' -o D=e",
-    }
-    argv = action.ssh_command(ssh)
-    assert argv[-5:] == ["-o", "A=b c", "-o", "D=e", "192.0.2.1"]
-    assert argv[argv.index("-p") :][:2] == ["-p", "2222"]
-    assert "Compression=no" in argv
