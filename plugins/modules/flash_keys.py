@@ -34,6 +34,7 @@ import subprocess
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import write_text
 
 
 def make_key(path: Path, comment: str) -> None:
@@ -111,10 +112,7 @@ def main() -> None:
         old = known_hosts.read_text() if known_hosts.exists() else ""
         new = known_hosts_text(old, keys, module.params["names"])
         if new != old and not module.check_mode:
-            part = known_hosts.with_name(f".{known_hosts.name}.part")
-            part.write_text(new)
-            part.chmod(0o600)
-            part.rename(known_hosts)
+            write_text(known_hosts, new, 0o600)
         public = public_half(login)
     except FileNotFoundError as error:
         module.fail_json(msg=f"{error.filename} is missing on the control node: install the package openssh-client")

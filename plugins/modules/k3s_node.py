@@ -97,7 +97,6 @@ api: {description: Whether /readyz answers (server) or the Node can be read (age
 node: {description: "ready, version; of this node's Node object.", type: dict, returned: always}
 """
 
-import hashlib
 import json
 import os
 import re
@@ -111,6 +110,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
 
@@ -179,13 +179,7 @@ TRANSIENT = (
 
 def digest(path: Path) -> str | None:
     """SHA-256 of a file in hex, None when there is no such file."""
-    if not path.is_file():
-        return None
-    result = hashlib.sha256()
-    with path.open("rb") as source:
-        while chunk := source.read(1 << 20):
-            result.update(chunk)
-    return result.hexdigest()
+    return sha256_of(path) if path.is_file() else None
 
 
 def mode(path: Path) -> str | None:

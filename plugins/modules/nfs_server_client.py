@@ -26,25 +26,13 @@ clients: {description: "Who may mount now.", type: list, returned: always}
 wide: {description: "Networks in the file that hold one of the addresses.", type: list, returned: always}
 """
 
-import os
 import re
 import subprocess
-import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import write_text
 from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.scope import Scope
-
-
-def store(path: Path, text: str) -> None:
-    """Replace a file as a whole; readers see the old one or the new one."""
-    descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(part).chmod(0o644)
-    Path(part).replace(path)
 
 
 def main() -> None:
@@ -77,11 +65,11 @@ def main() -> None:
     new = scope.text() if changed else old
     if (changed or unread) and not module.check_mode:
         if changed:
-            store(path, new)
+            write_text(path, new)
         done = subprocess.run(["exportfs", "-ra"], capture_output=True, text=True, check=False, timeout=60)
         if done.returncode:
             # The old text is in force still; a second run has to see that something is left to do.
-            store(path, old)
+            write_text(path, old)
             module.fail_json(msg=f"exportfs -ra: {(done.stderr or done.stdout).strip()}; {path} is as it was")
     module.exit_json(
         changed=changed or unread,

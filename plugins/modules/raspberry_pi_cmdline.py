@@ -23,26 +23,11 @@ RETURN = r"""
 line: {description: "The command line as it is now.", type: str, returned: success}
 """
 
-import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import write_text
 from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardware import edit_cmdline
-
-
-def store(path: Path, text: str) -> None:
-    """Replace a file on vfat: whole and on the card under another name first, then renamed."""
-    part = path.with_name(f"{path.name}.new")
-    with part.open("w", encoding="utf-8") as new:
-        new.write(text)
-        new.flush()
-        os.fsync(new.fileno())
-    part.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def main() -> None:
@@ -61,8 +46,8 @@ def main() -> None:
         if new != old and not module.check_mode:
             backup = path.with_name(f"{path.name}.before-edge-ai")
             if not backup.exists():
-                store(backup, old)
-            store(path, new)
+                write_text(backup, old, mode=None)
+            write_text(path, new, mode=None)
     except ValueError as error:
         module.fail_json(msg=f"{path}: {error}")
     except OSError as error:

@@ -25,6 +25,7 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import write_text
 
 
 def main() -> None:
@@ -41,10 +42,7 @@ def main() -> None:
         diff.append({"before": old, "after": content, "before_header": name, "after_header": name})
         if not module.check_mode:
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.part")
-            part.write_text(content)
-            part.chmod(0o644)
-            part.replace(path)
+            write_text(path, content)
     module.exit_json(changed=bool(written), written=written, diff=diff)
 
 

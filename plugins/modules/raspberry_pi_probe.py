@@ -25,7 +25,6 @@ RETURN = r"""
 board: {description: "What was found.", type: dict, returned: always}
 """
 
-import hashlib
 import os
 import platform
 import re
@@ -36,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of
 from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardware import (
     decode_revision,
     parse_cpuinfo,
@@ -159,7 +159,7 @@ def main() -> None:
     digests = {}
     for path in module.params["files"]:
         if os.access(path, os.R_OK) and Path(path).is_file():
-            digests[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            digests[path] = sha256_of(path)
     board["files"] = digests
     board["missing_packages"] = missing_packages(module.params["packages"])
     board["kernel_modules"] = module_states(module.params["modules"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import http.client
 import lzma
 import os
@@ -14,6 +13,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from ..files import settle, sha256_of
 
 CHUNK = 1024 * 1024
 XZ_MAGIC = b"\xfd7zXZ\x00"
@@ -67,11 +68,11 @@ def download(url: str, part: Path, timeout: float) -> str:
                         target.write(data)
             size = part.stat().st_size
             if total is None or size == total:
-                return file_digest(part)
+                return sha256_of(part)
             reason = f"it ended after {size} of {total} bytes"
         except urllib.error.HTTPError as error:
             if error.code == 416 and have:  # nothing left to resume
-                return file_digest(part)
+                return sha256_of(part)
             if error.code < 500:
                 raise FetchError(f"{url} cannot be fetched (HTTP {error.code}): correct flash_image_url") from error
             reason = f"HTTP {error.code}"
@@ -91,12 +92,6 @@ def download(url: str, part: Path, timeout: float) -> str:
 def _total(answer: http.client.HTTPResponse, offset: int) -> int | None:
     length = answer.headers.get("Content-Length")
     return int(length) + offset if length and length.isdigit() else None
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def fetch(url: str, sha256: str, cache: Path, timeout: float) -> tuple[Path, bool]:
@@ -120,7 +115,7 @@ def fetch(url: str, sha256: str, cache: Path, timeout: float) -> tuple[Path, boo
                 f"wrong digest, nothing was written. Expected {sha256}, got {actual} from {url}: "
                 f"correct flash_image_sha256, or distrust the source"
             )
-        _settle(part, packed)
+        settle(part, packed)
         return packed, True
 
 
@@ -158,12 +153,5 @@ def unpack(packed: Path) -> tuple[Path, bool]:
         if size % 512 or not size:
             part.unlink()
             raise FetchError(f"{packed} is no disk image ({size} bytes unpacked): correct flash_image_url")
-        _settle(part, raw)
+        settle(part, raw)
         return raw, True
-
-
-def _settle(part: Path, final: Path) -> None:
-    """On disk first, then under its name."""
-    with part.open("rb") as written:
-        os.fsync(written.fileno())
-    part.rename(final)

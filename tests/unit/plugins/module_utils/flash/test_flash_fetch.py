@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of
 from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.fetch import (
     FetchError,
     fetch,
-    file_digest,
     sidecar_digest,
     unpack,
 )
@@ -67,7 +67,7 @@ def mirror(packed: Path) -> Iterator[Mirror]:
 
 
 def test_an_image_is_fetched_once_and_unpacked_once(mirror: Mirror, packed: Path, image: Path, tmp_path: Path) -> None:
-    digest = file_digest(packed)
+    digest = sha256_of(packed)
     path, downloaded = fetch(f"{mirror.url}/os.img.xz", digest, tmp_path, 5)
     assert downloaded and path == tmp_path / f"{digest}.img.xz"
     raw, unpacked = unpack(path)
@@ -81,19 +81,19 @@ def test_an_image_is_fetched_once_and_unpacked_once(mirror: Mirror, packed: Path
 
 def test_a_broken_download_goes_on_where_it_stopped(mirror: Mirror, packed: Path, tmp_path: Path) -> None:
     mirror.break_after = 100_000
-    fetch(f"{mirror.url}/os.img.xz", file_digest(packed), tmp_path, 5)
+    fetch(f"{mirror.url}/os.img.xz", sha256_of(packed), tmp_path, 5)
     assert mirror.requests == ["/os.img.xz", "/os.img.xz bytes=100000-"]
 
 
 def test_a_piece_of_a_killed_run_is_used(mirror: Mirror, packed: Path, tmp_path: Path) -> None:
-    digest = file_digest(packed)
+    digest = sha256_of(packed)
     (tmp_path / f"{digest}.part").write_bytes(packed.read_bytes()[:5000])
     fetch(f"{mirror.url}/os.img.xz", digest, tmp_path, 5)
     assert mirror.requests == ["/os.img.xz bytes=5000-"]
 
 
 def test_a_wrong_piece_is_fetched_anew(mirror: Mirror, packed: Path, tmp_path: Path) -> None:
-    digest = file_digest(packed)
+    digest = sha256_of(packed)
     (tmp_path / f"{digest}.part").write_bytes(b"something else")
     fetch(f"{mirror.url}/os.img.xz", digest, tmp_path, 5)
     assert mirror.requests == ["/os.img.xz bytes=14-", "/os.img.xz"]
@@ -103,7 +103,7 @@ def test_a_wrong_digest_leaves_nothing_and_names_both(mirror: Mirror, packed: Pa
     wrong = hashlib.sha256(b"wrong").hexdigest()
     with pytest.raises(FetchError) as caught:
         fetch(f"{mirror.url}/os.img.xz", wrong, tmp_path, 5)
-    for part in (wrong, file_digest(packed), f"{mirror.url}/os.img.xz"):
+    for part in (wrong, sha256_of(packed), f"{mirror.url}/os.img.xz"):
         assert part in str(caught.value)
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 
@@ -121,8 +121,8 @@ def test_an_unreachable_server_is_told(tmp_path: Path) -> None:
 
 def test_the_published_digest_is_read(mirror: Mirror, packed: Path) -> None:
     sidecar = packed.with_name("os.img.xz.sha256")
-    sidecar.write_text(f"{file_digest(packed).upper()}  os.img.xz\n")
-    assert sidecar_digest(f"{mirror.url}/os.img.xz", 5) == file_digest(packed)
+    sidecar.write_text(f"{sha256_of(packed).upper()}  os.img.xz\n")
+    assert sidecar_digest(f"{mirror.url}/os.img.xz", 5) == sha256_of(packed)
     sidecar.write_text("<html>not found</html>")
     with pytest.raises(FetchError, match="set flash_image_sha256"):
         sidecar_digest(f"{mirror.url}/os.img.xz", 5)
