@@ -22,12 +22,12 @@ node: {description: The node that ran it., returned: success, type: str}
 seconds: {description: Seconds from the pod's start to its end on this node., returned: success, type: float}
 """
 
-import json
 import time
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, lines, parse_json, printable
 from kubernetes import client, config, watch
 from urllib3.exceptions import HTTPError
 
@@ -79,28 +79,38 @@ def hopeless(pod: Any) -> str:
     return ""
 
 
+def failed_cell(message: str, books: str) -> str:
+    """What run.py says of a failed cell; empty when the termination message is something else.
+
+    Each value comes from a notebook: it is shown in one line, with control characters as escapes.
+    """
+    try:
+        found = parse_json(message, "the termination message")
+    except Refused:
+        return ""
+    if not isinstance(found, dict) or not {"notebook", "cell", "ename", "evalue", "source"} <= found.keys():
+        return ""
+    source = "\n".join(f"    | {line}" for line in lines(found["source"], 8))
+    return (
+        f"in cell {printable(found['cell'], 10)}: {printable(found['ename'], 80)}: {printable(found['evalue'])}\n"
+        f"The cell begins with:\n{source}\n"
+        f"The executed notebook, with the traceback: {books}{printable(str(found['notebook']).removeprefix('/books'))}"
+    )
+
+
 def failure(pod: Any, title: str, books: str, log: str) -> str:
     """What a person needs to know of a failed pod: the cell's error when there is one, else what the node says."""
     failed = f"{title} failed{place(pod)}"
     statuses = pod.status.container_statuses or []
     ended = statuses[0].state.terminated if statuses else None
-    if ended and ended.message:
-        try:
-            told = json.loads(ended.message)
-            notebook = books + told["notebook"].removeprefix("/books")
-            source = "\n".join(f"    {line}" for line in told["source"].splitlines()[:8])
-            return (
-                f"{failed}, in cell {told['cell']}: {told['ename']}: {told['evalue']}\n"
-                f"The cell begins with:\n{source}\nThe executed notebook, with the traceback: {notebook}"
-            )
-        except (ValueError, KeyError, TypeError):
-            pass
+    if ended and ended.message and (cell := failed_cell(ended.message, books)):
+        return f"{failed}, {cell}"
     if ended and ended.reason == "OOMKilled":
         limits = pod.spec.containers[0].resources.limits or {}
         return f"{failed}: it used more memory than its limit of {limits.get('memory', 'none')} (OOMKilled)"
     reason = pod.status.reason or (ended and f"{ended.reason}, exit status {ended.exit_code}") or "no reason is known"
-    lines = "\n".join(f"    {line}" for line in log.splitlines()[-15:]) or "    (nothing)"
-    return f"{failed}: {reason} {pod.status.message or ''}\nIts last output:\n{lines}"
+    last = "\n".join(f"    | {printable(line, 200)}" for line in log.splitlines()[-15:]) or "    (nothing)"
+    return f"{failed}: {reason} {printable(pod.status.message or '')}\nIts last output:\n{last}"
 
 
 class Watcher:
@@ -163,7 +173,8 @@ class Watcher:
     def log(self, pod: Any) -> str:
         """The end of a pod's output; empty when it cannot be had."""
         try:
-            return str(self.api.read_namespaced_pod_log(pod.metadata.name, self.task["namespace"], tail_lines=15))
+            name, namespace = pod.metadata.name, self.task["namespace"]
+            return str(self.api.read_namespaced_pod_log(name, namespace, tail_lines=15, limit_bytes=1 << 16))
         except (client.ApiException, HTTPError):
             return ""
 
