@@ -11,7 +11,11 @@ description:
   - Nothing outside of O(results) is created or changed, whatever notebooks put into the shared folder.
 options:
   export: {description: The exported folder on the NFS server., type: path, required: true}
-  run: {description: "The run, as M(edge_ai.cluster.notebooks_state) gives it (run, archive_sha256).", type: dict, required: true}
+  runs:
+    description: Complete runs as M(edge_ai.cluster.notebooks_state) gives them (run, archive_sha256); the first usable one is taken.
+    type: list
+    elements: dict
+    required: true
   results: {description: Folder on the control node that gets a folder for the run., type: path, required: true}
   schema: {description: JSON schema of timings.json., type: path, required: true}
 """
@@ -44,34 +48,45 @@ class ActionModule(ActionBase):
     _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Fetch, unpack and link; fails with the name of the file that cannot be used."""
+        """Fetch, unpack and link the first usable run; fails with the names of the files that cannot be used."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, task = self.validate_argument_spec(
             argument_spec={
                 "export": {"type": "path", "required": True},
-                "run": {"type": "dict", "required": True},
+                "runs": {"type": "list", "elements": "dict", "required": True},
                 "results": {"type": "path", "required": True},
                 "schema": {"type": "path", "required": True},
             }
         )
-        folder, run = Path(task["results"]), task["run"].get("run")
-        try:
-            target = results.target_of(folder, run)
-            collected = results.is_collected(folder, run)
-        except Refused as error:
-            raise AnsibleActionFail(f"{error}") from None
+        folder, refused = Path(task["results"]), []
+        for run in task["runs"]:
+            try:
+                return result | self._collect(task, folder, run, task_vars or {})
+            except Refused as error:
+                refused.append(str(error))
+                self._display.warning(f"not used, and left as it is: {error}", formatted=True)
+        raise AnsibleActionFail(
+            f"{task['export']}/runs holds no usable run: {'; '.join(refused)}. Nothing in {folder} was changed; "
+            "run the notebooks again (-e notebooks_rerun=true)"
+        )
+
+    def _collect(
+        self, task: dict[str, Any], folder: Path, run: dict[str, Any], task_vars: dict[str, Any]
+    ) -> dict[str, Any]:
+        """One run from the shared folder in the results. Raises Refused, AnsibleActionFail."""
+        target = results.target_of(folder, run.get("run"))
+        collected = results.is_collected(folder, target.name)
         if self._task.check_mode:
-            return result | {"changed": not collected, "folder": str(target)}
+            return {"changed": not collected, "folder": str(target)}
         folder.mkdir(parents=True, exist_ok=True)
         if not collected:
             with tempfile.TemporaryFile(dir=folder) as archive:
-                self._fetch(task["export"], run, archive, task_vars or {})
+                self._fetch(task["export"], target.name, archive, task_vars)
                 self._unpack(archive, task, run)
-        changed = results.link(folder, run) or not collected
-        return result | {"changed": changed, "folder": str(target)}
+        return {"changed": results.link(folder, target.name) or not collected, "folder": str(target)}
 
     def _fetch(self, export: str, run: str, archive: IO[bytes], task_vars: dict[str, Any]) -> None:
-        """The archive of a run, part by part. Raises AnsibleActionFail."""
+        """The archive of a run, part by part. Raises Refused for one that is not used, AnsibleActionFail."""
         name = f"runs/{run}/{shared_data.ARCHIVE}"
         while True:
             part = self._execute_module(
@@ -84,31 +99,35 @@ class ActionModule(ActionBase):
                 },
                 task_vars=task_vars,
             )
+            if part.get("refused"):
+                raise Refused(part["msg"])
             if part.get("failed") or part.get("unreachable"):
-                raise AnsibleActionFail(f"{part.get('msg')}. Nothing was changed", result=part)
+                raise AnsibleActionFail(str(part.get("msg")), result=part)
             content = base64.b64decode(part["content"])
             archive.write(content)
             if archive.tell() >= part["size"] or not content:
                 break
             if archive.tell() > shared_data.ARCHIVE_BYTES:
-                raise AnsibleActionFail(f"{export}/{name}: grew while it was read. Nothing was changed")
+                raise Refused(f"{export}/{name}: grew while it was read")
         archive.seek(0)
 
-    def _unpack(self, archive: IO[bytes], task: dict[str, Any], run: str) -> None:
-        """The results from the archive. Raises AnsibleActionFail."""
-        done = subprocess.run(
-            [sys.executable, "-m", PROGRAM, task["results"], run, str(task["run"].get("archive_sha256")), task["schema"]],
-            stdin=archive,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=10 * results.SECONDS,
-            check=False,
-            env={**os.environ, "PYTHONPATH": str(COLLECTIONS), "PYTHONDONTWRITEBYTECODE": "1"},
-        )
-        if done.returncode != 0:
-            said = printable(done.stderr.strip().rpartition("\n")[2]) or f"ended with {done.returncode}"
-            raise AnsibleActionFail(
-                f"{task['export']}/runs/{run}/{shared_data.ARCHIVE}: {said}. Nothing in {task['results']} was changed; "
-                f"run the notebooks again (-e notebooks_rerun=true), or remove that run from the shared folder"
+    def _unpack(self, archive: IO[bytes], task: dict[str, Any], run: dict[str, Any]) -> None:
+        """The results from the archive. Raises Refused."""
+        name, digest = str(run["run"]), str(run.get("archive_sha256"))
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", PROGRAM, task["results"], name, digest, task["schema"]],
+                stdin=archive,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=10 * results.SECONDS,
+                check=False,
+                env={**os.environ, "PYTHONPATH": str(COLLECTIONS), "PYTHONDONTWRITEBYTECODE": "1"},
             )
+            code, said = done.returncode, done.stderr.strip().rpartition("\n")[2]
+        except subprocess.TimeoutExpired:
+            code, said = 1, f"not unpacked after {10 * results.SECONDS} s"
+        if code != 0:
+            reason = printable(said) or f"unpacking ended with {code}"
+            raise Refused(f"{task['export']}/runs/{name}/{shared_data.ARCHIVE}: {reason}")

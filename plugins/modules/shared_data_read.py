@@ -25,6 +25,7 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 content: {description: The part in base64., type: str, returned: success}
+refused: {description: Whether it is the file that cannot be used., type: bool, returned: failed}
 size: {description: Bytes of the whole file., type: int, returned: success}
 """
 
@@ -55,10 +56,10 @@ def main() -> None:
         with shared_data.opened(export, name, module.params["limit"]) as file:
             content = os.pread(file.fileno(), module.params["length"], module.params["offset"])
             size = os.fstat(file.fileno()).st_size
-    except (shared_data.Refused, MemoryError) as error:
-        module.fail_json(msg=f"{error or 'too little memory'}")
+    except (shared_data.Refused, FileNotFoundError, MemoryError) as error:
+        module.fail_json(msg=f"{error or 'too little memory'}", refused=True)
     except OSError as error:
-        module.fail_json(msg=f"{shared_data.printable(export / name)}: {error.strerror}")
+        module.fail_json(msg=f"{shared_data.printable(export / name)}: {error.strerror}", refused=False)
     module.exit_json(changed=False, content=base64.b64encode(content).decode(), size=size)
 
 

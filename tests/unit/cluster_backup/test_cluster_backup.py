@@ -20,16 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.edge_ai.cluster.plugins.action import cluster_backup as action
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive
 
-from tests.support.modules import load
+from roles.cluster_backup.files import board
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "cluster_backup"
-sys.path.insert(0, str(ROLE / "module_utils"))
-
-import cluster_backup_archive as archive  # noqa: E402
-
-action = load(ROLE / "action_plugins" / "cluster_backup.py")
-board = load(ROLE / "files" / "board.py")
 
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 SECRET = "cluster-secret"

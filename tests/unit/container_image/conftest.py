@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.edge_ai.cluster.plugins.action import container_image
 
-from tests.support.modules import load
+from docker import slim as trimmer
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "roles" / "container_image" / "files"))
 
 
 @pytest.fixture(scope="session")
 def slim() -> Any:
-    return load(ROOT / "docker" / "slim.py")
+    return trimmer
 
 
 @pytest.fixture(scope="session")
 def action() -> Any:
-    return load(ROOT / "roles" / "container_image" / "action_plugins" / "container_image.py")
+    return container_image
 
 
 @pytest.fixture

@@ -6,7 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from container_image.inputs import ImageError, Inputs, context_files, digest, reference
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.inputs import (
+    ImageError,
+    Inputs,
+    context_files,
+    digest,
+    reference,
+)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from container_image.build import MANYLINUX, PYTHON
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.build import MANYLINUX, PYTHON
 
 ARCHITECTURES = ("amd64", "arm64")
 ENTRY = re.compile(r"^([a-z0-9._-]+)==(\S+) \\$")

@@ -18,11 +18,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from container_image import archive, build, send
-from container_image.archive import Archive
-from container_image.base import find_mirror
-from container_image.inputs import ImageError
-from container_image.progress import Progress, run
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image import archive, build, send
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.archive import Archive
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.base import find_mirror
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.inputs import ImageError
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.progress import Progress, run
 
 DEB822 = """\
 # Types: deb
@@ -208,11 +208,11 @@ def test_durations_are_told_the_next_time(tmp_path: Path, capsys: pytest.Capture
 
 def test_reference_on_the_command_line_is_the_lookups(docker: Path, action: ModuleType) -> None:
     said = subprocess.run(
-        [sys.executable, "-m", "container_image", "ref", f"--context={docker}", "--name=localhost/x"],
+        [sys.executable, "-m", action.PROGRAM, "ref", f"--context={docker}", "--name=localhost/x"],
         capture_output=True,
         text=True,
         check=True,
-        cwd=action.FILES,
+        cwd=action.COLLECTIONS,
     ).stdout.strip()
     assert said.startswith("localhost/x:")
 

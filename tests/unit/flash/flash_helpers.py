@@ -8,22 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
-
-from tests.support.modules import load
-
 ROLE = Path(__file__).parents[3] / "roles" / "flash"
-ansible.module_utils.__path__.append(str(ROLE / "module_utils"))
+COLLECTIONS = ROLE.parents[1] / "collections"
+MODULES = "ansible_collections.edge_ai.cluster.plugins.modules"
 
 CMDLINE = (
     "console=serial0,115200 console=tty1 root=PARTUUID=12345678-02 rootfstype=ext4 fsck.repair=yes rootwait resize\n"
 )
 BOOT_OFFSET = 8 * 2**20
 BOOT_BYTES = 40 * 2**20
-
-
-def load_module(name: str) -> Any:
-    return load(ROLE / "library" / f"{name}.py")
 
 
 def mtools(*command: str) -> str:
@@ -67,15 +60,13 @@ def run_module(name: str, **arguments: Any) -> dict[str, Any]:
     """Run a module of the role as a program, as Ansible does on the control node."""
     program = f"""
 import json, runpy, sys
-import ansible.module_utils
-import ansible.module_utils.basic
 from ansible.module_utils.testing import patch_module_args
-ansible.module_utils.__path__.append({str(ROLE / "module_utils")!r})
 with patch_module_args(json.load(sys.stdin)):
-    runpy.run_path({str(ROLE / "library" / f"{name}.py")!r}, run_name="__main__")
+    runpy.run_module("{MODULES}.{name}", run_name="__main__")
 """
     command = [sys.executable, "-c", program]
-    result = subprocess.run(command, input=json.dumps(arguments), capture_output=True, text=True)
+    env = {**os.environ, "PYTHONPATH": str(COLLECTIONS)}
+    result = subprocess.run(command, env=env, input=json.dumps(arguments), capture_output=True, text=True)
     assert result.stdout.strip().startswith("{"), result.stdout + result.stderr
     answer: dict[str, Any] = json.loads(result.stdout)
     return answer

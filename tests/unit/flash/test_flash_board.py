@@ -1,14 +1,13 @@
 """What a board is, from what it says over ssh; what cloud-init's exit status means."""
 
 import pytest
-from ansible.module_utils.flash_ssh import Login, Look, advice, look, parse_look
-from flash_helpers import load_module
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import Login, Look, advice, look, parse_look
+from ansible_collections.edge_ai.cluster.plugins.modules import flash_probe as probe
+from ansible_collections.edge_ai.cluster.plugins.modules import flash_wait as wait
 
 LOGIN = Login("192.0.2.1", "pi", "key", "known_hosts")
 WANTED = "pi-01-0123456789ab"
 META = f"instance-id: {WANTED}\nedge-ai-image: aaa\nedge-ai-user-data: bbb\n"
-probe = load_module("flash_probe")
-wait = load_module("flash_wait")
 
 
 def told(identity: str = WANTED, result: str = '{"v1": {"errors": []}}', key: str = "0", meta: str = META) -> Look:

@@ -7,9 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import flash_write
-from ansible.module_utils.flash_seed import boot_partition, card_meta_data, instance_id, meta_data, read_boot_file
-from ansible.module_utils.flash_write import Source, WriteError, compare, make_head, write_block_card
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash import write as flash_write
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import (
+    boot_partition,
+    card_meta_data,
+    instance_id,
+    meta_data,
+    read_boot_file,
+)
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.write import (
+    Source,
+    WriteError,
+    compare,
+    make_head,
+    write_block_card,
+)
 from flash_helpers import BOOT_BYTES, BOOT_OFFSET, CMDLINE, build_image, run_module
 
 

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.flash_fetch import FetchError, fetch, file_digest, sidecar_digest, unpack
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.fetch import (
+    FetchError,
+    fetch,
+    file_digest,
+    sidecar_digest,
+    unpack,
+)
 
 
 class Mirror(http.server.ThreadingHTTPServer):

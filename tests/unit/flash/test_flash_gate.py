@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.flash_gate import (
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.gate import (
     BlockFacts,
     FileFacts,
     card_bytes,

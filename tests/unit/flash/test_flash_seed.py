@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.flash_seed import (
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import (
     SeedError,
     boot_partition,
     card_meta_data,
@@ -23,7 +23,8 @@ from ansible.module_utils.flash_seed import (
     partitions,
     read_boot_file,
 )
-from flash_helpers import BOOT_BYTES, BOOT_OFFSET, CMDLINE, ROLE, load_module
+from ansible_collections.edge_ai.cluster.plugins.modules import flash_keys
+from flash_helpers import BOOT_BYTES, BOOT_OFFSET, CMDLINE, ROLE
 
 
 def test_the_identity_depends_on_every_input_and_on_nothing_else() -> None:
@@ -174,7 +175,7 @@ def test_network_config_is_static(rendered: dict[str, str]) -> None:
 
 
 def test_known_hosts_is_sorted_complete_and_keeps_strangers() -> None:
-    text = load_module("flash_keys").known_hosts_text(
+    text = flash_keys.known_hosts_text(
         "zeus ssh-rsa B\n10.0.0.1,pi-01 ssh-ed25519 OLD\n",
         {"pi-02": "ssh-ed25519 K2 pi-02", "pi-01": "ssh-ed25519 K1 pi-01"},
         {"pi-01": ["10.0.0.1", "pi-01"], "pi-02": ["10.0.0.2", "pi-02"]},

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
-
-from tests.support.modules import load
-
-ROLE = Path(__file__).resolve().parents[3] / "roles" / "k3s"
-
-
-k3s = load(ROLE / "filter_plugins" / "k3s.py")
-node = load(ROLE / "library" / "k3s_node.py")
+from ansible_collections.edge_ai.cluster.plugins.filter import k3s
+from ansible_collections.edge_ai.cluster.plugins.modules import k3s_node as node
 
 # Order and names of a real sha256sum-amd64.txt: three archives that begin with k3s, then the binary.
 SUMS = "".join(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from tests.support.modules import load
-
-removal = load(Path(__file__).resolve().parents[3] / "roles/k3s/filter_plugins/k3s_removal.py")
+from ansible_collections.edge_ai.cluster.plugins.filter import k3s_removal as removal
 
 
 def node(name: str, ready: bool = True, **labels: str) -> dict[str, Any]:

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
-from tests.support.modules import load
-
-ROLE = Path(__file__).resolve().parents[3] / "roles" / "k3s"
-
-
-k3s = load(ROLE / "filter_plugins" / "k3s.py")
-drain = load(ROLE / "action_plugins" / "k3s_drain.py")
+from ansible_collections.edge_ai.cluster.plugins.action import k3s_drain as drain
+from ansible_collections.edge_ai.cluster.plugins.filter import k3s
 
 OLD, NEW = "v1.36.3+k3s1", "v1.36.4+k3s1"
 

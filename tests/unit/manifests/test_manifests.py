@@ -9,14 +9,10 @@ from typing import Any
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
-
-from tests.support.modules import load
+from ansible_collections.edge_ai.cluster.plugins.filter import manifests
+from ansible_collections.edge_ai.cluster.plugins.modules import kustomize_render as kustomize
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-manifests = load(ROOT / "roles" / "manifests" / "filter_plugins" / "manifests.py")
-kustomize = load(ROOT / "roles" / "manifests" / "library" / "kustomize_render.py")
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,10 @@
 """Other people's exports are understood, so that they can be left alone."""
 
-import importlib
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-
-from tests.support.modules import load
-
-LIBRARY = Path(__file__).parents[3] / "roles" / "nfs_server" / "library"
-
-
-probe = load(LIBRARY / "nfs_server_probe.py")
+from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs import scope
+from ansible_collections.edge_ai.cluster.plugins.modules import nfs_server_probe as probe
 
 
 @pytest.mark.parametrize(
@@ -77,14 +70,7 @@ def test_accounts() -> None:
     assert probe.account("no-such-user") == {"uid": -1, "gid": -1}
 
 
-UTILS = Path(__file__).parents[3] / "roles" / "nfs_server" / "module_utils"
 HEAD = "# Managed by Ansible (role nfs_server). Every client is squashed to one user."
-
-
-@pytest.fixture
-def scope(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(UTILS))
-    return importlib.import_module("nfs_server_scope")
 
 
 def exports(*clients: str, left_out: str = "") -> str:
@@ -92,7 +78,7 @@ def exports(*clients: str, left_out: str = "") -> str:
     return f'{HEAD}\n{middle}"/srv/books"' + "".join(f" {client}(rw,fsid=0)" for client in clients) + "\n\n"
 
 
-def test_one_client_leaves_and_comes_back_and_the_file_is_as_before(scope: ModuleType) -> None:
+def test_one_client_leaves_and_comes_back_and_the_file_is_as_before() -> None:
     before = exports("10.0.0.11", "10.0.0.12", "10.0.0.15")
     found = scope.Scope.parse(before)
     assert found.text() == before
@@ -105,20 +91,20 @@ def test_one_client_leaves_and_comes_back_and_the_file_is_as_before(scope: Modul
     assert not again.admit(["10.0.0.12"])
 
 
-def test_the_last_client_stays_because_a_line_without_any_is_open_to_everybody(scope: ModuleType) -> None:
+def test_the_last_client_stays_because_a_line_without_any_is_open_to_everybody() -> None:
     found = scope.Scope.parse(exports("10.0.0.11", "10.0.0.12"))
     found.leave_out(["10.0.0.11", "10.0.0.12"])
     assert len(found.clients) == 1
 
 
-def test_a_network_that_holds_an_address_is_told(scope: ModuleType) -> None:
+def test_a_network_that_holds_an_address_is_told() -> None:
     found = scope.Scope.parse(exports("10.0.0.0/24"))
     assert not found.admit(["10.0.0.15"])
     assert not found.leave_out(["10.0.0.15"])
     assert found.networks_with(["10.0.0.15"]) == ["10.0.0.0/24"]
 
 
-def test_spare_boards_join_and_leave_by_the_file_not_by_the_inventory(scope: ModuleType) -> None:
+def test_spare_boards_join_and_leave_by_the_file_not_by_the_inventory() -> None:
     cluster, spare = ["10.0.0.11", "10.0.0.12"], ["10.0.0.15", "10.0.0.16"]
     declared = [*cluster, *spare]
     # Nothing there yet: all that are declared.
@@ -138,7 +124,7 @@ def test_spare_boards_join_and_leave_by_the_file_not_by_the_inventory(scope: Mod
     assert scope.wanted(cluster, cluster, spare, exports(*cluster, "10.0.0.99"))["clients"] == cluster
 
 
-def test_a_file_that_somebody_edited_is_not_guessed_at(scope: ModuleType) -> None:
+def test_a_file_that_somebody_edited_is_not_guessed_at() -> None:
     for text in ("", f"{HEAD}\n", '"/srv/books" 10.0.0.1(rw) 10.0.0.2(ro)\n', "/srv/books 10.0.0.1(rw)\n"):
         with pytest.raises(ValueError):
             scope.Scope.parse(text)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
-
-from tests.support.modules import load
-
-plugin = load(Path(__file__).resolve().parents[3] / "roles" / "node_labels" / "filter_plugins" / "node_labels.py")
+from ansible_collections.edge_ai.cluster.plugins.filter import node_labels as plugin
 
 BY_GROUP = {"training": {"role": "training"}, "prediction": {"role": "prediction"}}
 GROUPS = {"training": ["pi-02"], "prediction": ["pi-03"]}

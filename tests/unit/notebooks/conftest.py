@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 from typing import Any
 
+import edge_notebooks
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 NOTEBOOKS = ROOT / "notebooks"
 ROLE = ROOT / "roles" / "notebooks"
-# As the notebooks and run.py find their helper: beside them.
-sys.path.insert(0, str(NOTEBOOKS))
 
 
 @pytest.fixture(scope="session")
 def edge() -> Any:
-    return importlib.import_module("edge_notebooks")
+    return edge_notebooks
 
 
 @pytest.fixture

@@ -14,15 +14,14 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.edge_ai.cluster.plugins.action import notebooks_wait as waiting
+from ansible_collections.edge_ai.cluster.plugins.filter import notebooks as filters
+from ansible_collections.edge_ai.cluster.plugins.modules import notebooks_bundle as bundle
+from ansible_collections.edge_ai.cluster.plugins.modules import notebooks_state as state
 from conftest import NOTEBOOKS, ROLE, ROOT
 from kubernetes import client
 
-from tests.support.modules import load
-
-filters = load(ROLE / "filter_plugins" / "notebooks.py")
-state = load(ROLE / "library" / "notebooks_state.py")
-bundle = load(ROLE / "library" / "notebooks_bundle.py")
-waiting = load(ROLE / "action_plugins" / "notebooks_wait.py")
+from notebooks import run as runner
 
 SETTINGS = {
     "run": "20261122T021530Z-1a2b3c4d",
@@ -71,7 +70,6 @@ def test_a_job_runs_where_its_notebook_belongs(base: dict[str, Any]) -> None:
 
 def test_arguments_of_the_jobs_are_understood_by_the_runner(base: dict[str, Any], edge: Any) -> None:
     """Also those of k8s/jobs, which work without Ansible."""
-    run = load(NOTEBOOKS / "run.py")
     wanted = [
         job["job"]["spec"]["template"]["spec"]["containers"][0]["args"]
         for job in filters.notebooks_jobs(base, SETTINGS)
@@ -81,7 +79,7 @@ def test_arguments_of_the_jobs_are_understood_by_the_runner(base: dict[str, Any]
             wanted += [one["value"] for one in yaml.safe_load(patch["patch"]) if one["path"].endswith("/args")]
     assert len(wanted) == 8
     for arguments in wanted:
-        assert run.command_line(arguments).notebook == arguments[0]
+        assert runner.command_line(arguments).notebook == arguments[0]
 
 
 EXTENDING = SETTINGS | {
@@ -101,9 +99,8 @@ def test_boards_that_join_predict_on_themselves_and_the_report_closes_the_run(ba
     # Whether the notebooks must run again is decided by the inputs of the run that is continued, not by the record's.
     assert f"--inputs-digest={'ab' * 32}" in pods[0]["containers"][0]["args"]
     assert f"--inputs-digest={'cd' * 32}" in pods[2]["containers"][0]["args"]
-    run = load(NOTEBOOKS / "run.py")
     for pod in pods:
-        run.command_line(pod["containers"][0]["args"])
+        runner.command_line(pod["containers"][0]["args"])
     long = filters.notebooks_board_jobs(base, EXTENDING, ["n" * 63])[0]["job"]["metadata"]["name"]
     assert len(long) == 63
 

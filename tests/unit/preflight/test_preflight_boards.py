@@ -8,8 +8,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from preflight_judges.boards import Limits, Probe, judge
-from preflight_judges.model import Report
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.boards import Limits, Probe, judge
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Report
 
 PROJECT = Path(__file__).resolve().parents[3]
 LIMITS = Limits(["aarch64"], ["Raspberry Pi 4"], ["trixie"], 1700, 2000, 5)
@@ -78,7 +78,7 @@ def test_all_errors_of_all_boards_are_in_one_list() -> None:
 def test_probe_tells_what_this_machine_is() -> None:
     before = time.time()
     arguments = json.dumps({"ANSIBLE_MODULE_ARGS": {"disk_path": "/"}})
-    module = PROJECT / "roles" / "preflight" / "library" / "preflight_probe.py"
+    module = PROJECT / "plugins" / "modules" / "preflight_probe.py"
     done = subprocess.run([sys.executable, module], input=arguments, capture_output=True, text=True, check=True)
     told = json.loads(done.stdout)
     assert told["architecture"] == os.uname().machine

@@ -7,8 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from preflight_judges import control, secrets
-from preflight_judges.model import Group, Host, Inventory, Place, Report, Setting
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import control, secrets
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import (
+    Group,
+    Host,
+    Inventory,
+    Place,
+    Report,
+    Setting,
+)
 
 NEEDS = control.Needs(
     ansible_core="2.19",

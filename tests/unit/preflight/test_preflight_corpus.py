@@ -12,8 +12,8 @@ from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.vars.manager import VariableManager
-from preflight_judges.inventory import judge
-from preflight_judges.reader import Reader
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import judge
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.reader import Reader
 
 PROJECT = Path(__file__).resolve().parents[3]
 CORPUS = Path(__file__).with_name("corpus")

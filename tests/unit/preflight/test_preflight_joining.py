@@ -2,8 +2,8 @@
 
 import itertools
 
-from preflight_judges.joining import Candidate, Member, judge, newer
-from preflight_judges.model import Report
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.joining import Candidate, Member, judge, newer
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Report
 
 SERVER = Member("pi-01", "192.168.1.11", True, True, "v1.36.4+k3s1")
 AGENT = Member("pi-03", "192.168.1.13", True, False, "v1.36.4+k3s1")

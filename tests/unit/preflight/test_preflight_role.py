@@ -33,6 +33,7 @@ def run(tmp_path: Path, *arguments: str | Path) -> tuple[int, str, bool]:
     config.touch()
     environment = os.environ | {
         "ANSIBLE_CONFIG": str(config),
+        "ANSIBLE_COLLECTIONS_PATH": str(PROJECT / "collections"),
         "ANSIBLE_ROLES_PATH": str(PROJECT / "roles"),
         "ANSIBLE_SSH_EXECUTABLE": str(ssh),
         "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",

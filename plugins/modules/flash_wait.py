@@ -36,7 +36,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.flash_ssh import Login, advice, look, port_open, run
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import Login, advice, look, port_open, run
 
 LOOK_AT = (
     "is it powered and its network cable in? is its card the one made for it (a screen on HDMI shows the boot)? "

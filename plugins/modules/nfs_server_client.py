@@ -33,7 +33,7 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.nfs_server_scope import Scope
+from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.scope import Scope
 
 
 def store(path: Path, text: str) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image import inputs
 
 DOCUMENTATION = """
 name: container_image_ref
@@ -26,26 +24,12 @@ options:
 """
 
 EXAMPLES = """
-container_image_ref: "{{ lookup('container_image_ref', cluster_root ~ '/docker', source='mmdebstrap') }}"
+container_image_ref: "{{ lookup('edge_ai.cluster.container_image_ref', 'docker', source='mmdebstrap') }}"
 """
 
 RETURN = """
 _list: {description: One reference., type: list, elements: str}
 """
-
-
-def load_inputs() -> ModuleType:
-    """The role's inputs.py, which is not on Python's path."""
-    path = Path(__file__).resolve().parent.parent / "files" / "container_image" / "inputs.py"
-    name = "_container_image_inputs"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec and spec.loader
-        module = importlib.util.module_from_spec(spec)
-        # dataclasses looks its module up while the class is made.
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
 
 
 class LookupModule(LookupBase):
@@ -54,7 +38,6 @@ class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
         """One reference. Raises AnsibleLookupError when the folder is not a build context."""
         self.set_options(var_options=variables, direct=kwargs)
-        inputs = load_inputs()
         option = {key: str(self.get_option(key)) for key in ("name", "base", "source", "suite")}
         try:
             what = inputs.Inputs(Path(terms[0]), option["base"], option["source"], option["suite"])

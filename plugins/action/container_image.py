@@ -24,7 +24,9 @@ options:
   label: {description: what each line that is shown begins with., type: str}
 """
 
-FILES = Path(__file__).resolve().parent.parent / "files"
+PROGRAM = "ansible_collections.edge_ai.cluster.plugins.module_utils.container_image"
+#: The folder that holds ansible_collections, by the path that Ansible found this file by.
+COLLECTIONS = Path(__file__).absolute().parents[5]
 
 
 def ssh_command(ssh: dict[str, Any]) -> list[str]:
@@ -56,7 +58,7 @@ class ActionModule(ActionBase):
         args = self._task.args
         if self._task.check_mode:
             return {**result, "changed": True, "msg": f"would {args['command']} the image"}
-        argv = [sys.executable, "-m", "container_image", args["command"]]
+        argv = [sys.executable, "-m", PROGRAM, args["command"]]
         for name, value in args.get("options", {}).items():
             for one in value if isinstance(value, list) else [value]:
                 argv += [f"--{name.replace('_', '-')}={one}"]
@@ -68,7 +70,7 @@ class ActionModule(ActionBase):
 
     def _show(self, argv: list[str], label: str) -> dict[str, Any]:
         display = Display()
-        env = {**os.environ, "PYTHONPATH": str(FILES), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        env = {**os.environ, "PYTHONPATH": str(COLLECTIONS), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         lines: list[str] = []
         with (
             tempfile.TemporaryFile("w+") as errors,
@@ -85,6 +87,6 @@ class ActionModule(ActionBase):
             errors.seek(0)
             said = errors.read().strip()
         if code or not lines or not lines[-1].startswith("RESULT "):
-            return {"failed": True, "msg": said or f"{argv[2]} {argv[3]} ended with {code}", "rc": code}
+            return {"failed": True, "msg": said or f"container_image {argv[3]} ended with {code}", "rc": code}
         found = json.loads(lines[-1].removeprefix("RESULT "))
         return {"changed": bool(found.get("built", True)), **found}

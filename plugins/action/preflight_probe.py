@@ -30,7 +30,7 @@ class ActionModule(ActionBase):
         }
         before = time.time()
         try:
-            answer = self._execute_module("preflight_probe", module_args=arguments, task_vars=variables)
+            answer = self._execute_module("edge_ai.cluster.preflight_probe", module_args=arguments, task_vars=variables)
         except AnsibleConnectionFailure as error:
             return known | {"problem": " ".join(str(error).split())}
         after = time.time()

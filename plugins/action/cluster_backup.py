@@ -37,7 +37,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -50,10 +49,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
-
-from cluster_backup_archive import (
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.archive import (
     DATA,
     FORMAT,
     MANIFEST,
@@ -69,7 +65,7 @@ from cluster_backup_archive import (
     stamps,
 )
 
-BOARD = Path(__file__).resolve().parents[1] / "files" / "board.py"
+BOARD = Path(__file__).resolve().parents[2] / "roles" / "cluster_backup" / "files" / "board.py"
 # Python on the board reads the program from standard input, and leaves what follows it to the program.
 LOADER = "import sys;n=int(sys.argv.pop(1));exec(compile(sys.stdin.buffer.read(n),'cluster_backup','exec'))"
 #: Seconds between two signs of life.

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-# A role's module_utils are for modules; a filter runs on the control node and has to find them itself.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
-
-from nfs_server_scope import wanted
+from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.scope import wanted
 
 
 class FilterModule:

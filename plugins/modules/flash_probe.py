@@ -41,8 +41,13 @@ detail: {description: "What was found, for a person.", type: str, returned: alwa
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.flash_seed import differences, instance_id, meta_data, parse_meta_data
-from ansible.module_utils.flash_ssh import Login, Look, advice, look
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import (
+    differences,
+    instance_id,
+    meta_data,
+    parse_meta_data,
+)
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import Login, Look, advice, look
 
 
 def judge(seen: Look, wanted: str, wanted_meta: str, by_hand: bool, login: Login) -> tuple[str, str]:

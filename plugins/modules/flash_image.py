@@ -33,7 +33,12 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.flash_fetch import FetchError, fetch, sidecar_digest, unpack
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.fetch import (
+    FetchError,
+    fetch,
+    sidecar_digest,
+    unpack,
+)
 
 
 def main() -> None:

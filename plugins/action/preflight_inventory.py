@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as ansible_version
-
-# A role's module_utils are for modules; an action plugin runs on the control node and has to find them itself.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
-
-from preflight_judges import control, secrets
-from preflight_judges.inventory import as_text, judge
-from preflight_judges.model import Finding, Report
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import control, secrets
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import as_text, judge
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Finding, Report
 
 HEADLINE = "{count} found before anything was changed; no board was touched:"
 
@@ -40,7 +35,7 @@ class ActionModule(ActionBase):
             return self._failed(report.findings())
 
         # Not before now: it reads values by the tags that this series of ansible-core gives them.
-        from preflight_judges.reader import Reader
+        from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.reader import Reader
 
         hostvars = variables["hostvars"]
         base = Path.cwd()
@@ -48,7 +43,7 @@ class ActionModule(ActionBase):
             hostvars._inventory,
             hostvars._variable_manager,
             self._loader,
-            Path(__file__).resolve().parents[2],
+            Path(__file__).resolve().parents[2] / "roles",
             base,
         ).read()
         found = judge(inventory, seen)

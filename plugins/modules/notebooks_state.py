@@ -22,6 +22,10 @@ complete:
   description: The newest complete run of these inputs (run, inputs_digest, archive_sha256, durations); empty when there is none.
   returned: always
   type: dict
+candidates:
+  description: The newest complete runs of these inputs, at most ten; the first is C(complete).
+  returned: always
+  type: list
 newest:
   description: The newest complete run of any inputs; empty when there is none.
   returned: always
@@ -49,6 +53,8 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import
 
 #: Longest file of the notebooks and of the data set that is compared (bytes).
 FILE_BYTES = 64 << 20
+#: How many runs the control node may try, when the newest turns out to be unusable.
+CANDIDATES = 10
 #: Most messages about what was refused.
 MESSAGES = 20
 
@@ -98,6 +104,7 @@ def state(export: Path, files: dict[str, str], inputs_digest: str) -> dict[str, 
     return {
         "differing": differing(export, files),
         "complete": same[0] if same else {},
+        "candidates": same[:CANDIDATES],
         "newest": runs[0] if runs else {},
         "computed": records,
         "durations": runs[0]["durations"] if runs else {},

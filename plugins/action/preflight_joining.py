@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import as_text
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.joining import Candidate, Member, judge
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Place, Report
 from kubernetes import client, config
 from urllib3.exceptions import HTTPError
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
-
-from preflight_judges.inventory import as_text
-from preflight_judges.joining import Candidate, Member, judge
-from preflight_judges.model import Place, Report
 
 HEADLINE = "{count} found before anything was changed; no board was touched:"
 

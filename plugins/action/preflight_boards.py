@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
-
-from preflight_judges.boards import Limits, Probe, judge
-from preflight_judges.inventory import as_text
-from preflight_judges.model import Report
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.boards import Limits, Probe, judge
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import as_text
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Report
 
 HEADLINE = "{count} found on the boards before anything was changed on them:"
 

@@ -49,7 +49,7 @@ import shutil
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.flash_gate import (
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.gate import (
     card_bytes,
     is_block_path,
     read_block_facts,
@@ -57,7 +57,7 @@ from ansible.module_utils.flash_gate import (
     refuse_block,
     refuse_file,
 )
-from ansible.module_utils.flash_seed import (
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import (
     FAT_TYPES,
     SEED_FILES,
     SeedError,
@@ -67,7 +67,13 @@ from ansible.module_utils.flash_seed import (
     read_boot_file,
     write_boot_file,
 )
-from ansible.module_utils.flash_write import Source, WriteError, make_head, write_block_card, write_file_card
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.write import (
+    Source,
+    WriteError,
+    make_head,
+    write_block_card,
+    write_file_card,
+)
 
 
 def seeded_head(image: Path, directory: Path, seed: dict[str, str], cmdline: list[str]) -> Source:
