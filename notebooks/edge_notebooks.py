@@ -302,9 +302,12 @@ def new_run(inputs: str, now: datetime | None = None) -> str:
 def newest_run(books: Path) -> str:
     """Name of the newest run that has timings. WrongFile when there is none."""
     for name in shared_data.names(books, "runs", shared_data.RUN_NAME, shared_data.RUNS):
-        with contextlib.suppress(OSError, shared_data.Refused):
-            with shared_data.opened(books, f"runs/{shared_data.run_name(name)}/timings.json", shared_data.JSON_BYTES):
-                return name
+        timings = f"runs/{name}/timings.json"
+        with (
+            contextlib.suppress(OSError, shared_data.Refused),
+            shared_data.opened(books, timings, shared_data.JSON_BYTES),
+        ):
+            return shared_data.run_name(name)
     raise WrongFile(f"{books / 'runs'}: no run has timings yet; execute training.ipynb first")
 
 

@@ -41,7 +41,7 @@ SECONDS, MEMORY = 10, 192 * MIB
 #: Longest file that is parsed as JSON (bytes); the timings of 1,700 boards fit.
 JSON_BYTES = MIB
 #: Most runs that are looked into, the newest first.
-RUNS = 1000
+RUNS = 5000
 #: A run may be this much younger than the clock says (seconds): a false date would make it the newest for years.
 AHEAD = 86400
 
@@ -208,27 +208,27 @@ def names(root: Path, folder: str, pattern: re.Pattern[str], most: int) -> list[
 
 
 def files(root: Path, folder: str, most: int = 10_000, depth: int = 3) -> list[str]:
-    """Names, relative to `folder`, of the regular files in it and in its folders, in order; links and others are left out.
+    """Names, relative to `folder`, of the regular files in it and in its folders, in order; others are left out.
 
-    Hidden ones and those that FILE_NAME does not match are left out too. Raises Refused for more than `most` entries.
+    So are hidden ones, and those that FILE_NAME does not match. Raises Refused for more than `most` entries.
     """
     found: list[str] = []
     waiting, seen = [""], 0
     while waiting:
         below = waiting.pop()
-        with opened_folder(root, "/".join(part for part in (folder, below) if part)) as descriptor:
-            with os.scandir(descriptor) as entries:
-                for entry in entries:
-                    seen += 1
-                    if seen > most:
-                        raise Refused(f"{printable(root / folder)}: has more than {most:,} entries")
-                    if not FILE_NAME.fullmatch(entry.name):
-                        continue
-                    name = f"{below}/{entry.name}" if below else entry.name
-                    if entry.is_file(follow_symlinks=False):
-                        found.append(name)
-                    elif entry.is_dir(follow_symlinks=False) and name.count("/") < depth:
-                        waiting.append(name)
+        path = "/".join(part for part in (folder, below) if part)
+        with opened_folder(root, path) as descriptor, os.scandir(descriptor) as entries:
+            for entry in entries:
+                seen += 1
+                if seen > most:
+                    raise Refused(f"{printable(root / folder)}: has more than {most:,} entries")
+                if not FILE_NAME.fullmatch(entry.name):
+                    continue
+                name = f"{below}/{entry.name}" if below else entry.name
+                if entry.is_file(follow_symlinks=False):
+                    found.append(name)
+                elif entry.is_dir(follow_symlinks=False) and name.count("/") < depth:
+                    waiting.append(name)
     return sorted(found)
 
 
@@ -283,7 +283,9 @@ def run_name(value: Any, what: str = "the name of the run", now: Callable[[], fl
     """`value` when it can be the name of a run. Raises Refused, also for one that begins more than a day from now."""
     name = text(value, RUN_NAME, what)
     try:
-        began = datetime.strptime(name[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+        # Not by strptime, which imports a module: after become_owner there may be none that can be read.
+        date = (int(name[start:end]) for start, end in ((0, 4), (4, 6), (6, 8), (9, 11), (11, 13), (13, 15)))
+        began = datetime(*date, tzinfo=UTC).timestamp()  # type: ignore[misc,arg-type]
     except ValueError:
         raise Refused(f"{printable(what)} is {name}, which begins with no date") from None
     if began > now() + AHEAD:

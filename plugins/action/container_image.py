@@ -14,16 +14,6 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-DOCUMENTATION = """
-module: container_image
-short_description: builds the image, or streams its archive into a node
-options:
-  command: {description: build or send., type: str, required: true}
-  options: {description: options of the program by name; lists are repeated., type: dict}
-  ssh: {description: host, port, user, key and args of the node; for send., type: dict}
-  label: {description: what each line that is shown begins with., type: str}
-"""
-
 PROGRAM = "ansible_collections.edge_ai.cluster.plugins.module_utils.container_image"
 #: The folder that holds ansible_collections, by the path that Ansible found this file by.
 COLLECTIONS = Path(__file__).absolute().parents[5]

@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = """
-name: notebooks_files
-short_description: Copy files of the control node into the shared folder
-description:
-  - Packs them here, sends the archive to the NFS server, and unpacks it there by M(edge_ai.cluster.shared_data_unpack).
-options:
-  files: {description: Path below the export to the file's path here., type: dict, required: true}
-  export: {description: The exported folder., type: path, required: true}
-"""
-
 import tarfile
 import tempfile
 from pathlib import Path

@@ -2,26 +2,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = """
-name: notebooks_wait
-short_description: Wait for a notebook's Job
-description:
-  - Runs on the control node. Watches the Job's pod, and shows its state when it changes and every ten seconds.
-  - Fails at once for a pod that no node takes, or whose container cannot start, with the cluster's own reason.
-options:
-  kubeconfig: {description: Kubeconfig on the control node., type: path, required: true}
-  namespace: {description: Namespace of the Job., type: str, required: true}
-  job: {description: Name of the Job., type: str, required: true}
-  title: {description: What a person calls it., type: str, required: true}
-  timeout: {description: Seconds to wait at most., type: int, required: true}
-  last: {description: Seconds that it took last time; 0 when it never ran., type: float, default: 0}
-  books: {description: Where /books of the pod lies, as host:folder., type: str, required: true}
-"""
-RETURN = """
-node: {description: The node that ran it., returned: success, type: str}
-seconds: {description: Seconds from the pod's start to its end on this node., returned: success, type: float}
-"""
-
 import time
 from typing import Any
 
@@ -79,6 +59,11 @@ def hopeless(pod: Any) -> str:
     return ""
 
 
+def quoted(text: list[str]) -> str:
+    """Lines that a notebook wrote, none of which can be taken for one of Ansible's."""
+    return "".join(f"    | {line}\n" for line in text)
+
+
 def failed_cell(message: str, books: str) -> str:
     """What run.py says of a failed cell; empty when the termination message is something else.
 
@@ -90,10 +75,10 @@ def failed_cell(message: str, books: str) -> str:
         return ""
     if not isinstance(found, dict) or not {"notebook", "cell", "ename", "evalue", "source"} <= found.keys():
         return ""
-    source = "\n".join(f"    | {line}" for line in lines(found["source"], 8))
+    first, *more = lines(found["evalue"], 6)
     return (
-        f"in cell {printable(found['cell'], 10)}: {printable(found['ename'], 80)}: {printable(found['evalue'])}\n"
-        f"The cell begins with:\n{source}\n"
+        f"in cell {printable(found['cell'], 10)}: {printable(found['ename'], 80)}: {first}\n{quoted(more)}"
+        f"The cell begins with:\n{quoted(lines(found['source'], 8))}"
         f"The executed notebook, with the traceback: {books}{printable(str(found['notebook']).removeprefix('/books'))}"
     )
 
@@ -109,7 +94,7 @@ def failure(pod: Any, title: str, books: str, log: str) -> str:
         limits = pod.spec.containers[0].resources.limits or {}
         return f"{failed}: it used more memory than its limit of {limits.get('memory', 'none')} (OOMKilled)"
     reason = pod.status.reason or (ended and f"{ended.reason}, exit status {ended.exit_code}") or "no reason is known"
-    last = "\n".join(f"    | {printable(line, 200)}" for line in log.splitlines()[-15:]) or "    (nothing)"
+    last = quoted([printable(line, 200) for line in log.split("\n")[-15:]]) or "    (nothing)"
     return f"{failed}: {reason} {printable(pod.status.message or '')}\nIts last output:\n{last}"
 
 

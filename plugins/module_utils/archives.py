@@ -8,7 +8,9 @@ and without following a link, so neither a link in the archive nor one that appe
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
+import hashlib
 import os
 import secrets
 import stat
@@ -60,6 +62,25 @@ class _Bounded:
         return content
 
 
+class Content:
+    """What a regular file of an archive holds; to be read before the next member is asked for."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self.source = source
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes. Raises Refused where the archive is broken."""
+        try:
+            return self.source.read(size)
+        except BROKEN as error:
+            raise broken(error) from error
+
+
+def broken(error: BaseException) -> Refused:
+    """What to raise for an error of those that parse an archive."""
+    return Refused(f"cannot be read to its end: {printable(error or type(error).__name__, 200)}")
+
+
 @dataclass(frozen=True)
 class Member:
     """One validated member of an archive."""
@@ -67,8 +88,8 @@ class Member:
     info: tarfile.TarInfo
     parts: tuple[str, ...]
     """The components of its name."""
-    content: IO[bytes] | None
-    """What a regular file holds, to be read before the next member is asked for."""
+    content: Content | None
+    """Of a regular file."""
 
 
 def members(source: IO[bytes], limits: Limits, links: bool = False) -> Iterator[Member]:
@@ -85,11 +106,10 @@ def members(source: IO[bytes], limits: Limits, links: bool = False) -> Iterator[
                     if size > limits.size:
                         raise Refused(f"holds {printable(repr(info.name))}: more than {limits.size:,} bytes in all")
                     parts = _parts(info, limits, links)
-                    yield Member(info, parts, tar.extractfile(info) if info.isreg() else None)
-    except Refused:
-        raise
+                    content = tar.extractfile(info) if info.isreg() else None
+                    yield Member(info, parts, Content(content) if content else None)
     except BROKEN as error:
-        raise Refused(f"cannot be read to its end: {printable(error or type(error).__name__, 200)}") from error
+        raise broken(error) from error
 
 
 def _parts(info: tarfile.TarInfo, limits: Limits, links: bool) -> tuple[str, ...]:
@@ -106,12 +126,32 @@ def _parts(info: tarfile.TarInfo, limits: Limits, links: bool) -> tuple[str, ...
     return parts
 
 
-class Target:
-    """A folder that is written into. `path` must be there, and not be a link; close() ends it."""
+@dataclass(frozen=True)
+class Entry:
+    """What a file or folder gets beside its content."""
 
-    def __init__(self, path: Path) -> None:
+    mode: int
+    owner: tuple[int, int] | None = None
+    """uid and gid; None: those of who writes."""
+    time: float | None = None
+    """Seconds since 1970; None: now."""
+
+    def apply(self, descriptor: int) -> None:
+        """Give it to what is open."""
+        if self.owner is not None:
+            os.fchown(descriptor, *self.owner)
+        os.fchmod(descriptor, self.mode)
+        if self.time is not None:
+            os.utime(descriptor, (self.time, self.time))
+
+
+class Target:
+    """A folder that is written into, held by a descriptor; close() ends it."""
+
+    def __init__(self, path: Path, folder: int | None = None) -> None:
+        """The folder at `path`, which is no link; with `folder` its last component in that open folder."""
         self.path = path
-        self.descriptor = os.open(path, FOLDER)
+        self.descriptor = os.open(path if folder is None else path.name, FOLDER, dir_fd=folder)
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -125,7 +165,9 @@ class Target:
             for part in parts:
                 try:
                     below = os.open(part, FOLDER, dir_fd=descriptor)
-                except NotADirectoryError:
+                except OSError as error:
+                    if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                        raise
                     raise Refused(f"{printable(self.path.joinpath(*parts))}: leads over a link or a file") from None
                 os.close(descriptor)
                 descriptor = below
@@ -134,7 +176,7 @@ class Target:
             os.close(descriptor)
 
     @contextlib.contextmanager
-    def file(self, parts: tuple[str, ...], mode: int, owner: tuple[int, int] | None = None) -> Iterator[IO[bytes]]:
+    def file(self, parts: tuple[str, ...], entry: Entry) -> Iterator[IO[bytes]]:
         """A file to write; it appears under its name as a whole, in place of a file or link that was there."""
         *folders, name = parts
         temporary = f".{secrets.token_hex(8)}.part"
@@ -144,9 +186,7 @@ class Target:
                 with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as file:
                     yield file
                     file.flush()
-                    if owner is not None:
-                        os.fchown(file.fileno(), *owner)
-                    os.fchmod(file.fileno(), mode)
+                    entry.apply(file.fileno())
                     os.fsync(file.fileno())
                 try:
                     os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -157,7 +197,7 @@ class Target:
                     os.unlink(temporary, dir_fd=folder)
                 raise
 
-    def make_folder(self, parts: tuple[str, ...], mode: int, owner: tuple[int, int] | None = None) -> None:
+    def make_folder(self, parts: tuple[str, ...], entry: Entry) -> None:
         """A folder, made if it is missing; a link or file of its name is removed first."""
         *folders, name = parts
         with self.folder(tuple(folders)) as folder:
@@ -168,16 +208,29 @@ class Target:
                 pass
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=folder)
-        with self.folder(parts) as made:
-            if owner is not None:
-                os.fchown(made, *owner)
-            os.fchmod(made, mode)
+        self.set(parts, entry)
+
+    def set(self, parts: tuple[str, ...], entry: Entry) -> None:
+        """Owner, mode and time of a folder."""
+        with self.folder(parts) as folder:
+            entry.apply(folder)
+
+    def make_link(self, parts: tuple[str, ...], to: str, owner: tuple[int, int]) -> None:
+        """A symbolic link, which is never followed here. Raises FileExistsError."""
+        *folders, name = parts
+        with self.folder(tuple(folders)) as folder:
+            os.symlink(to, name, dir_fd=folder)
+            os.chown(name, *owner, dir_fd=folder, follow_symlinks=False)
 
 
-def copy(source: IO[bytes], target: IO[bytes]) -> None:
-    """All that is left of `source` into `target`."""
+def copy(source: Content, target: IO[bytes] | None = None) -> str:
+    """All that is left of `source` into `target`, where there is one; its SHA-256. Raises Refused, OSError."""
+    found = hashlib.sha256()
     while block := source.read(1 << 20):
-        target.write(block)
+        found.update(block)
+        if target is not None:
+            target.write(block)
+    return found.hexdigest()
 
 
 def unpack(source: IO[bytes], path: Path, limits: Limits, owner: tuple[int, int] | None = None) -> list[str]:
@@ -191,9 +244,9 @@ def unpack(source: IO[bytes], path: Path, limits: Limits, owner: tuple[int, int]
         for member in members(source, limits):
             folders = member.parts if member.content is None else member.parts[:-1]
             for depth in range(len(folders)):
-                target.make_folder(folders[: depth + 1], 0o755, owner)
+                target.make_folder(folders[: depth + 1], Entry(0o755, owner))
             if member.content is not None:
-                with target.file(member.parts, 0o644, owner) as file:
+                with target.file(member.parts, Entry(0o644, owner)) as file:
                     copy(member.content, file)
                 written.append("/".join(member.parts))
     return written

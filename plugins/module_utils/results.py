@@ -1,10 +1,10 @@
 """Make a fetched run part of the results on the control node, and the link `latest` point to it.
 
-    python -m ansible_collections.edge_ai.cluster.plugins.module_utils.results RESULTS RUN SHA256 SCHEMA < results.tar.gz
+    python -m ansible_collections.edge_ai.cluster.plugins.module_utils.results RESULTS RUN SHA256 SCHEMA < archive
 
 Notebooks made the archive, so a process of its own unpacks it, with limits on time and memory that its parsers cannot
-pass. RESULTS/RUN appears as a whole, after its timings kept the schema. Exit status 1 with a message, safe to print, when
-the archive is not what it should be; nothing is changed then.
+pass. RESULTS/RUN appears as a whole, after its timings kept the schema. Exit status 1 with a message, safe to print,
+when the archive is not what it should be; nothing is changed then.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SEAL = f'<!DOCTYPE html><meta http-equiv="Content-Security-Policy" content="{POL
 PAGES_UNSEALED = (".mht", ".mhtml", ".shtml", ".svg", ".xht", ".xhtml", ".xml")
 
 
-def verify(source: IO[bytes], digest: str) -> None:
+def verify(source: Any, digest: str) -> None:
     """Raise Refused when the archive has another SHA-256; afterwards it is at its beginning again."""
     found = hashlib.file_digest(source, "sha256").hexdigest()
     if found != digest:

@@ -27,7 +27,7 @@ options:
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
-- flash_card:
+- edge_ai.cluster.flash_card:
     card: /dev/disk/by-id/usb-Generic_MassStorageClass_000000001532-0:0
     serial: "000000001532"
     image: os.img

@@ -17,7 +17,7 @@ options:
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
-- flash_image:
+- edge_ai.cluster.flash_image:
     url: https://example.org/os.img.xz
     sha256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
     cache: ~/.cache/edge-ai-cluster/images

@@ -18,7 +18,7 @@ options:
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
-- flash_keys:
+- edge_ai.cluster.flash_keys:
     directory: secrets/home
     ssh_key: secrets/home/id_ed25519
     known_hosts: secrets/home/known_hosts

@@ -18,7 +18,7 @@ options:
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
-- flash_wait:
+- edge_ai.cluster.flash_wait:
     name: pi-01
     login: {address: 192.168.1.11, port: 22, user: pi, key: id_ed25519, known_hosts: known_hosts, args: []}
     until: ssh

@@ -41,7 +41,7 @@ author: Edge AI Cluster
 
 EXAMPLES = r"""
 - name: Board is back to its base OS
-  k3s_clean:
+  edge_ai.cluster.k3s_clean:
 """
 
 RETURN = r"""

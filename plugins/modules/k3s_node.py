@@ -73,7 +73,7 @@ author: Edge AI Cluster
 
 EXAMPLES = r"""
 - name: State of k3s is known
-  k3s_node:
+  edge_ai.cluster.k3s_node:
     unit: k3s-agent
     node_name: pi-02
     files: [/etc/rancher/k3s/config.yaml]

@@ -32,8 +32,8 @@ author: Edge AI Cluster
 
 EXAMPLES = r"""
 - name: Manifests are rendered
-  kustomize_render:
-    files: "{{ '/srv/repo/k8s' | manifests_tree }}"
+  edge_ai.cluster.kustomize_render:
+    files: "{{ '/srv/repo/k8s' | edge_ai.cluster.manifests_tree }}"
     target: overlays/split
 """
 

@@ -16,7 +16,7 @@ options:
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
-- nfs_server_client:
+- edge_ai.cluster.nfs_server_client:
     exports_file: /etc/exports.d/edge-ai-cluster.exports
     addresses: [192.168.1.15]
     state: absent

@@ -6,6 +6,8 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: nfs_server_probe
 short_description: State of the NFS server, without changing anything
+description:
+  - Reads the server's unit, the exported directory and its owner, and every exports file.
 options:
   directory: {description: "Exported directory.", type: path, required: true}
   exports_file: {description: "The role's own file in exports.d.", type: path, required: true}
@@ -15,7 +17,7 @@ options:
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
-- nfs_server_probe:
+- edge_ai.cluster.nfs_server_probe:
     directory: /srv/books
     exports_file: /etc/exports.d/edge-ai-cluster.exports
     config_file: /etc/nfs.conf.d/edge-ai-cluster.conf

@@ -6,6 +6,8 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: nfs_server_verify
 short_description: The export works for this client and squashes root
+description:
+  - Mounts the export in a directory of its own, writes a file as root, checks its owner, and removes both.
 options:
   server: {description: "Address of the server.", type: str, required: true}
   uid: {description: "Owner that a file written by root must get.", type: int, required: true}
@@ -14,7 +16,7 @@ options:
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
-- nfs_server_verify:
+- edge_ai.cluster.nfs_server_verify:
     server: 192.168.1.11
     uid: 10001
     gid: 10001
@@ -24,6 +26,7 @@ seconds: {description: "How long it took.", type: float, returned: success}
 """
 
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -53,7 +56,7 @@ def main() -> None:
     mountpoint = Path(tempfile.mkdtemp(prefix="nfs-verify-"))
     mounted, problem = False, ""
     # soft: if the server does not answer, this probe gives up; pods mount hard, as they should.
-    options = "vers=4.2,soft,timeo=50,retrans=2,noac"
+    options = "vers=4.2,soft,timeo=50,retrans=2,noac,nosuid,nodev,noexec"
     try:
         result = subprocess.run(
             ["mount", "-t", "nfs4", "-o", options, f"{server}:/", str(mountpoint)],
@@ -63,12 +66,15 @@ def main() -> None:
             problem = f"cannot be mounted: {result.stderr.strip()}"
         else:
             mounted = True
-            probe = mountpoint / f".verify-{os.uname().nodename}-{os.getpid()}"
+            # A name that nobody can have put a link in the place of: a link would be followed on this board, by root.
+            probe = mountpoint / f".verify-{secrets.token_hex(16)}"
             content = os.urandom(4096)
             try:
-                probe.write_bytes(content)
-                owner = probe.stat()
-                if probe.read_bytes() != content:
+                with os.fdopen(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+                    file.write(content)
+                with os.fdopen(os.open(probe, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+                    owner, found = os.fstat(file.fileno()), file.read(len(content) + 1)
+                if found != content:
                     problem = "gives back something else than what was written"
                 elif (owner.st_uid, owner.st_gid) != (module.params["uid"], module.params["gid"]):
                     problem = f"does not squash root: a file got the owner {owner.st_uid}:{owner.st_gid}"

@@ -7,7 +7,7 @@ module: notebooks_state
 short_description: State of notebooks, data set and runs in an exported folder
 description:
   - Reads only. Runs on the NFS server, with the rights of the folder's owner.
-  - What lies there is written by notebooks. A run that is not what it should be is not used; a warning names it and says why.
+  - What lies there is written by notebooks. A run that is not what it should be is not used; a warning names it.
 options:
   export: {description: The exported folder., type: path, required: true}
   files: {description: Path below the export to the SHA-256 that the file should have., type: dict, required: true}
@@ -19,11 +19,12 @@ differing:
   returned: always
   type: list
 complete:
-  description: The newest complete run of these inputs (run, inputs_digest, archive_sha256, durations); empty when there is none.
+  description: >-
+    The newest complete run of these inputs (run, inputs_digest, archive_sha256, durations); empty when there is none.
   returned: always
   type: dict
 candidates:
-  description: The newest complete runs of these inputs, at most ten; the first is C(complete).
+  description: The newest complete runs of these inputs, at most 50; the first is C(complete).
   returned: always
   type: list
 newest:
@@ -54,7 +55,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import
 #: Longest file of the notebooks and of the data set that is compared (bytes).
 FILE_BYTES = 64 << 20
 #: How many runs the control node may try, when the newest turns out to be unusable.
-CANDIDATES = 10
+CANDIDATES = 50
 #: Most messages about what was refused.
 MESSAGES = 20
 

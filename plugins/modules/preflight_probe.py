@@ -17,7 +17,7 @@ author: Edge AI Cluster
 """
 EXAMPLES = """
 - name: Board has told what it is
-  preflight_probe:
+  edge_ai.cluster.preflight_probe:
     disk_path: /var/lib
   register: __preflight_probe
 """

@@ -15,7 +15,7 @@ options:
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
-- raspberry_pi_cmdline:
+- edge_ai.cluster.raspberry_pi_cmdline:
     path: /boot/firmware/cmdline.txt
     tokens: [cgroup_enable=memory]
 """

@@ -6,12 +6,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: raspberry_pi_files
 short_description: Configuration files have their content, root's, mode 0644
+description:
+  - One task for all files of the role, as each task costs a second on a board. A file is replaced as a whole.
 options:
   files: {description: "Content by path. Missing directories are made.", type: dict, required: true}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
-- raspberry_pi_files:
+- edge_ai.cluster.raspberry_pi_files:
     files:
       /etc/modules-load.d/edge-ai-cluster.conf: "overlay\n"
 """

@@ -6,6 +6,8 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: raspberry_pi_probe
 short_description: Hardware, base system and clock of a board, without changing anything
+description:
+  - Everything that the role raspberry_pi needs to know, in one task. The action of the same name adds the clock offset.
 options:
   files: {description: "Files whose SHA-256 is returned.", type: list, elements: str, default: []}
   packages: {description: "Packages of which the missing ones are returned.", type: list, elements: str, default: []}
@@ -14,7 +16,7 @@ options:
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
-- raspberry_pi_probe:
+- edge_ai.cluster.raspberry_pi_probe:
     packages: [nfs-common]
     modules: [overlay]
     sysctl: {net.ipv4.ip_forward: 1}

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: shared_data_read
 short_description: Read a part of a regular file in the shared folder
 description:
-  - Runs on the NFS server. Reads with the rights of the folder's owner, follows no link, and opens nothing but a regular file.
+  - Runs on the NFS server. Reads with the rights of the folder's owner, follows no link, opens only a regular file.
   - A part, not the whole, so that neither side needs memory for all of it; the reader verifies the whole by its digest.
 options:
   export: {description: The exported folder., type: path, required: true}

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: shared_data_unpack
 short_description: Unpack an archive into the shared folder
 description:
-  - Runs on the NFS server as root. Files belong to root, 0644, so that a notebook edited in Jupyter is saved under another name.
+  - Runs on the NFS server as root. Files belong to root, 0644: one edited in Jupyter is saved under another name.
   - Where a notebook has put a link or a special file in the place of a folder or file, that is removed, not followed.
 options:
   src: {description: The archive (.tar.gz) on this board., type: path, required: true}
