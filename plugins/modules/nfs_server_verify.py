@@ -70,10 +70,12 @@ def main() -> None:
             probe = mountpoint / f".verify-{secrets.token_hex(16)}"
             content = os.urandom(4096)
             try:
-                with os.fdopen(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+                with probe.open("x+b", buffering=0) as file:
                     file.write(content)
-                with os.fdopen(os.open(probe, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-                    owner, found = os.fstat(file.fileno()), file.read(len(content) + 1)
+                    os.fsync(file.fileno())
+                    # What is read next comes from the server, not from this board's cache.
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                    owner, found = os.fstat(file.fileno()), os.pread(file.fileno(), len(content) + 1, 0)
                 if found != content:
                     problem = "gives back something else than what was written"
                 elif (owner.st_uid, owner.st_gid) != (module.params["uid"], module.params["gid"]):
