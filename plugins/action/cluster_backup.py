@@ -23,6 +23,8 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, shared_data
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import board
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.archive import (
     DATA,
     FORMAT,
@@ -40,9 +42,16 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.archive imp
 )
 from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import stream_argv
 
-BOARD = Path(__file__).resolve().parents[2] / "roles" / "cluster_backup" / "files" / "board.py"
-# Python on the board reads the program from standard input, and leaves what follows it to the program.
-LOADER = "import sys;n=int(sys.argv.pop(1));exec(compile(sys.stdin.buffer.read(n),'cluster_backup','exec'))"
+#: The board's program, after the modules that it imports.
+SOURCES = (shared_data, archives, board)
+# Python on the board reads the modules from standard input, and leaves what follows them to the last one's main.
+LOADER = """
+import json, sys, types
+for name, source in json.loads(sys.stdin.buffer.read(int(sys.argv.pop(1)))):
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, name, "exec"), module.__dict__)
+sys.exit(module.main())
+"""
 #: Seconds between two signs of life.
 TICK = 10.0
 #: Exit status of the board's program for a file that would not keep still, and how often that is tried.
@@ -79,13 +88,18 @@ class Meter:
             self.show(f"    {self.title}: {self.done / 1e6:.0f}{of} MB in {now - self.begun:.0f} s")
 
 
+def program() -> bytes:
+    """The board's program with the modules that it imports, as LOADER reads it."""
+    return json.dumps([(module.__name__, Path(module.__file__ or "").read_text()) for module in SOURCES]).encode()
+
+
 @contextmanager
-def board(ssh: dict[str, Any], arguments: list[str], timeout: float) -> Iterator[tuple[Any, Callable[[], str]]]:
+def running(ssh: dict[str, Any], arguments: list[str], timeout: float) -> Iterator[tuple[Any, Callable[[], str]]]:
     """The program running on a board: its process, and a function that gives what it said. Killed when left."""
-    program = BOARD.read_bytes()
+    sources = program()
     late = threading.Event()
     with tempfile.TemporaryFile() as said:
-        argv = ssh_command(ssh, arguments, len(program))
+        argv = ssh_command(ssh, arguments, len(sources))
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said)
 
         def stop() -> None:
@@ -104,7 +118,7 @@ def board(ssh: dict[str, Any], arguments: list[str], timeout: float) -> Iterator
         try:
             assert process.stdin
             with suppress(BrokenPipeError):
-                process.stdin.write(program)
+                process.stdin.write(sources)
                 process.stdin.flush()
             yield process, words
         finally:
@@ -121,7 +135,7 @@ def receive(part: dict[str, Any], target: Path, timeout: float, show: Show) -> N
         meter = Meter(part["title"], part.get("bytes", 0), show)
         squeeze = zlib.compressobj(1, zlib.DEFLATED, 31)
         with (
-            board(part["ssh"], part["arguments"], timeout) as (process, words),
+            running(part["ssh"], part["arguments"], timeout) as (process, words),
             os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output,
         ):
             with suppress(BrokenPipeError):
@@ -148,7 +162,7 @@ def send(directory: Path, part: dict[str, Any], timeout: float, show: Show) -> d
     """One archive to a board. Raises AnsibleActionFail."""
     path = directory / part["name"]
     meter = Meter(part["title"], path.stat().st_size, show)
-    with board(part["ssh"], part["arguments"], timeout) as (process, words), path.open("rb") as source:
+    with running(part["ssh"], part["arguments"], timeout) as (process, words), path.open("rb") as source:
         try:
             while chunk := source.read(1 << 20):
                 process.stdin.write(chunk)
@@ -218,6 +232,7 @@ def make(task: dict[str, Any], show: Show) -> dict[str, Any]:
                     "sha256": sha256_of(path),
                     "files": len(found.sums),
                     "bytes": found.size,
+                    "left_out": found.left_out,
                 }
         except BackupError as error:
             raise AnsibleActionFail(f"what came from the server is no cluster: {error}") from None
@@ -236,7 +251,15 @@ def make(task: dict[str, Any], show: Show) -> dict[str, Any]:
     size = sum(entry["size"] for entry in manifest["files"].values())
     seconds = time.monotonic() - begun
     message = f"{final}: {size / 1e6:.1f} MB in {seconds:.0f} s" + (f"; removed {', '.join(gone)}" if gone else "")
-    return {"changed": True, "msg": message, "backup": str(final), "bytes": size, "seconds": round(seconds, 1)}
+    left_out = [f"{final}: left out {each}" for entry in manifest["files"].values() for each in entry["left_out"]]
+    return {
+        "changed": True,
+        "msg": message,
+        "backup": str(final),
+        "bytes": size,
+        "seconds": round(seconds, 1),
+        "warnings": left_out[:20],
+    }
 
 
 def prune(directory: Path, keep: int, cluster_name: str) -> list[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import KubeconfigError, connect
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, lines, parse_json, printable
 from kubernetes import client, watch
 from urllib3.exceptions import HTTPError
 
@@ -60,28 +60,43 @@ def hopeless(pod: Any) -> str:
     return ""
 
 
+def quoted(text: list[str]) -> str:
+    """Lines that a notebook wrote, none of which can be taken for one of Ansible's."""
+    return "".join(f"    | {line}\n" for line in text)
+
+
+def failed_cell(message: str, books: str) -> str:
+    """What run.py says of a failed cell; empty when the termination message is something else.
+
+    Each value comes from a notebook: it is shown in one line, with control characters as escapes.
+    """
+    try:
+        found = parse_json(message, "the termination message")
+    except Refused:
+        return ""
+    if not isinstance(found, dict) or not {"notebook", "cell", "ename", "evalue", "source"} <= found.keys():
+        return ""
+    first, *more = lines(found["evalue"], 6)
+    return (
+        f"in cell {printable(found['cell'], 10)}: {printable(found['ename'], 80)}: {first}\n{quoted(more)}"
+        f"The cell begins with:\n{quoted(lines(found['source'], 8))}"
+        f"The executed notebook, with the traceback: {books}{printable(str(found['notebook']).removeprefix('/books'))}"
+    )
+
+
 def failure(pod: Any, title: str, books: str, log: str) -> str:
     """What a person needs to know of a failed pod: the cell's error when there is one, else what the node says."""
     failed = f"{title} failed{place(pod)}"
     statuses = pod.status.container_statuses or []
     ended = statuses[0].state.terminated if statuses else None
-    if ended and ended.message:
-        try:
-            told = json.loads(ended.message)
-            notebook = books + told["notebook"].removeprefix("/books")
-            source = "\n".join(f"    {line}" for line in told["source"].splitlines()[:8])
-            return (
-                f"{failed}, in cell {told['cell']}: {told['ename']}: {told['evalue']}\n"
-                f"The cell begins with:\n{source}\nThe executed notebook, with the traceback: {notebook}"
-            )
-        except (ValueError, KeyError, TypeError):
-            pass
+    if ended and ended.message and (cell := failed_cell(ended.message, books)):
+        return f"{failed}, {cell}"
     if ended and ended.reason == "OOMKilled":
         limits = pod.spec.containers[0].resources.limits or {}
         return f"{failed}: it used more memory than its limit of {limits.get('memory', 'none')} (OOMKilled)"
     reason = pod.status.reason or (ended and f"{ended.reason}, exit status {ended.exit_code}") or "no reason is known"
-    lines = "\n".join(f"    {line}" for line in log.splitlines()[-15:]) or "    (nothing)"
-    return f"{failed}: {reason} {pod.status.message or ''}\nIts last output:\n{lines}"
+    last = quoted([printable(line, 200) for line in log.split("\n")[-15:]]) or "    (nothing)"
+    return f"{failed}: {reason} {printable(pod.status.message or '')}\nIts last output:\n{last}"
 
 
 class Watcher:
@@ -144,7 +159,8 @@ class Watcher:
     def log(self, pod: Any) -> str:
         """The end of a pod's output; empty when it cannot be had."""
         try:
-            return str(self.api.read_namespaced_pod_log(pod.metadata.name, self.task["namespace"], tail_lines=15))
+            name, namespace = pod.metadata.name, self.task["namespace"]
+            return str(self.api.read_namespaced_pod_log(name, namespace, tail_lines=15, limit_bytes=1 << 16))
         except (client.ApiException, HTTPError):
             return ""
 

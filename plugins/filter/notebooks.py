@@ -6,6 +6,8 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import printable
+
 #: The fact that holds a run's Jobs together; other parts of the cluster use other names here.
 MANAGER = "edge-ai-notebooks"
 #: What the thesis measured on two Raspberry Pi 4B (seconds, by its own clock).
@@ -96,7 +98,7 @@ def notebooks_table(records: list[dict[str, Any]], folder: str) -> str:
             [
                 record["notebook"],
                 record["profile"],
-                record["host"],
+                printable(record["host"], 63),
                 *("-" if one is None else f"{one:.2f}" for one in seconds),
                 f"{record['total']:.2f}",
                 f"{record['test_accuracy']:.2%}",
@@ -112,7 +114,9 @@ def notebooks_table(records: list[dict[str, Any]], folder: str) -> str:
         ).rstrip()
         for row in rows
     ]
-    machines = dict.fromkeys(f"{record['host']}: {record['hardware']}" for record in records)
+    machines = dict.fromkeys(
+        f"{printable(record['host'], 63)}: {printable(record['hardware'], 100)}" for record in records
+    )
     return "\n".join(
         [
             *lines,

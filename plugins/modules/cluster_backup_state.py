@@ -39,6 +39,7 @@ resuming: {description: Stamps of restores of the export that were cut off., typ
 
 import os
 import re
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,14 @@ def text_of(path: Path) -> str:
     return path.read_text().strip() if path.is_file() else ""
 
 
+def interrupted(path: Path) -> bool:
+    """Whether a restore that was interrupted left this folder; a notebook can only make one that is not root's."""
+    if not re.fullmatch(r"\.restore-\d{8}T\d{6}Z", path.name):
+        return False
+    found = path.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -111,7 +120,7 @@ def main() -> None:
         "free": {"server": free_at(data), "data": free_at(export) if export else 0},
         "files": 0,
         "empty": not [name for name in there if name != "lost+found" and not name.startswith((STAGING, ASIDE))],
-        "resuming": [name.removeprefix(STAGING) for name in there if re.fullmatch(r"\.restore-\d{8}T\d{6}Z", name)],
+        "resuming": [name.removeprefix(STAGING) for name in there if export and interrupted(export / name)],
     }
     if export and export.is_dir():
         result["bytes"]["data"], result["files"] = size_of(export, (STAGING, ASIDE, "lost+found"))

@@ -26,6 +26,7 @@ seconds: {description: "How long it took.", type: float, returned: success}
 """
 
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -55,7 +56,7 @@ def main() -> None:
     mountpoint = Path(tempfile.mkdtemp(prefix="nfs-verify-"))
     mounted, problem = False, ""
     # soft: if the server does not answer, this probe gives up; pods mount hard, as they should.
-    options = "vers=4.2,soft,timeo=50,retrans=2,noac"
+    options = "vers=4.2,soft,timeo=50,retrans=2,noac,nosuid,nodev,noexec"
     try:
         result = subprocess.run(
             ["mount", "-t", "nfs4", "-o", options, f"{server}:/", str(mountpoint)],
@@ -65,12 +66,17 @@ def main() -> None:
             problem = f"cannot be mounted: {result.stderr.strip()}"
         else:
             mounted = True
-            probe = mountpoint / f".verify-{os.uname().nodename}-{os.getpid()}"
+            # A name that nobody can have put a link in the place of: a link would be followed on this board, by root.
+            probe = mountpoint / f".verify-{secrets.token_hex(16)}"
             content = os.urandom(4096)
             try:
-                probe.write_bytes(content)
-                owner = probe.stat()
-                if probe.read_bytes() != content:
+                with probe.open("x+b", buffering=0) as file:
+                    file.write(content)
+                    os.fsync(file.fileno())
+                    # What is read next comes from the server, not from this board's cache.
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                    owner, found = os.fstat(file.fileno()), os.pread(file.fileno(), len(content) + 1, 0)
+                if found != content:
                     problem = "gives back something else than what was written"
                 elif (owner.st_uid, owner.st_gid) != (module.params["uid"], module.params["gid"]):
                     problem = f"does not squash root: a file got the owner {owner.st_uid}:{owner.st_gid}"

@@ -28,6 +28,7 @@ def record() -> dict[str, Any]:
         "tensorflow": "2.21.0",
         "hardware": "User Mode Linux (virtual board), x86_64, 1 CPU",
         "inputs_digest": "ab" * 32,
+        "weights_sha256": "cd" * 32,
     }
 
 

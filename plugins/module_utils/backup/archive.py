@@ -6,24 +6,27 @@ the datastore) and `data.tar.gz` (the NFS export). One under another name is not
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import re
-import tarfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
+
+from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import Limits, copy, members
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.board import ARCHIVE, BESIDE, MOST, SUMS
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, printable
 
 from ..k3s import token, version
 
-FORMAT = 1
+#: 1 had no record of what was left out, and could not hold every name of a file.
+FORMAT = 2
 MANIFEST = "manifest.json"
 SERVER, DATA = "server.tar.gz", "data.tar.gz"
 TOPS = {SERVER: "server", DATA: "data"}
-SUMS = "SHA256SUMS"
+#: What an archive may hold; the reader is as patient as its writer (bytes, members, seconds).
+LIMITS = Limits(ARCHIVE, MOST, depth=128, seconds=3600)
 STAMP = re.compile(r"\d{8}T\d{6}Z")
 #: Members of the server's archive that are looked into, and never longer than this (bytes).
 LOOKED_AT, SHORT = ("server/token", "server/tls/server-ca.crt"), 1 << 16
@@ -51,6 +54,8 @@ class Contents:
     size: int = 0
     texts: dict[str, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    """What of the export is not in it, and why."""
 
 
 def sha256_of(path: Path) -> str:
@@ -63,41 +68,37 @@ def contents(path: Path) -> Contents:
     """Read a tar to its end, and compare each file with the digest that was taken on the board."""
     found = Contents()
     top = TOPS[path.name]
-    sums: str | None = None
+    record = b""
     try:
-        with tarfile.open(path, "r|gz") as tar:
-            for info in tar:
-                name = PurePosixPath(info.name)
-                if name.is_absolute() or ".." in name.parts:
-                    found.faults.append(f"holds {info.name!r}, which leads out of it")
-                elif not (info.isfile() or info.isdir() or info.issym()):
-                    found.faults.append(f"holds {info.name!r}, which is neither file, directory nor link")
-                elif info.isfile():
-                    source = tar.extractfile(info)
-                    assert source
-                    if info.name == SUMS or info.name in LOOKED_AT:
-                        text = source.read(SHORT if info.name != SUMS else -1)
-                        digest = hashlib.sha256(text).hexdigest()
-                    else:
-                        text, digest = b"", hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]
-                    if info.name == SUMS:
-                        sums = text.decode(errors="replace")
-                        continue
-                    if name.parts[0] != top and info.name not in ("etcd-snapshot", "node-password"):
-                        found.faults.append(f"holds {info.name!r}, which is no part of a backup")
-                    found.sums[info.name] = digest
-                    found.size += info.size
-                    if text:
-                        found.texts[info.name] = text.decode(errors="replace")
-    except (tarfile.TarError, EOFError, OSError, gzip.BadGzipFile, zlib.error) as error:
-        found.faults.append(f"cannot be read to its end: {error}")
+        with path.open("rb") as source:
+            for member in members(source, LIMITS, links=True):
+                name = member.info.name
+                if member.content is None:
+                    continue
+                if name == SUMS:
+                    record = member.content.read()
+                    continue
+                if member.parts[0] != top and name not in BESIDE:
+                    found.faults.append(f"holds {printable(repr(name))}, which is no part of a backup")
+                if name in LOOKED_AT:
+                    content = member.content.read(SHORT)
+                    digest = hashlib.sha256(content).hexdigest()
+                    found.texts[name] = content.decode(errors="replace")
+                else:
+                    digest = copy(member.content)
+                found.sums[name] = digest
+                found.size += member.info.size
+    except (Refused, OSError) as error:
+        found.faults.append(str(error))
         return found
-    if sums is None:
+    try:
+        recorded = json.loads(record)
+        expected, found.left_out = dict(recorded["sha256"]), [printable(each) for each in recorded["left_out"]]
+    except (ValueError, KeyError, TypeError):
         found.faults.append(f"has no {SUMS} at its end: it is not whole")
         return found
-    expected = {name: digest for digest, _, name in (line.partition("  ") for line in sums.splitlines())}
     different = dict(expected.items() ^ found.sums.items())
-    found.faults += [f"holds {each!r} not as it was on the board" for each in sorted(different)]
+    found.faults += [f"holds {printable(repr(each))} not as it was on the board" for each in sorted(different)]
     return found
 
 
@@ -155,7 +156,9 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     except ValueError as error:
         raise BackupError(f"{path} is not JSON: {error}") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise BackupError(f"{path} has not format {FORMAT}, the one that is known here")
+        raise BackupError(
+            f"{path} has not format {FORMAT}, the one that is known here; restore it with the version that made it"
+        )
     wrong = [name for name, kind in FIELDS.items() if not isinstance(found.get(name), kind)]
     if wrong:
         raise BackupError(f"{path} lacks {', '.join(wrong)}")

@@ -6,22 +6,26 @@ import copy
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.edge_ai.cluster.plugins.action import notebooks_files as files
 from ansible_collections.edge_ai.cluster.plugins.action import notebooks_wait as waiting
 from ansible_collections.edge_ai.cluster.plugins.filter import notebooks as filters
-from ansible_collections.edge_ai.cluster.plugins.modules import notebooks_bundle as bundle
+from ansible_collections.edge_ai.cluster.plugins.module_utils import archives
+from ansible_collections.edge_ai.cluster.plugins.module_utils import results as program
 from ansible_collections.edge_ai.cluster.plugins.modules import notebooks_state as state
 from kubernetes import client
 
 from notebooks import run as runner
-from tests.support.paths import ROOT
+from tests.support.paths import COLLECTIONS, ROOT
 
 ROLE = ROOT / "roles" / "notebooks"
 
@@ -150,30 +154,39 @@ def test_missing_and_changed_files_differ(tmp_path: Path) -> None:
 
 def test_only_runs_with_marker_and_archive_are_complete(tmp_path: Path) -> None:
     def run(name: str, archive: bool = True) -> None:
-        put(tmp_path / "runs" / name / "complete.json", json.dumps({"run": name, "archive": "results.tar.gz"}))
+        found = {"inputs_digest": "ab" * 32, "archive_sha256": "cd" * 32}
+        put(tmp_path / "runs" / name / "complete.json", json.dumps(found))
         if archive:
             put(tmp_path / "runs" / name / "results.tar.gz", "")
 
-    assert state.complete_runs(tmp_path) == []
+    assert state.state(tmp_path, {}, "ab" * 32)["newest"] == {}
     run("20261120T000000Z-aaaaaaaa")
     run("20261121T000000Z-bbbbbbbb")
     run("20261122T000000Z-cccccccc", archive=False)
     put(tmp_path / "runs" / "20261123T000000Z-dddddddd" / "timings.json", "[]")
     put(tmp_path / "runs" / "by-hand" / "complete.json", "no JSON")
-    assert [one["run"] for one in state.complete_runs(tmp_path)] == [
-        "20261121T000000Z-bbbbbbbb", "20261120T000000Z-aaaaaaaa"
-    ]  # fmt: skip
+    found = state.state(tmp_path, {}, "ab" * 32)
+    assert [one["run"] for one in found["candidates"]] == ["20261121T000000Z-bbbbbbbb", "20261120T000000Z-aaaaaaaa"]
+    assert found["complete"] == found["newest"] == found["candidates"][0]
+    assert found["refused"] == []
+    assert state.state(tmp_path, {}, "ef" * 32)["complete"] == {}
 
 
-def test_a_bundle_carries_files_that_only_root_may_write(tmp_path: Path) -> None:
+def test_files_come_into_the_export_as_root_s_in_place_of_links(tmp_path: Path) -> None:
     put(tmp_path / "here" / "a.ipynb", "notebook")
     (tmp_path / "here" / "a.ipynb").chmod(0o600)
     names = filters.notebooks_sources(["notebooks/a.ipynb"], str(tmp_path / "here"), str(tmp_path / "cache"))
-    bundle.pack(names, tmp_path / "cache" / "bundle.tar.gz")
-    with tarfile.open(tmp_path / "cache" / "bundle.tar.gz") as tar:
-        entries = [(one.name, oct(one.mode), one.uid, one.isdir()) for one in tar]
-        assert tar.extractfile("notebooks/a.ipynb").read() == b"notebook"  # type: ignore[union-attr]
-    assert entries == [("notebooks", "0o755", 0, True), ("notebooks/a.ipynb", "0o644", 0, False)]
+    for folder in ("export", "outside"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "export/notebooks").symlink_to(tmp_path / "outside")
+    with tempfile.TemporaryFile() as archive:
+        files.pack(names, archive)
+        archive.seek(0)
+        assert archives.unpack(archive, tmp_path / "export", archives.Limits(1 << 20)) == ["notebooks/a.ipynb"]
+    written = tmp_path / "export/notebooks/a.ipynb"
+    assert written.read_text() == "notebook"
+    assert [oct(path.stat().st_mode & 0o7777) for path in (written, written.parent)] == ["0o644", "0o755"]
+    assert list((tmp_path / "outside").iterdir()) == []
 
 
 def test_books_are_notebooks_and_data() -> None:
@@ -214,63 +227,64 @@ def test_a_cached_data_set_needs_no_network_and_a_damaged_one_does(tmp_path: Pat
 # --- results
 
 
-def archive(results: Path, run: str, files: dict[str, str]) -> str:
-    results.mkdir(exist_ok=True)
-    path = results / f".{run}.tar.gz"
-    with tarfile.open(path, "w:gz") as tar:
+ONE, TWO = "20261101T000000Z-1a2b3c4d", "20261102T000000Z-1a2b3c4d"
+
+
+def archive(files: dict[str, str]) -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w:gz") as tar:
         for name, text in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(text.encode())
             tar.addfile(entry, io.BytesIO(text.encode()))
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return target.getvalue()
 
 
-def collect(results: Path, run: str, digest: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROLE / "files" / "collect_run.py"), f"--results={results}", f"--run={run}",
-         f"--sha256={digest}", f"--schema={ROOT / 'notebooks' / 'timings.schema.json'}"],
-        capture_output=True, text=True,
-    )  # fmt: skip
+def collect(results: Path, run: str, content: bytes, digest: str = "") -> subprocess.CompletedProcess[bytes]:
+    """As the action notebooks_results does it."""
+    results.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", program.__name__, str(results), run]
+    command += [digest or hashlib.sha256(content).hexdigest(), str(ROOT / "notebooks" / "timings.schema.json")]
+    environment = {**os.environ, "PYTHONPATH": str(COLLECTIONS)}
+    with tempfile.TemporaryFile() as stdin:
+        stdin.write(content)
+        stdin.seek(0)
+        done = subprocess.run(command, stdin=stdin, capture_output=True, env=environment)
+    if done.returncode == 0:
+        program.link(results, run)
+    return done
 
 
 def test_a_run_comes_home_once_and_latest_follows(tmp_path: Path, record: dict[str, Any]) -> None:
     results = tmp_path / "results"
     files = {"timings.json": json.dumps([record]), "thesis/time.txt": "Training: 17.4"}
-    one = archive(results, "one", files)
-    assert collect(results, "one", one).stdout == "changed\n"
+    assert collect(results, ONE, archive(files)).returncode == 0
     assert (results / "latest" / "thesis" / "time.txt").read_text() == "Training: 17.4"
-    assert collect(results, "one", one).stdout == "present\n"
-    assert collect(results, "two", archive(results, "two", files)).stdout == "changed\n"
-    assert (results / "latest").readlink() == Path("two")
-    assert sorted(path.name for path in results.iterdir()) == ["latest", "one", "two"]
+    assert program.is_collected(results, ONE) and not program.is_collected(results, TWO)
+    assert not program.link(results, ONE)
+    assert collect(results, TWO, archive(files)).returncode == 0
+    assert (results / "latest").readlink() == Path(TWO)
+    assert sorted(path.name for path in results.iterdir()) == [ONE, TWO, "latest"]
 
 
 @pytest.mark.parametrize(
     ("timings", "digest", "said"),
     [
         ('[{"notebook": "training"}]', "", "timings.json breaks"),
-        ("[", "", "timings.json cannot be read"),
-        (None, "", "timings.json cannot be read"),
-        ("[]", "00", "SHA-256 is"),
+        ("[", "", "timings.json: is not JSON"),
+        (None, "", "holds no timings.json"),
+        ("[]", "00" * 32, "SHA-256 is"),
     ],
 )
 def test_an_unusable_archive_changes_nothing(
     tmp_path: Path, record: dict[str, Any], timings: str | None, digest: str, said: str
 ) -> None:
     results = tmp_path / "results"
-    collect(results, "good", archive(results, "good", {"timings.json": json.dumps([record])}))
-    found = archive(results, "bad", {} if timings is None else {"timings.json": timings})
-    done = collect(results, "bad", digest or found)
-    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
-    assert (results / "latest").readlink() == Path("good")
-    assert sorted(path.name for path in results.iterdir()) == ["good", "latest"]
-
-
-def test_an_archive_cannot_write_elsewhere(tmp_path: Path, record: dict[str, Any]) -> None:
-    results = tmp_path / "results"
-    digest = archive(results, "one", {"timings.json": json.dumps([record]), "../../escaped": "x"})
-    assert collect(results, "one", digest).returncode == 1
-    assert not (tmp_path / "escaped").exists()
+    collect(results, ONE, archive({"timings.json": json.dumps([record])}))
+    done = collect(results, TWO, archive({} if timings is None else {"timings.json": timings}), digest)
+    assert done.returncode == 1 and said in done.stderr.decode() and b"Traceback" not in done.stderr
+    assert (results / "latest").readlink() == Path(ONE)
+    assert sorted(path.name for path in results.iterdir()) == [ONE, "latest"]
 
 
 # --- words for failures
@@ -306,10 +320,25 @@ def test_a_failed_cell_is_told_with_its_code_and_the_notebook() -> None:
         "training.ipynb, profile fast failed on pi-02, in cell 8: WrongFile: "
         "/books/data/mnist/train-images-idx3-ubyte: cannot be read",
         "The cell begins with:",
-        '    with clock.phase("data"):',
-        "        images = Path(books)",
+        '    | with clock.phase("data"):',
+        "    |     images = Path(books)",
         "The executed notebook, with the traceback: pi-01:/srv/books/runs/one/training-fast.ipynb",
     ]
+
+
+def test_what_a_notebook_says_cannot_pass_for_output_of_the_play() -> None:
+    forged = "\x1b[2J\x1b[1;1Hok\r\nPLAY RECAP ****\nlocalhost : ok=1\u202e"
+    told = {"notebook": "/books/\x07", "cell": "\n1", "ename": forged, "evalue": forged * 50, "source": forged}
+    for message, log in ((json.dumps(told), ""), ("no JSON", forged), ("[" * 4000, forged), ('{"cell": 1}', forged)):
+        ended = {"exitCode": 1, "reason": "Error", "message": message}
+        failed = pod({"phase": "Failed", **container_status(terminated=ended)})
+        said = waiting.failure(failed, "report.ipynb", "pi-01:/srv/books", log)
+        assert "\\x1b[2J" in said
+        for line in said.splitlines():
+            assert line.isprintable() and len(line) < 2500
+            assert line.startswith(
+                ("    | ", "report.ipynb failed on pi-02", "The cell begins with:", "The executed ", "Its ")
+            )
 
 
 def test_too_little_memory_is_told_with_the_limit() -> None:
@@ -323,7 +352,7 @@ def test_any_other_end_is_told_with_the_last_output() -> None:
     ended = {"exitCode": 2, "reason": "Error", "message": "no JSON"}
     failed = pod({"phase": "Failed", **container_status(terminated=ended)})
     said = waiting.failure(failed, "report.ipynb", "pi-01:/srv/books", "one\nrun.py: error: two")
-    assert "Error, exit status 2" in said and said.endswith("    one\n    run.py: error: two")
+    assert "Error, exit status 2" in said and said.endswith("    | one\n    | run.py: error: two\n")
 
 
 def test_an_evicted_pod_is_told_with_the_node_s_reason() -> None:
