@@ -37,9 +37,9 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.archive imp
     faults,
     password_of,
     read_manifest,
-    sha256_of,
     stamps,
 )
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of, write_text
 from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import stream_argv
 
 #: The board's program, after the modules that it imports.
@@ -356,10 +356,7 @@ def token(task: dict[str, Any], check: bool) -> dict[str, Any]:
     there.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if before:
         there.rename(there.with_name(f"{there.name}.before-{backup.name}"))
-    fresh = there.with_name(f".{there.name}.new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:
-        output.write(wanted + "\n")
-    fresh.rename(there)
+    write_text(there, wanted + "\n", 0o600)
     return {"changed": True}
 
 

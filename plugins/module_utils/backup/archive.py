@@ -18,6 +18,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import Li
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.board import ARCHIVE, BESIDE, MOST, SUMS
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, printable
 
+from ..files import sha256_of
 from ..k3s import token, version
 
 #: 1 had no record of what was left out, and could not hold every name of a file.
@@ -56,12 +57,6 @@ class Contents:
     faults: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     """What of the export is not in it, and why."""
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file in hex."""
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def contents(path: Path) -> Contents:
