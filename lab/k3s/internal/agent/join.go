@@ -209,7 +209,7 @@ func (j *joiner) call(ctx context.Context, method, name string, body []byte) ([]
 		withCert.Certificates = []tls.Certificate{pair}
 		data, err := try(withCert, false)
 		var status *statusError
-		if !errors.As(err, &status) || status.code != http.StatusUnauthorized {
+		if refused := errors.As(err, &status) && status.code == http.StatusUnauthorized; !refused || j.token == (token.Token{}) {
 			return data, err
 		}
 	}
