@@ -133,12 +133,12 @@ func (s *ServerJoin) Call(ctx context.Context, method, name string, body []byte)
 func (j *joiner) connect(ctx context.Context) (*routes.Cluster, error) {
 	last := ""
 	for {
-		cluster, err := j.tryConnect(ctx)
+		cluster, level, err := j.tryConnect(ctx)
 		if err == nil {
 			return cluster, nil
 		}
 		if text := err.Error(); text != last { // say it once, then each time it changes
-			log.Error(text)
+			log.StandardLogger().Log(level, text)
 			last = text
 		}
 		if err := sleep(ctx, connectRetry); err != nil {
@@ -147,17 +147,17 @@ func (j *joiner) connect(ctx context.Context) (*routes.Cluster, error) {
 	}
 }
 
-// tryConnect asks once; its errors are what k3s logs while it waits.
-func (j *joiner) tryConnect(ctx context.Context) (*routes.Cluster, error) {
+// tryConnect asks once; its errors are what k3s logs while it waits, with k3s's level.
+func (j *joiner) tryConnect(ctx context.Context) (*routes.Cluster, log.Level, error) {
 	if err := j.fetchCA(ctx); err != nil {
-		return nil, fmt.Errorf("Failed to validate connection to cluster at %s: %w", j.server, err)
+		return nil, log.ErrorLevel, fmt.Errorf("Failed to validate connection to cluster at %s: %w", j.server, err)
 	}
 	data, err := j.call(ctx, "GET", "config", nil)
 	if err != nil {
-		return nil, fmt.Errorf("%s: failed to retrieve configuration from server: %w", waiting, err)
+		return nil, log.InfoLevel, fmt.Errorf("%s: failed to retrieve configuration from server: %w", waiting, err)
 	}
 	var cluster routes.Cluster
-	return &cluster, json.Unmarshal(data, &cluster)
+	return &cluster, log.ErrorLevel, json.Unmarshal(data, &cluster)
 }
 
 // fetchCA gets the CA that the server presents and checks it against the token's hash.
