@@ -96,6 +96,11 @@ class Settings:
         return self.state / "mirror"
 
     @property
+    def snapshots(self) -> Path:
+        """Folder of the instance's snapshots; `down --cards` leaves it alone."""
+        return ROOT / ".lab" / "snapshots" / self.name
+
+    @property
     def run(self) -> Path:
         """What must not outlive the machine's reboot: pids, the owner's mark, locks."""
         return Path("/run/edge-lab") / self.name
