@@ -35,7 +35,9 @@ def power_on(settings: Settings, board: Board) -> bool:
         cmdline.tokens_of(card.read_boot_file(settings.card(board), "cmdline.txt"))
         settings.logs.mkdir(parents=True, exist_ok=True)
         launcher_log = settings.logs / f"{board.name}.launcher"
-        process.start_daemon(["_board", board.name], pid_file(settings, board), launcher_log)
+        # In the lab's network: the guest answers on the management console within it alone.
+        inside = ["nsenter", f"--net=/run/netns/{settings.namespace}"]
+        process.start_daemon(["_board", board.name], pid_file(settings, board), launcher_log, prefix=inside)
     return True
 
 
