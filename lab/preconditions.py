@@ -15,7 +15,6 @@ MEMORY_GIB = 12
 DISK_GIB = 25
 DISK_BUILT_GIB = 8
 """Enough when the builds are in the cache already."""
-SHM_GIB = 8
 
 
 def packages() -> list[str]:
@@ -69,12 +68,6 @@ def _resources(settings: Settings, built: bool) -> list[str]:
     available = int(re.findall(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())[0]) / 2**20
     if not boards_run and available < MEMORY_GIB:
         problems.append(f"{available:.1f} GiB of memory are available; the lab needs {MEMORY_GIB} GiB")
-    shm = shutil.disk_usage("/dev/shm").total / 2**30
-    if shm < SHM_GIB:
-        problems.append(
-            f"/dev/shm holds {shm:.1f} GiB and is the boards' memory; it needs {SHM_GIB} GiB: "
-            "mount -o remount,size=75% /dev/shm"
-        )
     wanted = DISK_BUILT_GIB if built or boards_run else DISK_GIB
     for path in {_existing(cache_root()), _existing(settings.state)}:
         free = shutil.disk_usage(path).free / 2**30

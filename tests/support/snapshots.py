@@ -35,7 +35,10 @@ def name() -> str:
 
 
 def save(*options: str) -> None:
-    """Keep the cluster that runs, with its secrets and results."""
+    """Keep the cluster that runs, with its secrets and results, instead of one that was made from something else."""
+    for old in snapshot.names(settings.load()):
+        if old.startswith("finished-"):
+            lab("snapshot", "delete", old)
     kept = [CLUSTER.path(each) for each in ("cluster_secrets_dir", "cluster_results_dir")]
     include = [word for path in kept if path.exists() for word in ("--include", str(path))]
     lab("snapshot", "save", name(), *include, *options)
