@@ -33,7 +33,12 @@ def check(settings: Settings, built: bool, packages_too: bool = True) -> None:
     Raises:
         LabError: with all problems at once.
     """
-    problems = [*_system(), *_resources(settings, built), *(_missing_packages() if packages_too else [])]
+    problems = [
+        *_system(),
+        *user_problems(Path("/proc/self/uid_map").read_text(), settings.uid),
+        *_resources(settings, built),
+        *(_missing_packages() if packages_too else []),
+    ]
     if problems:
         listed = "".join(f"\n  - {problem}" for problem in problems)
         raise LabError(f"this machine cannot carry the lab:{listed}")
@@ -51,6 +56,21 @@ def system_problems(os_release: str, machine: str, uid: int) -> list[str]:
     if machine != "x86_64":
         problems.append(f"the processor is {machine}; User-mode Linux needs x86_64")
     return problems
+
+
+def user_problems(uid_map: str, uid: int) -> list[str]:
+    """What is wrong with the user that boards run as.
+
+    Args:
+        uid_map: text of /proc/self/uid_map: first number inside, first outside, how many.
+        uid: number of the user.
+    """
+    ranges = [(int(first), int(count)) for first, _, count in (line.split() for line in uid_map.splitlines())]
+    if any(first <= uid < first + count for first, count in ranges):
+        return []
+    return [
+        f"boards run as user {uid}, which does not exist in this container: run the lab outside, or give it all users"
+    ]
 
 
 def _system() -> list[str]:

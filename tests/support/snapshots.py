@@ -34,14 +34,14 @@ def name() -> str:
     return f"finished-{digest_of(made_from, ROOT)}"
 
 
-def save(*options: str) -> None:
+def save(label: str, *options: str) -> None:
     """Keep the cluster that runs, with its secrets and results, instead of one that was made from something else."""
     for old in snapshot.names(settings.load()):
         if old.startswith("finished-"):
             lab("snapshot", "delete", old)
     kept = [CLUSTER.path(each) for each in ("cluster_secrets_dir", "cluster_results_dir")]
     include = [word for path in kept if path.exists() for word in ("--include", str(path))]
-    lab("snapshot", "save", name(), *include, *options)
+    lab("snapshot", "save", label, *include, *options)
 
 
 def begin(converge: Callable[[], object]) -> None:
@@ -52,17 +52,19 @@ def begin(converge: Callable[[], object]) -> None:
     instance = settings.load()
     assert instance.name != settings.DEFAULT_NAME, "set EDGE_LAB_NAME and EDGE_LAB_SUBNET: this replaces all cards"
     shutil.rmtree(CLUSTER.path("cluster_backups_dir"), ignore_errors=True)
-    if name() in snapshot.names(instance):
+    # Before it is made: a file that is edited meanwhile had no part in it.
+    wanted = name()
+    if wanted in snapshot.names(instance):
         lab("up")
         since = datetime.now(UTC)
-        lab("snapshot", "restore", name())
+        lab("snapshot", "restore", wanted)
     else:
         lab("down", "--cards")
         shutil.rmtree(CLUSTER.path("cluster_secrets_dir"), ignore_errors=True)
         lab("up")
         converge()
         since = datetime.now(UTC)
-        save()
+        save(wanted)
     wait_until("the restored cluster works", 300, lambda: works_since(since))
 
 
@@ -80,4 +82,4 @@ def works_since(since: datetime) -> bool:
 
 
 if __name__ == "__main__":
-    save("--leave-off")
+    save(name(), "--leave-off")
