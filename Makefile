@@ -35,7 +35,7 @@ check: setup lint unit
 
 test: check
 	molecule test
-	PYTEST_ADDOPTS='-m "not interrupted"' molecule test -s lifecycle
+	PYTEST_ADDOPTS='-m "not interrupted" --begin=finished' molecule test -s lifecycle
 
 test-all: check
 	molecule test
