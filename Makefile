@@ -1,5 +1,6 @@
 # What a person types. Everything else is in docs/.
-PYTHON ?= python3
+# Empty: the newest suitable one that is installed (tools/python).
+PYTHON ?=
 INVENTORY ?= inventory/lab
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
@@ -20,7 +21,7 @@ setup:
 	@tools/setup
 
 venv:
-	@tools/venv $(PYTHON)
+	@tools/venv
 
 site: setup lab-up
 	ansible-playbook -i $(INVENTORY) site.yml
@@ -50,6 +51,4 @@ unit: setup
 	. lab/k3s/env.sh && go -C lab/k3s test ./...
 
 lock:
-	rm -rf .venv && $(PYTHON) -m venv .venv && pip install -q -r requirements.in
-	{ echo '# Made by `make lock` from requirements.in on Python 3.11.'; pip freeze --all | grep -vE '^(pip|setuptools)=='; } > requirements.txt
-	sha256sum requirements.txt | cut -d ' ' -f 1 > .venv/made-from
+	tools/lock
