@@ -63,7 +63,10 @@ def test_named_one_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("interpreters", "message"),
     [
-        ({"python3.9": fake("3.9"), "python3": fake("3.13")}, "PYTHON=python3.9 is Python 3.9; requirements.txt is locked"),
+        (
+            {"python3.9": fake("3.9"), "python3": fake("3.13")},
+            "PYTHON=python3.9 is Python 3.9; requirements.txt is locked",
+        ),
         ({"python3": fake("3.13")}, "PYTHON=python3.9 cannot be run"),
     ],
 )
