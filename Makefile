@@ -7,13 +7,14 @@ export PATH := $(BIN):$(PATH)
 export PYTHON
 SHELL := /bin/bash
 
-.PHONY: help site test test-all check lint unit setup venv lab-up lab-down lock bench
+.PHONY: help site test test-all check check-trixie lint unit setup venv lab-up lab-down lock bench
 
 help:
 	@echo 'make site      virtual lab from nothing, then site.yml to the report'
 	@echo 'make test      lint, unit tests, then on labs of their own: the whole journey, and a cluster'"'"'s life'
 	@echo 'make test-all  the same, with control processes killed in every stage, and three servers'
 	@echo 'make check     lint and unit tests alone, no lab'
+	@echo 'make check-trixie  the same on Debian 13, in a root file system made for it'
 	@echo 'make lab-up lab-down   the virtual boards alone (docs/lab.md)'
 	@echo 'make venv      only the Python environment: enough for real boards (docs/hardware.md)'
 
@@ -38,7 +39,11 @@ test: check
 	molecule test
 	PYTEST_ADDOPTS='-m "not interrupted"' molecule test -s lifecycle
 
-test-all: check
+# With the Python and the ansible-core that Debian 13 gets.
+check-trixie: setup
+	tools/check-in-root trixie
+
+test-all: check check-trixie
 	molecule test
 	molecule test -s lifecycle
 	molecule test -s three-servers
