@@ -118,6 +118,25 @@ def security_line(suite: str) -> str:
     return f"deb [signed-by={KEYRING}] {security_mirror()} {suite}-security main"
 
 
+def validity_options(dump: str) -> list[str]:
+    """Settings about the age of an archive's lists in the output of `apt-config dump`, one an item, for mmdebstrap.
+
+    Who uses a mirror that stands still has switched the check of the date off; a root made from that mirror needs
+    the same, to be made and later on. Debian's security suite is valid for a week only.
+    """
+    return re.findall(r'(?m)^(Acquire::Check-(?:Valid-Until|Date) "\w+");$', dump)
+
+
+def mmdebstrap_sources(suite: str) -> list[str | Path]:
+    """Options and source lines for mmdebstrap: a release with its security updates, from this machine's mirrors.
+
+    Raises:
+        LabError: a mirror is not in its apt configuration.
+    """
+    lines: list[str | Path] = [source_line(suite), security_line(suite)]
+    return [*(f"--aptopt={option}" for option in validity_options(run("apt-config", "dump"))), *lines]
+
+
 def fetch(packages: list[str], suite: str, folder: Path) -> None:
     """Download packages (not their dependencies) of a release and unpack them together into `folder`/root.
 

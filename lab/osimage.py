@@ -118,8 +118,7 @@ def _debian(settings: Settings, root: Path, folder: Path) -> None:
         f"--include={','.join(PACKAGES)}",
         settings.os_suite,
         root,
-        apt.source_line(settings.os_suite),
-        apt.security_line(settings.os_suite),
+        *apt.mmdebstrap_sources(settings.os_suite),
         env={**os.environ, "TMPDIR": str(folder)},
         log=folder / "mmdebstrap.log",
     )

@@ -21,7 +21,7 @@ from types import ModuleType
 import pytest
 from container_image import archive, build, send
 from container_image.archive import Archive
-from container_image.base import find_mirror, source_lines
+from container_image.base import find_mirror, source_lines, validity_options
 from container_image.inputs import ImageError
 from container_image.progress import Progress, run
 
@@ -71,6 +71,11 @@ def test_base_is_made_with_security_updates() -> None:
         "http://a.example.org/debian trixie main",
         "http://b.example.org/sec trixie-security main",
     ]
+
+
+def test_settings_about_old_lists_are_taken_over() -> None:
+    dump = 'APT::Architecture "amd64";\nAcquire::Check-Valid-Until "false";\nAcquire::http::Proxy "http://p.example.org";\n'
+    assert validity_options(dump) == ['Acquire::Check-Valid-Until "false"']
 
 
 def test_archives_that_are_not_known_are_named_all_at_once() -> None:

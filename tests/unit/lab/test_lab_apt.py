@@ -99,6 +99,15 @@ def test_no_security_archive_is_an_error_that_tells_what_to_add(sources):
         apt.find_security_mirror(sources)
 
 
+def test_settings_about_old_lists_are_taken_over():
+    dump = (
+        'APT::Architecture "amd64";\nAcquire::Check-Valid-Until "false";\nAcquire::Check-Date "0";\n'
+        'Acquire::http::Proxy "http://p.example";\nAcquire::Check-Valid-Until-Not "1";\n'
+    )
+    assert apt.validity_options(dump) == ['Acquire::Check-Valid-Until "false"', 'Acquire::Check-Date "0"']
+    assert apt.validity_options('APT::Architecture "amd64";\n') == []
+
+
 def test_codename():
     assert apt.host_codename("ID=debian\nVERSION_CODENAME=trixie\n") == "trixie"
     assert apt.host_codename("ID=other\n") == ""

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 from .inputs import BASE_EXCLUDES, BASE_PACKAGES, RECIPE, ImageError
@@ -66,6 +67,15 @@ def source_lines(suite: str, mirror: str, security_mirror: str, sources: dict[st
     return lines
 
 
+def validity_options(dump: str) -> list[str]:
+    """Settings about the age of an archive's lists in the output of `apt-config dump`, one an item.
+
+    Who uses a mirror that stands still has switched the check of the date off, and Debian's security suite is valid
+    for a week only.
+    """
+    return re.findall(r'(?m)^(Acquire::Check-(?:Valid-Until|Date) "\w+");$', dump)
+
+
 def root_file_system(
     folder: Path, suite: str, arch: str, mirrors: tuple[str, str], progress: Progress, timeout: float
 ) -> Path:
@@ -93,6 +103,8 @@ def root_file_system(
     argv = ["mmdebstrap", "--variant=essential", "--format=tar", f"--architectures={arch}"]
     argv += [f"--include={','.join(BASE_PACKAGES)}"]
     argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in BASE_EXCLUDES]
+    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
+    argv += [f"--aptopt={option}" for option in validity_options(dump)]
     argv += [suite, str(partial), *sources]
     with progress.step(f"base-{arch}", f"Debian {suite} for {arch}, the image's base, is made from packages"):
         # A fixed time makes the same packages the same tar, whenever it is made.
