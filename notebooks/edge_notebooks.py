@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import shared_data
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 #: The phases of a notebook, in the order in which they happen.
 PHASES = ("import", "data", "build", "fit", "save", "load", "predict")
+#: The thesis's own workload, and the tuned one.
+PROFILES = ("thesis", "fast")
 #: What the thesis measured on two Raspberry Pi 4B, by its own clock (seconds).
 THESIS_SECONDS = {"training": 46.1171, "prediction": 6.0485}
 #: Mean and standard deviation of all pixels of MNIST's training images, in grey levels of 0 to 255.
@@ -39,7 +43,12 @@ MNIST_MEAN, MNIST_DEVIATION = 33.3, 78.6
 os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 
 
-class WrongFile(Exception):
+#: Longest file of a data set, and of weights (bytes).
+DATA_BYTES = 64 * shared_data.MIB
+WEIGHTS_BYTES = 512 * shared_data.MIB
+
+
+class WrongFile(shared_data.Refused):
     """A file is not what it should be; the message names it, what was found and what to do."""
 
 
@@ -145,7 +154,7 @@ def read_idx(path: Path, digest: str | None = None) -> np.ndarray:
     import numpy as np
 
     try:
-        content = path.read_bytes()
+        content = shared_data.read(path.parent, path.name, DATA_BYTES)
     except OSError as error:
         raise WrongFile(f"{path}: cannot be read ({error.strerror}); put the data set there first") from error
     if digest is not None:
@@ -221,17 +230,64 @@ def copy_file(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
-def save_weights(model: Any, *paths: Path) -> str:
+def save_weights(model: Any, run: str, *paths: Path) -> str:
     """Save the weights of a Keras model to each path, each published as a whole; return their SHA-256.
 
-    They are written once to local storage: HDF5 writes in many small pieces, which NFS is slow at.
+    Beside each, `model.weights.json` records the digest and the run, for `trained_weights`. They are written once to
+    local storage: HDF5 writes in many small pieces, which NFS is slow at.
     """
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / "model.weights.h5"
         model.save_weights(local)
+        digest = sha256(local)
         for path in paths:
             copy_file(local, path)
-        return sha256(local)
+            write_text(path.with_suffix(".json"), json.dumps({"sha256": digest, "run": run}) + "\n")
+        return digest
+
+
+def _read_weights(root: Path, name: str, local: Path) -> tuple[str, str]:
+    """Copy weights to `local`; the digest of what was copied, and the one that training recorded. Raises Refused."""
+    record = name.removesuffix(".h5") + ".json"
+    found = hashlib.sha256()
+    with local.open("wb") as copy:
+        for block in shared_data.chunks(root, name, WEIGHTS_BYTES):
+            found.update(block)
+            copy.write(block)
+    recorded = shared_data.read_json(root, record)
+    wanted = recorded.get("sha256") if isinstance(recorded, dict) else None
+    return found.hexdigest(), shared_data.text(wanted, shared_data.DIGEST, f"{root / record}: sha256")
+
+
+@contextlib.contextmanager
+def trained_weights(books: Path, path: Path, patience: float = 5.0) -> Iterator[tuple[Path, str]]:
+    """A private copy of a file of weights, and its SHA-256: the one that training recorded beside it.
+
+    What is verified is what is used: nobody can change the copy. Weights that are being published have for a moment a
+    record of others, so a difference is looked at again for `patience` seconds. WrongFile names a file that is not what
+    training made, and says what to do.
+    """
+    root, name = (books, str(path.relative_to(books))) if path.is_relative_to(books) else (path.parent, path.name)
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / "model.weights.h5"
+        until = time.monotonic() + patience
+        while True:
+            try:
+                found, recorded = _read_weights(root, name, local)
+            except FileNotFoundError as error:
+                raise WrongFile(
+                    f"{path}: there are no weights, or no record of them beside it ({error.filename}); execute "
+                    f"training.ipynb first"
+                ) from None
+            if found == recorded:
+                break
+            if time.monotonic() > until:
+                raise WrongFile(
+                    f"{path}: SHA-256 is {found}, but training recorded {recorded}: these are not the weights that "
+                    f"training made. Execute training.ipynb again, which replaces them"
+                )
+            time.sleep(0.2)
+        yield local, found
 
 
 # --- runs and records -----------------------------------------------------------------------------------------------
@@ -245,15 +301,22 @@ def new_run(inputs: str, now: datetime | None = None) -> str:
 
 def newest_run(books: Path) -> str:
     """Name of the newest run that has timings. WrongFile when there is none."""
-    runs = sorted(path.parent.name for path in (books / "runs").glob("*/timings.json"))
-    if not runs:
-        raise WrongFile(f"{books / 'runs'}: no run has timings yet; execute training.ipynb first")
-    return runs[-1]
+    for name in shared_data.names(books, "runs", shared_data.RUN_NAME, shared_data.RUNS):
+        timings = f"runs/{name}/timings.json"
+        with (
+            contextlib.suppress(OSError, shared_data.Refused),
+            shared_data.opened(books, timings, shared_data.JSON_BYTES),
+        ):
+            return shared_data.run_name(name)
+    raise WrongFile(f"{books / 'runs'}: no run has timings yet; execute training.ipynb first")
 
 
 def open_run(books: Path, run: str) -> Path:
-    """Folder of a run, made when it is new. WrongFile when the run is complete: it is never written again."""
-    folder = books / "runs" / run
+    """Folder of a run, made when it is new. WrongFile when the run is complete: it is never written again.
+
+    Raises Refused for a name that is no run's.
+    """
+    folder = books / "runs" / shared_data.run_name(run)
     if (folder / "complete.json").exists():
         raise WrongFile(f"{folder}: this run is complete; choose another name for a new run")
     folder.mkdir(parents=True, exist_ok=True)
@@ -266,27 +329,57 @@ def extend_run(books: Path, run: str, base: str) -> Path:
     A complete run is never written again: the new one takes its place, the old one stays as it is. Its archive and its
     report are made anew at the end. WrongFile when `base` is not complete.
     """
-    source = books / "runs" / base
-    if not (source / "complete.json").exists():
-        raise WrongFile(f"{source}: this run is not complete, so nothing can be added to it")
+    source = f"runs/{shared_data.run_name(base)}"
+    if shared_data.complete_run(books, base) is None:
+        raise WrongFile(f"{books / source}: this run is not complete, so nothing can be added to it")
     folder = open_run(books, run)
-    left_out = {"complete.json", "results.tar.gz", "timings.json"}
+    left_out = {"complete.json", shared_data.ARCHIVE, "timings.json", "report.ipynb", "report.html"}
     # timings.json comes last: where it is, everything is.
     if not (folder / "timings.json").exists():
-        for path in sorted(source.rglob("*")):
-            if path.is_file() and path.name not in left_out and not path.name.startswith((".", "report.")):
-                copy_file(path, folder / path.relative_to(source))
-        copy_file(source / "timings.json", folder / "timings.json")
+        wanted = [name for name in shared_data.files(books, source) if name not in left_out]
+        for name in [*wanted, "timings.json"]:
+            with publish(folder / name) as temporary, temporary.open("wb") as copy:
+                for block in shared_data.chunks(books, f"{source}/{name}", WEIGHTS_BYTES):
+                    copy.write(block)
     return folder
 
 
 def read_timings(folder: Path) -> list[dict[str, Any]]:
-    """Records of a run, oldest first; none when there is no timings.json yet."""
+    """Records of a run, oldest first; none when there is no timings.json yet. WrongFile when they break the schema."""
+    import jsonschema
+
     try:
-        records: list[dict[str, Any]] = json.loads((folder / "timings.json").read_text())
+        records: list[dict[str, Any]] = shared_data.read_json(folder, "timings.json")
+        check_timings(records)
     except FileNotFoundError:
         return []
+    except jsonschema.ValidationError as error:
+        raise WrongFile(
+            f"{folder / 'timings.json'}: breaks timings.schema.json at {error.json_path}: "
+            f"{shared_data.printable(error.message, 200)}; delete this run's folder"
+        ) from None
     return records
+
+
+def read_digits(folder: Path) -> dict[str, dict[str, Any]]:
+    """What each profile's prediction said of the image that is shown: image, digit, label, ten probabilities.
+
+    WrongFile for a file that says something else.
+    """
+    digits = {}
+    for profile in PROFILES:
+        try:
+            shown = shared_data.read_json(folder, f"{profile}/prediction.json")
+        except FileNotFoundError:
+            continue
+        what = f"{folder / profile}/prediction.json"
+        if not isinstance(shown, dict) or not isinstance(shown.get("probabilities"), list):
+            raise WrongFile(f"{what}: is not what prediction.ipynb writes; execute it again")
+        for key, most in (("image", 1e6), ("digit", 9), ("label", 9)):
+            shown[key] = int(shared_data.number(shown.get(key), f"{what}: {key}", most))
+        shown["probabilities"] = [shared_data.number(one, f"{what}: probability", 1) for one in shown["probabilities"]]
+        digits[profile] = shown
+    return digits
 
 
 def check_timings(records: Any) -> None:
@@ -327,9 +420,16 @@ def time_text(records: Iterable[dict[str, Any]], profile: str) -> str:
 
 
 def make_record(
-    clock: PhaseClock, *, notebook: str, profile: str, test_accuracy: float, tensorflow: str, inputs: str
+    clock: PhaseClock,
+    *,
+    notebook: str,
+    profile: str,
+    test_accuracy: float,
+    tensorflow: str,
+    inputs: str,
+    weights: str,
 ) -> dict[str, Any]:
-    """One record of timings.json, as timings.schema.json describes it."""
+    """One record of timings.json, as timings.schema.json describes it; `weights` is their SHA-256."""
     return {
         "notebook": notebook,
         "profile": profile,
@@ -342,6 +442,7 @@ def make_record(
         "tensorflow": tensorflow,
         "hardware": hardware(),
         "inputs_digest": inputs,
+        "weights_sha256": weights,
     }
 
 
@@ -376,6 +477,7 @@ INPUT_FILES = (
     "prediction.ipynb",
     "report.ipynb",
     "run.py",
+    "shared_data.py",
     "timings.schema.json",
     "training.ipynb",
 )

@@ -14,16 +14,19 @@ written as JSON to the file named by TERMINATION_LOG (Kubernetes keeps it as the
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
 import sys
 import tarfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import edge_notebooks as edge
+import shared_data
 
 #: Kubernetes cuts a termination message at 4096 bytes; the longest parts are cut here, at their ends.
 MESSAGE_PART = 700
@@ -75,37 +78,56 @@ def tell_kubernetes(message: dict[str, Any]) -> None:
         path.write_text(json.dumps(message))
 
 
-def html(notebook: Path, title: str, code: bool) -> str:
-    """A page of an executed notebook that needs nothing else: no script, no file, no network."""
+def html(notebook: str, title: str, code: bool) -> str:
+    """A page of an executed notebook (its JSON) that needs nothing else: no script, no file, no network."""
     import nbformat
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(exclude_input=not code, exclude_input_prompt=True, exclude_output_prompt=True)
-    page, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4), {"metadata": {"name": title}})
+    page, _ = exporter.from_notebook_node(nbformat.reads(notebook, as_version=4), {"metadata": {"name": title}})
     page = re.sub(r"<script\b.*?</script\s*>", "", page, flags=re.DOTALL)
     return page.replace("</head>", STYLE + "</head>", 1)
 
 
-def finish(folder: Path, inputs_digest: str) -> None:
-    """Write the pages, the archive that carries the run home, and last complete.json, which makes it complete."""
-    durations: dict[str, float] = {}
-    for notebook in sorted(folder.glob("*.ipynb")):
-        name = notebook.stem
-        durations[name] = round(json.loads(notebook.read_text())["metadata"]["papermill"]["duration"] or 0.0, 1)
-        title = "Edge AI Cluster: report" if name == "report" else name
-        edge.write_text(notebook.with_suffix(".html"), html(notebook, title, code=name != "report"))
+def duration(notebook: str, what: str) -> float:
+    """Seconds that papermill wrote into an executed notebook (its JSON); 0 when it was not run by papermill."""
+    found = shared_data.parse_json(notebook, what)
+    papermill = found.get("metadata", {}).get("papermill", {}) if isinstance(found, dict) else {}
+    return round(shared_data.number(papermill.get("duration") or 0.0, f"{what}: duration"), 1)
 
-    archive = folder / "results.tar.gz"
+
+def finish(books: Path, run: str, inputs_digest: str) -> None:
+    """Write the pages, the archive that carries the run home, and last complete.json, which makes it complete.
+
+    The folder of the run is shared: what other notebooks put there under odd names, as links or special files, stays
+    out. Raises Refused for a run that is too large to be brought home.
+    """
+    folder = books / "runs" / run
+    durations: dict[str, float] = {}
+    for name in shared_data.files(books, f"runs/{run}"):
+        path = folder / name
+        if path.suffix == ".ipynb" and "/" not in name:
+            notebook = shared_data.read(folder, name, shared_data.ARCHIVE_BYTES).decode()
+            durations[path.stem] = duration(notebook, str(path))
+            title = "Edge AI Cluster: report" if path.stem == "report" else path.stem
+            edge.write_text(path.with_suffix(".html"), html(notebook, title, code=path.stem != "report"))
+
+    archive = folder / shared_data.ARCHIVE
     with edge.publish(archive) as temporary, tarfile.open(temporary, "w:gz", compresslevel=6) as tar:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and path != archive and not path.name.startswith("."):
-                tar.add(path, arcname=str(path.relative_to(folder)))
+        for name in shared_data.files(books, f"runs/{run}"):
+            if name not in (shared_data.ARCHIVE, "complete.json"):
+                content = shared_data.read(folder, name, shared_data.ARCHIVE_BYTES)
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mtime = len(content), int(time.time())
+                tar.addfile(entry, io.BytesIO(content))
+    size = archive.stat().st_size
+    if size > shared_data.ARCHIVE_BYTES:
+        raise edge.WrongFile(f"{archive}: has {size:,} bytes, more than are fetched; remove large files from {folder}")
     complete = {
-        "run": folder.name,
+        "run": run,
         "inputs_digest": inputs_digest,
         "finished": edge.utc(datetime.now(UTC)),
         "durations": durations,
-        "archive": archive.name,
         "archive_sha256": edge.sha256(archive),
     }
     edge.write_text(folder / "complete.json", json.dumps(complete, indent=2) + "\n")
@@ -116,7 +138,7 @@ def command_line(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Execute one notebook of a run.")
     parser.add_argument("notebook", choices=["training", "prediction", "report"])
     parser.add_argument("--run", help="name of the run; its results lie in <books>/runs/<run>")
-    parser.add_argument("--profile", choices=["thesis", "fast"], help="needed for training and prediction")
+    parser.add_argument("--profile", choices=edge.PROFILES, help="needed for training and prediction")
     parser.add_argument("--extends", help="complete run whose results the new one begins with, for one more board")
     parser.add_argument("--books", type=Path, default=Path("/books"), help="the shared folder")
     parser.add_argument("--inputs-digest", default="", help="what identifies the inputs; empty: worked out here")
@@ -161,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{stem}: cell {error.cell_index} failed: {error.ename}: {error.evalue}", file=sys.stderr)
         return 1
     if options.notebook == "report":
-        finish(folder, digest)
+        finish(options.books, run, digest)
     return 0
 
 

@@ -6,10 +6,13 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
 import sys
+import tarfile
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +22,10 @@ import jsonschema
 import numpy as np
 import pytest
 
-NOTEBOOKS = Path(__file__).resolve().parents[3] / "notebooks"
+from notebooks import run as runner
+from tests.support.paths import ROOT
+
+NOTEBOOKS = ROOT / "notebooks"
 
 
 def idx(shape: tuple[int, ...], values: bytes, kind: int = 8) -> bytes:
@@ -186,6 +192,100 @@ def test_the_temporary_name_keeps_the_ending_and_is_hidden(edge: Any, tmp_path: 
         temporary.write_text("")
 
 
+# --- weights
+
+
+class Model:
+    """What save_weights asks of a model of Keras."""
+
+    def __init__(self, weights: bytes) -> None:
+        self.weights = weights
+
+    def save_weights(self, path: Path) -> None:
+        path.write_bytes(self.weights)
+
+
+@pytest.fixture
+def weights(edge: Any, tmp_path: Path) -> Path:
+    path = tmp_path / "weights" / "fast" / "model.weights.h5"
+    edge.save_weights(Model(b"trained"), RUN, path)
+    return path
+
+
+def test_weights_are_used_from_a_private_copy_that_training_recorded(edge: Any, tmp_path: Path, weights: Path) -> None:
+    assert json.loads(weights.with_suffix(".json").read_text())["run"] == RUN
+    with edge.trained_weights(tmp_path, weights) as (copy, digest):
+        weights.write_bytes(b"another")
+        assert copy.read_bytes() == b"trained" and copy.name == "model.weights.h5"
+        assert digest == edge.hashlib.sha256(b"trained").hexdigest()
+    assert not copy.exists()
+
+
+def test_other_weights_are_refused_by_name_with_what_to_do(edge: Any, tmp_path: Path, weights: Path) -> None:
+    weights.write_bytes(b"another")
+    with pytest.raises(edge.WrongFile) as refused, edge.trained_weights(tmp_path, weights, patience=0.1):
+        pass
+    said = str(refused.value)
+    assert said.startswith(f"{weights}: SHA-256 is") and "Execute training.ipynb again" in said
+
+
+@pytest.mark.parametrize("record", ["", "[]", '{"sha256": 5}', '{"sha256": "AB"}', "[" * 50_000])
+def test_weights_with_a_record_that_is_none_are_refused(edge: Any, tmp_path: Path, weights: Path, record: str) -> None:
+    weights.with_suffix(".json").write_text(record)
+    with (
+        pytest.raises(edge.shared_data.Refused, match=r"model\.weights\.json"),
+        edge.trained_weights(tmp_path, weights),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("gone", ["model.weights.h5", "model.weights.json"])
+def test_weights_without_a_record_are_refused(edge: Any, tmp_path: Path, weights: Path, gone: str) -> None:
+    (weights.parent / gone).unlink()
+    with pytest.raises(edge.WrongFile, match=r"execute training\.ipynb first"), edge.trained_weights(tmp_path, weights):
+        pass
+
+
+def test_weights_are_not_read_through_links(edge: Any, tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "weights").rename(tmp_path / "elsewhere")
+    (tmp_path / "weights").symlink_to("elsewhere")
+    with pytest.raises(edge.shared_data.Refused, match="is not followed"), edge.trained_weights(tmp_path, weights):
+        pass
+
+
+def test_weights_that_are_being_published_are_waited_for(edge: Any, tmp_path: Path, weights: Path) -> None:
+    """Between its two renames a writer has published the new weights beside the old record."""
+    weights.write_bytes(b"newer")
+    record = json.dumps({"sha256": edge.hashlib.sha256(b"newer").hexdigest(), "run": RUN})
+    timer = threading.Timer(0.3, edge.write_text, (weights.with_suffix(".json"), record))
+    timer.start()
+    with edge.trained_weights(tmp_path, weights) as (copy, _):
+        assert copy.read_bytes() == b"newer"
+    timer.join()
+
+
+# --- the end of a run
+
+
+def test_a_run_takes_home_its_own_files_and_nothing_odd(edge: Any, tmp_path: Path, record: dict[str, Any]) -> None:
+    folder = edge.open_run(tmp_path, RUN)
+    edge.add_record(folder, record)
+    (folder / "secret.txt").symlink_to("/etc/passwd")
+    (folder / "-rf").write_text("x")
+    os.mkfifo(folder / "pipe.txt")
+    runner.finish(tmp_path, RUN, "ab" * 32)
+    with tarfile.open(folder / "results.tar.gz") as tar:
+        assert sorted(tar.getnames()) == ["thesis/time.txt", "time.txt", "timings.json"]
+    assert edge.shared_data.complete_run(tmp_path, RUN)["run"] == RUN
+
+
+@pytest.mark.parametrize("timings", ["{}", "[1]", '[{"notebook": "training"}]', "[" * 90_000])
+def test_timings_that_are_none_are_refused_by_name(edge: Any, tmp_path: Path, timings: str) -> None:
+    (tmp_path / "timings.json").write_text(timings)
+    with pytest.raises(edge.shared_data.Refused, match=re.escape(f"{tmp_path}/timings.json")):
+        edge.read_timings(tmp_path)
+
+
 # --- runs and records
 
 
@@ -194,12 +294,24 @@ def test_a_run_is_named_for_its_time_and_inputs(edge: Any) -> None:
     assert edge.new_run("1a2b3c4d5e6f", moment) == "20261122T021530Z-1a2b3c4d"
 
 
+@pytest.mark.parametrize(
+    "name", ["one", "../../home", "/etc", "", "20261122T021530Z-1a2b3c4d/..", "99991122T021530Z-1a2b3c4d"]
+)
+def test_a_run_cannot_be_named_for_anything_else(edge: Any, tmp_path: Path, name: str) -> None:
+    with pytest.raises(edge.shared_data.Refused, match=r"does not match|in the future"):
+        edge.open_run(tmp_path, name)
+    assert list(tmp_path.iterdir()) == []
+
+
+RUN = "20261122T021530Z-1a2b3c4d"
+
+
 def test_a_complete_run_is_never_written_again(edge: Any, tmp_path: Path) -> None:
-    folder = edge.open_run(tmp_path, "one")
-    assert edge.open_run(tmp_path, "one") == folder
+    folder = edge.open_run(tmp_path, RUN)
+    assert edge.open_run(tmp_path, RUN) == folder
     (folder / "complete.json").write_text("{}")
     with pytest.raises(edge.WrongFile, match="this run is complete"):
-        edge.open_run(tmp_path, "one")
+        edge.open_run(tmp_path, RUN)
 
 
 def test_the_newest_run_is_the_one_with_timings(edge: Any, tmp_path: Path, record: dict[str, Any]) -> None:
@@ -230,7 +342,11 @@ def test_a_board_joins_a_run_and_nothing_of_it_is_lost(
     edge.write_text(old / "report.html", "old")
     with pytest.raises(edge.WrongFile, match="not complete"):
         edge.extend_run(tmp_path, "20261123T000000Z-1a2b3c4d", old.name)
-    edge.write_text(old / "complete.json", "{}")
+    edge.write_text(old / "complete.json", json.dumps({"inputs_digest": "ab" * 32, "archive_sha256": "cd" * 32}))
+    edge.write_text(old / "results.tar.gz", "")
+    # What else may lie there: none of it is the run's.
+    (old / "link.txt").symlink_to("/etc/passwd")
+    (old / "odd name\n").write_text("x")
     before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
 
     new = edge.extend_run(tmp_path, "20261123T000000Z-1a2b3c4d", old.name)
@@ -241,6 +357,7 @@ def test_a_board_joins_a_run_and_nothing_of_it_is_lost(
     assert [one["host"] for one in edge.read_timings(new)] == ["pi-02", "pi-03", "pi-05"]
     assert edge.read_timings(new)[:2] == edge.read_timings(old)
     assert (new / "thesis" / "prediction.json").read_text() == "{}"
+    assert not (new / "link.txt").exists() and not (new / "odd name\n").exists()
     assert not (new / "report.html").exists() and not (new / "complete.json").exists()
     # The thesis's two figures stay those of the run's own boards.
     assert (new / "time.txt").read_text() == (old / "time.txt").read_text()
@@ -274,6 +391,7 @@ def test_a_record_that_the_notebooks_make_keeps_the_schema(edge: Any, monkeypatc
         test_accuracy=np.float32(0.97768),
         tensorflow="2.21.0",
         inputs="0" * 64,
+        weights="1" * 64,
     )
     edge.check_timings(json.loads(json.dumps([made])))
     assert made["host"] == "pi-02"
@@ -294,6 +412,8 @@ def test_a_record_that_the_notebooks_make_keeps_the_schema(edge: Any, monkeypatc
         {"notebook": "report"},
         {"host": ""},
         {"inputs_digest": "AB" * 32},
+        {"weights_sha256": "none"},
+        {"hardware": "x" * 201},
         {"tensorflow": "unknown"},
         {"comment": "one more field"},
     ],
@@ -363,7 +483,8 @@ def test_the_inputs_are_all_files_that_a_run_reads(edge: Any) -> None:
 
 def test_the_command_line_prints_them_without_numpy() -> None:
     code = (
-        "import sys; sys.modules['numpy'] = None; sys.argv = ['x', '--image', 'tf:1', '--profile', 'fast']; "
+        f"import sys; sys.modules['numpy'] = None; sys.path.insert(0, {str(NOTEBOOKS)!r}); "
+        "sys.argv = ['x', '--image', 'tf:1', '--profile', 'fast']; "
         f"import runpy; runpy.run_path({str(NOTEBOOKS / 'edge_notebooks.py')!r}, run_name='__main__')"
     )
     printed = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)

@@ -1,0 +1,395 @@
+"""Make a backup on the control node, judge one, send one to a board; data travels through an ssh of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, shared_data
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import board
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.archive import (
+    DATA,
+    FORMAT,
+    MANIFEST,
+    SERVER,
+    BackupError,
+    ca_sha256,
+    choose,
+    contents,
+    faults,
+    password_of,
+    read_manifest,
+    stamps,
+)
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of, write_text
+from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import stream_argv
+
+#: The board's program, after the modules that it imports.
+SOURCES = (shared_data, archives, board)
+# Python on the board reads the modules from standard input, and leaves what follows them to the last one's main.
+LOADER = """
+import json, sys, types
+for name, source in json.loads(sys.stdin.buffer.read(int(sys.argv.pop(1)))):
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, name, "exec"), module.__dict__)
+sys.exit(module.main())
+"""
+#: Seconds between two signs of life.
+TICK = 10.0
+#: Exit status of the board's program for a file that would not keep still, and how often that is tried.
+TORN, TRIES = 3, 3
+
+Show = Callable[[str], None]
+
+
+def ssh_command(ssh: dict[str, Any], arguments: list[str], size: int) -> list[str]:
+    """Argv that runs the board's program there, as root; `size` is its length in bytes."""
+    remote = ["python3", "-c", LOADER, str(size), *arguments]
+    if ssh.get("user", "root") != "root" or ssh.get("connection") == "local":
+        remote = ["sudo", "-n", *remote]
+    if ssh.get("connection") == "local":
+        return remote
+    return [*stream_argv(ssh), shlex.join(remote)]
+
+
+class Meter:
+    """Says now and then how far a transfer is."""
+
+    def __init__(self, title: str, expected: int, show: Show) -> None:
+        self.title, self.expected, self.show = title, expected, show
+        self.begun = self.spoken = time.monotonic()
+        self.done = 0
+
+    def add(self, count: int) -> None:
+        """`count` more bytes."""
+        self.done += count
+        now = time.monotonic()
+        if now - self.spoken > TICK:
+            self.spoken = now
+            of = f" of {self.expected / 1e6:.0f}" if self.expected else ""
+            self.show(f"    {self.title}: {self.done / 1e6:.0f}{of} MB in {now - self.begun:.0f} s")
+
+
+def program() -> bytes:
+    """The board's program with the modules that it imports, as LOADER reads it."""
+    return json.dumps([(module.__name__, Path(module.__file__ or "").read_text()) for module in SOURCES]).encode()
+
+
+@contextmanager
+def running(ssh: dict[str, Any], arguments: list[str], timeout: float) -> Iterator[tuple[Any, Callable[[], str]]]:
+    """The program running on a board: its process, and a function that gives what it said. Killed when left."""
+    sources = program()
+    late = threading.Event()
+    with tempfile.TemporaryFile() as said:
+        argv = ssh_command(ssh, arguments, len(sources))
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said)
+
+        def stop() -> None:
+            late.set()
+            process.kill()
+
+        def words() -> str:
+            said.seek(0)
+            text = said.read().decode(errors="replace").strip()[-1500:]
+            if late.is_set():
+                return f"not done after {timeout:.0f} s (cluster_backup_timeout). {text}"
+            return text or f"ended with {process.returncode} and said nothing"
+
+        watchdog = threading.Timer(timeout, stop)
+        watchdog.start()
+        try:
+            assert process.stdin
+            with suppress(BrokenPipeError):
+                process.stdin.write(sources)
+                process.stdin.flush()
+            yield process, words
+        finally:
+            watchdog.cancel()
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+def receive(part: dict[str, Any], target: Path, timeout: float, show: Show) -> None:
+    """One archive from a board into `target`, compressed here. Raises AnsibleActionFail."""
+    host = part["ssh"]["host"]
+    for attempt in range(1, TRIES + 1):
+        meter = Meter(part["title"], part.get("bytes", 0), show)
+        squeeze = zlib.compressobj(1, zlib.DEFLATED, 31)
+        with (
+            running(part["ssh"], part["arguments"], timeout) as (process, words),
+            os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output,
+        ):
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+            while chunk := process.stdout.read1(1 << 20):
+                output.write(squeeze.compress(chunk))
+                meter.add(len(chunk))
+            output.write(squeeze.flush())
+            output.flush()
+            os.fsync(output.fileno())
+            code = process.wait()
+            said = words()
+        if code == 0:
+            seconds = time.monotonic() - meter.begun
+            stored = target.stat().st_size
+            show(f"    {part['title']}: {meter.done / 1e6:.1f} MB in {seconds:.1f} s, {stored / 1e6:.1f} MB compressed")
+            return
+        if code != TORN or attempt == TRIES:
+            raise AnsibleActionFail(f"{part['title']} from {host}: {said}")
+        show(f"    {part['title']}: {said}; once more")
+
+
+def send(directory: Path, part: dict[str, Any], timeout: float, show: Show) -> dict[str, Any]:
+    """One archive to a board. Raises AnsibleActionFail."""
+    path = directory / part["name"]
+    meter = Meter(part["title"], path.stat().st_size, show)
+    with running(part["ssh"], part["arguments"], timeout) as (process, words), path.open("rb") as source:
+        try:
+            while chunk := source.read(1 << 20):
+                process.stdin.write(chunk)
+                meter.add(len(chunk))
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # It ended early; its status says whether that was right.
+        while process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(TICK)
+            meter.add(0)
+        said = words()
+        if process.returncode:
+            raise AnsibleActionFail(f"{part['title']} to {part['ssh']['host']}: {said}")
+    seconds = time.monotonic() - meter.begun
+    show(f"    {part['title']}: {meter.done / 1e6:.1f} MB sent and in place in {seconds:.1f} s")
+    return {"changed": True, "seconds": round(seconds, 1), "bytes": meter.done}
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Held while a backup is made: the only one that may remove what a killed one left. Raises AnsibleActionFail."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    descriptor = os.open(directory / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise AnsibleActionFail(f"another backup into {directory} is under way") from None
+    finally:
+        os.close(descriptor)
+
+
+def make(task: dict[str, Any], show: Show) -> dict[str, Any]:
+    """A new backup. Its directory bears its name only when all in it was read back and found whole."""
+    directory = Path(task["directory"])
+    begun = time.monotonic()
+    with alone(directory):
+        for old in directory.glob(".part-*"):
+            shutil.rmtree(old)
+        needed = sum(part.get("bytes", 0) for part in task["parts"])
+        free = shutil.disk_usage(directory).free
+        if free < needed + (64 << 20):
+            raise AnsibleActionFail(
+                f"{directory} has {free / 1e6:.0f} MB free, up to {needed / 1e6:.0f} MB come: make room, set "
+                "cluster_backup_keep, or set cluster_backups_dir to another disk"
+            )
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        while (directory / stamp).exists():
+            time.sleep(0.2)
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        temporary = directory / f".part-{stamp}"
+        temporary.mkdir(mode=0o700)
+        manifest = {"format": FORMAT, "created": stamp, **task["manifest"], "files": {}}
+        try:
+            for part in task["parts"]:
+                path = temporary / part["name"]
+                receive(part, path, task["timeout"], show)
+                found = contents(path)
+                if found.faults:
+                    raise AnsibleActionFail(f"{part['title']}, read back: {'; '.join(found.faults[:5])}")
+                if part["name"] == SERVER:
+                    manifest["ca_sha256"] = ca_sha256(found)
+                manifest["files"][part["name"]] = {
+                    "size": path.stat().st_size,
+                    "sha256": sha256_of(path),
+                    "files": len(found.sums),
+                    "bytes": found.size,
+                    "left_out": found.left_out,
+                }
+        except BackupError as error:
+            raise AnsibleActionFail(f"what came from the server is no cluster: {error}") from None
+        path = temporary / MANIFEST
+        path.touch(mode=0o600)
+        with path.open("w") as output:
+            output.write(json.dumps(manifest, indent=1) + "\n")
+            output.flush()
+            os.fsync(output.fileno())
+        final = directory / stamp
+        temporary.rename(final)
+        descriptor = os.open(directory, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        gone = prune(directory, task["keep"], manifest["cluster_name"])
+    size = sum(entry["size"] for entry in manifest["files"].values())
+    seconds = time.monotonic() - begun
+    message = f"{final}: {size / 1e6:.1f} MB in {seconds:.0f} s" + (f"; removed {', '.join(gone)}" if gone else "")
+    left_out = [f"{final}: left out {each}" for entry in manifest["files"].values() for each in entry["left_out"]]
+    return {
+        "changed": True,
+        "msg": message,
+        "backup": str(final),
+        "bytes": size,
+        "seconds": round(seconds, 1),
+        "warnings": left_out[:20],
+    }
+
+
+def prune(directory: Path, keep: int, cluster_name: str) -> list[str]:
+    """Remove all finished backups of this cluster but the newest `keep`. Names of those removed."""
+    gone = []
+    for old in stamps(directory)[:-keep] if keep else []:
+        with suppress(BackupError):
+            if read_manifest(old)["cluster_name"] == cluster_name:
+                # First under a name that is no backup's: one that is half removed must not look like one.
+                grave = directory / f".part-{old.name}"
+                old.rename(grave)
+                shutil.rmtree(grave)
+                gone.append(old.name)
+    return gone
+
+
+def living(apis: list[str]) -> dict[str, str]:
+    """URL of each API that answers, to the hash of the CA it shows."""
+    found = {}
+    # Whoever answers is asked who he is; his certificate is what is asked for.
+    context = ssl._create_unverified_context()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    for api in apis:
+        with suppress(OSError), opener.open(f"{api}/cacerts", timeout=5) as answer:
+            found[api] = hashlib.sha256(answer.read()).hexdigest()
+    return found
+
+
+def answering(doors: list[dict[str, Any]]) -> list[str]:
+    """Names of those that let somebody knock at their ssh."""
+    found = []
+    for door in doors:
+        with suppress(OSError), socket.create_connection((door["host"], int(door.get("port") or 22)), timeout=5):
+            found.append(str(door["name"]))
+    return found
+
+
+def judge(task: dict[str, Any]) -> dict[str, Any]:
+    """Whether the wanted backup can be restored here. Fails with every reason against it."""
+    expect = task["expect"]
+    directory = Path(task["directory"])
+    try:
+        backup = choose(task["wanted"], directory)
+    except BackupError as error:
+        raise AnsibleActionFail(f"{error}. Nothing was touched.") from None
+    reasons = list(faults(backup, expect["cluster_name"], expect["k3s_version"], int(expect["servers"])))
+    over = expect["over"]
+    if over and over != expect["cluster_name"]:
+        reasons.append(
+            f"restore_over is {over}, this cluster is {expect['cluster_name']}: write that name if you mean it"
+        )
+    if reasons:
+        text = "\n".join(f"  {reason}" for reason in reasons)
+        raise AnsibleActionFail(f"{backup} is not restored, nothing was touched:\n{text}")
+    manifest = read_manifest(backup)
+    there = Path(expect["token_file"])
+    # Whose token differs is another generation of the cluster; what is known of that one must not get lost here.
+    if not over and there.is_file() and there.read_text().strip() not in ("", password_of(contents(backup / SERVER))):
+        raise AnsibleActionFail(
+            f"{backup} is not restored, nothing was touched:\n  {there} is of another cluster than this backup: "
+            f"move it and its neighbour k3s-node-token away, or write -e restore_over={expect['cluster_name']}"
+        )
+    apis = living(expect["apis"])
+    foreign = [api for api, ca in apis.items() if ca != manifest["ca_sha256"]]
+    if foreign:
+        raise AnsibleActionFail(
+            f"{backup} is not restored, nothing was touched:\n  at {', '.join(foreign)} lives a cluster with another "
+            "CA, whose agents would not follow: take it down first with playbooks/reset.yml"
+        )
+    marker = f"{backup.name} {hashlib.sha256((backup / MANIFEST).read_bytes()).hexdigest()}"
+    summary = ", ".join(f"{n} {entry['bytes'] / 1e6:.1f} MB" for n, entry in manifest["files"].items())
+    return {
+        "changed": False,
+        "msg": f"{backup}: k3s {manifest['k3s_version']}, {manifest['datastore']}, {summary}",
+        "backup": str(backup),
+        "manifest": manifest,
+        "marker": marker,
+        "living": sorted(apis),
+        "answering": answering(expect["doors"]),
+        # An export that held no file is as it was.
+        "data": bool(manifest["files"].get(DATA, {}).get("files")),
+    }
+
+
+def token(task: dict[str, Any], check: bool) -> dict[str, Any]:
+    """The token of the backup's cluster on the control node; another one is kept beside it."""
+    backup, there = Path(task["directory"]), Path(task["expect"]["token_file"])
+    wanted = password_of(contents(backup / SERVER))
+    if not wanted:
+        raise AnsibleActionFail(f"{backup / SERVER} holds no token")
+    before = there.read_text().strip() if there.is_file() else ""
+    if before == wanted or check:
+        return {"changed": before != wanted}
+    there.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if before:
+        there.rename(there.with_name(f"{there.name}.before-{backup.name}"))
+    write_text(there, wanted + "\n", 0o600)
+    return {"changed": True}
+
+
+class ActionModule(ActionBase):
+    """What Ansible asks an action plugin for."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Do what `do` says."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, task = self.validate_argument_spec(
+            argument_spec={
+                "do": {"type": "str", "choices": ["make", "judge", "send", "token"], "required": True},
+                "directory": {"type": "path", "required": True},
+                "manifest": {"type": "dict", "default": {}},
+                "parts": {"type": "list", "elements": "dict", "default": []},
+                "keep": {"type": "int", "default": 0},
+                "wanted": {"type": "str", "default": ""},
+                "expect": {"type": "dict", "default": {}},
+                "part": {"type": "dict", "default": {}},
+                "timeout": {"type": "int", "default": 3600},
+            }
+        )
+        if task["do"] == "judge":
+            return result | judge(task)
+        if task["do"] == "token":
+            return result | token(task, bool(self._task.check_mode))
+        if self._task.check_mode:
+            # A backup changes nothing on the cluster; a restore would.
+            return result | {"changed": task["do"] == "send", "msg": f"would {task['do']} a backup"}
+        if task["do"] == "make":
+            return result | make(task, self._display.display)
+        return result | send(Path(task["directory"]), task["part"], task["timeout"], self._display.display)

@@ -1,0 +1,74 @@
+"""Action of the role: runs its program on the control node and shows what it says while it works."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import stream_argv
+
+PROGRAM = "ansible_collections.edge_ai.cluster.plugins.module_utils.container_image"
+#: The folder that holds ansible_collections, by the path that Ansible found this file by.
+COLLECTIONS = Path(__file__).absolute().parents[5]
+
+
+def ssh_command(ssh: dict[str, Any]) -> list[str]:
+    """Argv that runs a script on a node: ssh without compression (the archive is compressed), or a local shell."""
+    if ssh.get("connection") == "local":
+        return ["sh", "-c"]
+    return stream_argv(ssh)
+
+
+class ActionModule(ActionBase):
+    """Nothing is copied to the node by Ansible: `send` has its own ssh, which streams."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Runs the program; its last line is the result."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        args = self._task.args
+        if self._task.check_mode:
+            return {**result, "changed": True, "msg": f"would {args['command']} the image"}
+        argv = [sys.executable, "-m", PROGRAM, args["command"]]
+        for name, value in args.get("options", {}).items():
+            for one in value if isinstance(value, list) else [value]:
+                argv += [f"--{name.replace('_', '-')}={one}"]
+        if args["command"] == "send":
+            argv += [f"--shell={json.dumps(ssh_command(args['ssh']))}"]
+            if args["ssh"].get("user", "root") != "root" or args["ssh"].get("connection") == "local":
+                argv += ["--sudo"]
+        return {**result, **self._show(argv, args.get("label") or "")}
+
+    def _show(self, argv: list[str], label: str) -> dict[str, Any]:
+        display = Display()
+        env = {**os.environ, "PYTHONPATH": str(COLLECTIONS), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        lines: list[str] = []
+        with (
+            tempfile.TemporaryFile("w+") as errors,
+            subprocess.Popen(
+                argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
+            ) as process,
+        ):
+            assert process.stdout
+            for line in process.stdout:
+                lines.append(line.rstrip())
+                if not line.startswith("RESULT "):
+                    display.display(f"    {label}{line.rstrip()}")
+            code = process.wait()
+            errors.seek(0)
+            said = errors.read().strip()
+        if code or not lines or not lines[-1].startswith("RESULT "):
+            return {"failed": True, "msg": said or f"container_image {argv[3]} ended with {code}", "rc": code}
+        found = json.loads(lines[-1].removeprefix("RESULT "))
+        return {"changed": bool(found.get("built", True)), **found}

@@ -1,0 +1,256 @@
+"""Empty a node of its pods for a while, as gently as its pods ask for, or give it back; through the API alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, KubeconfigError, connect
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
+from kubernetes import client
+from urllib3.exceptions import HTTPError
+
+#: Seconds between two looks at the node, and between two signs of life.
+POLL, TICK = 1.5, 10.0
+#: Among emptydir_namespaces: all of them.
+EVERYWHERE = "*"
+
+
+def controller(pod: Any) -> str:
+    """Kind of the object that would make this pod anew; empty when nobody would."""
+    return next((str(owner.kind) for owner in pod.metadata.owner_references or [] if owner.controller), "")
+
+
+def name_of(pod: Any) -> str:
+    """NAMESPACE/NAME."""
+    return f"{pod.metadata.namespace}/{pod.metadata.name}"
+
+
+def stays(pod: Any) -> bool:
+    """Whether draining leaves this pod alone: it belongs to the node, or has ended and only keeps its log."""
+    mirror = "kubernetes.io/config.mirror" in (pod.metadata.annotations or {})
+    return mirror or controller(pod) == "DaemonSet" or pod.status.phase in ("Succeeded", "Failed")
+
+
+def blocker(pod: Any, emptydir_namespaces: list[str]) -> tuple[str, str] | None:
+    """Kind (controller, job, data) and text, with what to do, of why this pod must not be evicted; None when it may."""
+    if stays(pod):
+        return None
+    if not controller(pod):
+        return "controller", f"pod {name_of(pod)} has no controller, nobody would start it again: delete it yourself"
+    if controller(pod) == "Job":
+        return "job", f"pod {name_of(pod)} belongs to a Job that is running: wait for its end, or delete the Job"
+    local = [volume.name for volume in pod.spec.volumes or [] if volume.empty_dir]
+    if local and not {pod.metadata.namespace, EVERYWHERE} & set(emptydir_namespaces):
+        return "data", (
+            f"pod {name_of(pod)} would lose the data of its emptyDir {', '.join(local)}: delete it yourself, or add "
+            f"{pod.metadata.namespace} to k3s_drain_emptydir_namespaces"
+        )
+    return None
+
+
+def mark_of(node: Any, mark: str) -> dict[str, Any] | None:
+    """What is remembered on a node; None when nothing is."""
+    text = (node.metadata.annotations or {}).get(mark)
+    if not text:
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    # One that nobody can read says at least that somebody was here; it uncordons nothing.
+    return found if isinstance(found, dict) else {"reason": str(text), "cordoned": False}
+
+
+def refusal(error: client.ApiException) -> str:
+    """The API's own words for an eviction that it does not allow yet."""
+    try:
+        told = json.loads(error.body or "")
+        causes = [cause["message"] for cause in (told.get("details") or {}).get("causes", [])]
+        return "; ".join(causes) or str(told["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(error.reason)
+
+
+class Drain:
+    """One cluster's API, and the node in question."""
+
+    def __init__(self, api: client.ApiClient, task: dict[str, Any], show: Callable[[str], None]) -> None:
+        self.task, self.show = task, show
+        self.api = client.CoreV1Api(api)
+
+    def known(self) -> dict[str, Any]:
+        """All nodes, and the pods which keep one from being drained."""
+        try:
+            nodes: list[Any] = self.api.list_node(_request_timeout=REQUEST).items
+            pods: list[Any] = self.api.list_pod_for_all_namespaces(_request_timeout=REQUEST).items
+        except (client.ApiException, HTTPError) as error:
+            return {"api": " ".join(str(error).split())[:300], "nodes": [], "blockers": []}
+        found = [(pod.spec.node_name, blocker(pod, self.task["emptydir_namespaces"])) for pod in pods]
+        return {
+            "api": "",
+            "nodes": [
+                {
+                    "name": node.metadata.name,
+                    "ready": is_ready(node),
+                    "version": node.status.node_info.kubelet_version if node.status.node_info else "",
+                    "server": "node-role.kubernetes.io/control-plane" in (node.metadata.labels or {}),
+                    "unschedulable": bool(node.spec.unschedulable),
+                    "mark": mark_of(node, self.task["mark"]),
+                }
+                for node in nodes
+            ],
+            "blockers": [
+                {"node": node, "kind": stop[0], "text": stop[1]} for node, stop in found if node and stop is not None
+            ],
+        }
+
+    def patch(self, change: Callable[[Any], dict[str, Any] | None]) -> bool:
+        """Patch the node with what `change` makes of it; again when somebody else was quicker. Whether it changed."""
+        begun = time.monotonic()
+        while True:
+            try:
+                node: Any = self.api.read_node(self.task["node"], _request_timeout=REQUEST)
+                body = change(node)
+                if body is None:
+                    return False
+                body.setdefault("metadata", {})["resourceVersion"] = node.metadata.resource_version
+                self.api.patch_node(self.task["node"], body, _request_timeout=REQUEST)
+                return True
+            except (client.ApiException, HTTPError) as error:
+                # A server that has just restarted may still be busy with itself.
+                final = isinstance(error, client.ApiException) and error.status in (401, 403, 404, 422)
+                if final or time.monotonic() - begun > 60:
+                    text = " ".join(str(error).split())[:300]
+                    raise AnsibleActionFail(f"Node {self.task['node']} cannot be changed: {text}") from None
+                time.sleep(POLL)
+
+    def cordon(self, node: Any) -> dict[str, Any] | None:
+        """The patch that closes the node and remembers, in the same step, who has."""
+        mark = mark_of(node, self.task["mark"])
+        if node.spec.unschedulable:
+            # Closed by an earlier run of ours, or by a person, who then keeps it closed.
+            wanted = {"reason": self.task["reason"], "cordoned": bool(mark and mark.get("cordoned"))}
+            if mark == wanted:
+                return None
+            return {"metadata": {"annotations": {self.task["mark"]: json.dumps(wanted)}}}
+        wanted = {"reason": self.task["reason"], "cordoned": True}
+        return {"metadata": {"annotations": {self.task["mark"]: json.dumps(wanted)}}, "spec": {"unschedulable": True}}
+
+    def release(self, node: Any) -> dict[str, Any] | None:
+        """The patch that opens the node again if it was closed here, and forgets about it."""
+        mark = mark_of(node, self.task["mark"])
+        if mark is None:
+            return None
+        patch: dict[str, Any] = {"metadata": {"annotations": {self.task["mark"]: None}}}
+        return patch | ({"spec": {"unschedulable": None}} if mark.get("cordoned") else {})
+
+    def pods(self) -> list[Any]:
+        """Pods on the node that have to leave."""
+        selector = f"spec.nodeName={self.task['node']}"
+        found: list[Any] = self.api.list_pod_for_all_namespaces(field_selector=selector, _request_timeout=REQUEST).items
+        return [pod for pod in found if not stays(pod)]
+
+    def evict(self, pod: Any) -> str:
+        """Ask for the eviction of a pod. Why it has to wait; empty when it leaves."""
+        meta = client.V1ObjectMeta(name=pod.metadata.name, namespace=pod.metadata.namespace)
+        # Not of a namesake that was made since.
+        options = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=pod.metadata.uid))
+        try:
+            self.api.create_namespaced_pod_eviction(
+                pod.metadata.name,
+                pod.metadata.namespace,
+                client.V1Eviction(metadata=meta, delete_options=options),
+                _request_timeout=REQUEST,
+            )
+        except client.ApiException as error:
+            if error.status in (404, 409):
+                return ""
+            if error.status not in (429, 500, 503):
+                raise
+            return refusal(error)
+        return ""
+
+    def drain(self) -> list[str]:
+        """Evict until no pod is left that has to leave. Names of those evicted. Raises AnsibleActionFail."""
+        node, begun = self.task["node"], time.monotonic()
+        evicted: list[str] = []
+        waits: dict[str, str] = {}
+        spoken = begun
+        while True:
+            try:
+                left = self.pods()
+                waits = {}
+                for pod in left:
+                    name = name_of(pod)
+                    if pod.metadata.deletion_timestamp:
+                        waits[name] = "is ending"
+                    elif controller(pod) == "Job":
+                        waits[name] = "belongs to a running Job, which is waited for"
+                    elif stop := blocker(pod, self.task["emptydir_namespaces"]):
+                        raise AnsibleActionFail(f"{node} is not drained: {stop[1]}")
+                    elif refused := self.evict(pod):
+                        waits[name] = refused
+                    else:
+                        waits[name] = "is ending"
+                        evicted.append(name)
+                if not left:
+                    return evicted
+            except (client.ApiException, HTTPError) as error:
+                waits["API"] = " ".join(str(error).split())[:200]
+            now = time.monotonic()
+            if now - begun > self.task["timeout"]:
+                lines = "\n".join(f"  {name}: {why}" for name, why in waits.items())
+                raise AnsibleActionFail(
+                    f"{node} is not empty after {self.task['timeout']} s (k3s_drain_timeout). Still there:\n{lines}\n"
+                    f"Look at: kubectl --kubeconfig {self.task['kubeconfig']} get pdb,pods -A -o wide"
+                )
+            if now - spoken > TICK:
+                spoken = now
+                for name, why in waits.items():
+                    self.show(f"    {node}: {name} {why} ({now - begun:.0f} s)")
+            time.sleep(POLL)
+
+
+class ActionModule(ActionBase):
+    """What Ansible asks an action plugin for."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Do what `state` says; fail with a message for a person."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, task = self.validate_argument_spec(
+            argument_spec={
+                "kubeconfig": {"type": "path", "required": True},
+                "state": {"type": "str", "choices": ["known", "drained", "released"], "required": True},
+                "node": {"type": "str"},
+                "timeout": {"type": "int", "default": 300},
+                "emptydir_namespaces": {"type": "list", "elements": "str", "default": []},
+                "mark": {"type": "str", "required": True},
+                "reason": {"type": "str", "default": ""},
+            },
+            required_if=[("state", "drained", ["node"]), ("state", "released", ["node"])],
+        )
+        try:
+            drain = Drain(connect(task["kubeconfig"]), task, self._display.display)
+        except KubeconfigError as error:
+            raise AnsibleActionFail(str(error)) from error
+        if task["state"] == "known":
+            return result | {"changed": False} | drain.known()
+        if task["state"] == "released":
+            if self._task.check_mode:
+                node: Any = drain.api.read_node(task["node"], _request_timeout=REQUEST)
+                return result | {"changed": drain.release(node) is not None}
+            return result | {"changed": drain.patch(drain.release)}
+        if self._task.check_mode:
+            return result | {"changed": True, "evicted": []}
+        changed = drain.patch(drain.cordon)
+        evicted = drain.drain()
+        return result | {"changed": changed or bool(evicted), "evicted": evicted}

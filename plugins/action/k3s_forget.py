@@ -1,0 +1,179 @@
+"""A cluster forgets one node: its Node object, and the password that a board of that name would have to show."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, KubeconfigError, connect
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import internal_address, is_ready, ready_status
+from kubernetes import client
+from urllib3.exceptions import HTTPError
+
+#: Seconds between two looks, and between two signs of life.
+POLL, TICK = 2.0, 10.0
+#: Where kubelets renew their leases, every ten seconds.
+LEASES = "kube-node-lease"
+
+
+class Forget:
+    """One node in the API of its cluster."""
+
+    def __init__(self, api: client.ApiClient, task: dict[str, Any], show: Callable[[str], None]) -> None:
+        self.task, self.show = task, show
+        self.name: str = task["node"]
+        self.secret = f"{self.name}.node-password.k3s"
+        self.core, self.leases = client.CoreV1Api(api), client.CoordinationV1Api(api)
+
+    def ask(self, what: Callable[..., Any], *args: str) -> Any:
+        """An answer of the API; None for an object that is not there. Tried again while the API is busy."""
+        begun = time.monotonic()
+        while True:
+            try:
+                return what(*args, _request_timeout=REQUEST)
+            except (client.ApiException, HTTPError) as error:
+                status = error.status if isinstance(error, client.ApiException) else 0
+                # 409: it is another object of this name by now, and no concern of ours.
+                if status in (404, 409):
+                    return None
+                final = status in (401, 403, 422)
+                if final or time.monotonic() - begun > self.task["timeout"]:
+                    text = " ".join(str(error).split())[:300]
+                    raise AnsibleActionFail(
+                        f"the cluster cannot be asked for node {self.name}: {text}. Is k3s up on the first of "
+                        f"k3s_servers, and is {self.task['kubeconfig']} of this cluster?"
+                    ) from error
+                time.sleep(POLL)
+
+    def node(self) -> Any:
+        """The Node, None when there is none."""
+        return self.ask(self.core.read_node, self.name)
+
+    def heartbeat(self) -> str:
+        """When the node's kubelet was last heard, in the words of its lease."""
+        lease = self.ask(self.leases.read_namespaced_lease, self.name, LEASES)
+        return str(lease.spec.renew_time) if lease is not None else ""
+
+    def wait_for_silence(self, node: Any) -> None:
+        """Return when nobody keeps the Node alive; raises AnsibleActionFail when somebody does, or it is not ours."""
+        host = self.task["address"]
+        there = internal_address(node)
+        if host and there not in ("", host):
+            raise AnsibleActionFail(
+                f"Node {self.name} of the cluster has the address {there}, this board has {host}: it is not "
+                "certain that they are one board, so nothing was deleted. If the old one is gone for good, remove it "
+                f"first: kubectl --kubeconfig {self.task['kubeconfig']} delete node {self.name}"
+            )
+        begun = spoken = time.monotonic()
+        first = self.heartbeat()
+        while node is not None and ready_status(node) != "Unknown":
+            if self.heartbeat() != first:
+                raise AnsibleActionFail(
+                    f"Node {self.name} is alive, yet this board ({host or 'fresh'}) does not run it: another machine "
+                    "has joined under this name. Nothing was deleted. Give one of the two another name in the "
+                    "inventory, or remove the other one"
+                )
+            now = time.monotonic()
+            if now - begun > self.task["timeout"]:
+                raise AnsibleActionFail(
+                    f"Node {self.name} is still {'Ready' if is_ready(node) else 'not Unknown'} after "
+                    f"{self.task['timeout']} s without a sign of life: is the controller manager running on the "
+                    f"server? Look at: kubectl --kubeconfig {self.task['kubeconfig']} describe node {self.name}"
+                )
+            if now - spoken > TICK:
+                spoken = now
+                self.show(f"    {self.name}: waiting for the cluster to notice that it is off ({now - begun:.0f} s)")
+            time.sleep(POLL)
+            node = self.node()
+
+    def gone(self, what: Callable[..., Any], *args: str) -> bool:
+        """Whether an object is gone before the time is over."""
+        begun = time.monotonic()
+        while self.ask(what, *args) is not None:
+            if time.monotonic() - begun > self.task["timeout"]:
+                return False
+            time.sleep(POLL / 2)
+        return True
+
+    def forget_pods(self, pretend: bool) -> list[str]:
+        """Delete pods that were bound to a node that is gone, without waiting for its kubelet; their names.
+
+        The cluster would do so within a minute. But a board that joins under this name before that is handed pods of
+        its old card, refuses those whose labels it does not carry yet, and they stay behind as failed.
+        """
+        listed = self.ask(
+            lambda **more: self.core.list_pod_for_all_namespaces(field_selector=f"spec.nodeName={self.name}", **more)
+        )
+        pods = listed.items if listed is not None else []
+        for pod in pods if not pretend else []:
+            options = client.V1DeleteOptions(
+                grace_period_seconds=0, preconditions=client.V1Preconditions(uid=pod.metadata.uid)
+            )
+            self.ask(
+                lambda name, namespace, options=options, **more: self.core.delete_namespaced_pod(
+                    name, namespace, body=options, **more
+                ),
+                pod.metadata.name,
+                pod.metadata.namespace,
+            )
+        return [f"Pod {pod.metadata.namespace}/{pod.metadata.name}" for pod in pods]
+
+    def forget(self, pretend: bool) -> list[str]:
+        """Delete what there is; the names of what was deleted (or would be)."""
+        deleted = []
+        node = self.node()
+        if node is not None:
+            if self.task["fresh"]:
+                if pretend:
+                    return [f"Node {self.name}"]
+                self.wait_for_silence(node)
+            deleted.append(f"Node {self.name}")
+            if not pretend:
+                # Of this very object: a board that joined meanwhile is not deleted.
+                options = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=node.metadata.uid))
+                self.ask(lambda name, **more: self.core.delete_node(name, body=options, **more), self.name)
+                if not self.gone(self.core.read_node, self.name):
+                    raise AnsibleActionFail(
+                        f"Node {self.name} was deleted, but is still there after {self.task['timeout']} s: does it "
+                        f"have a finalizer? Look at: kubectl --kubeconfig {self.task['kubeconfig']} get node "
+                        f"{self.name} -o yaml"
+                    )
+        deleted += self.forget_pods(pretend)
+        # k3s lets it go with the Node since 1.33.6; older ones, and one whose Node was deleted by hand before, stay.
+        if self.ask(self.core.read_namespaced_secret, self.secret, "kube-system") is not None:
+            deleted.append(f"Secret kube-system/{self.secret}")
+            if not pretend:
+                self.ask(self.core.delete_namespaced_secret, self.secret, "kube-system")
+                self.gone(self.core.read_namespaced_secret, self.secret, "kube-system")
+        return deleted
+
+
+class ActionModule(ActionBase):
+    """What Ansible asks an action plugin for."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Forget; fail with a message for a person."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, task = self.validate_argument_spec(
+            argument_spec={
+                "kubeconfig": {"type": "path", "required": True},
+                "server": {"type": "str", "default": ""},
+                "node": {"type": "str", "required": True},
+                "fresh": {"type": "bool", "default": False},
+                "address": {"type": "str", "default": ""},
+                "timeout": {"type": "int", "default": 120},
+            }
+        )
+        try:
+            api = connect(task["kubeconfig"], task["server"])
+        except KubeconfigError as error:
+            raise AnsibleActionFail(str(error)) from error
+        deleted = Forget(api, task, self._display.display).forget(self._task.check_mode)
+        return result | {"changed": bool(deleted), "deleted": deleted}

@@ -1,0 +1,53 @@
+"""Put files of the control node into the shared folder on the NFS server, in one transfer."""
+
+from __future__ import annotations
+
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import IO, Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+
+def pack(files: dict[str, str], archive: IO[bytes]) -> None:
+    """Write all files into `archive` (tar, gzip). Raises OSError."""
+    # Level 1: digits shrink to a quarter at once, and a board unpacks it as fast as any.
+    with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
+        for name, path in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            with Path(path).open("rb") as file:
+                entry.size = Path(path).stat().st_size
+                tar.addfile(entry, file)
+
+
+class ActionModule(ActionBase):
+    """What Ansible asks an action plugin for."""
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Pack, send, unpack."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, task = self.validate_argument_spec(
+            argument_spec={"files": {"type": "dict", "required": True}, "export": {"type": "path", "required": True}}
+        )
+        if self._task.check_mode:
+            return result | {"changed": True, "files": sorted(task["files"])}
+        try:
+            remote = self._connection._shell.join_path(self._make_tmp_path(), "files.tar.gz")
+            with tempfile.NamedTemporaryFile(suffix=".tar.gz") as archive:
+                pack(task["files"], archive)
+                archive.flush()
+                self._transfer_file(archive.name, remote)
+            return result | self._execute_module(
+                module_name="edge_ai.cluster.shared_data_unpack",
+                module_args={"src": remote, "export": task["export"]},
+                task_vars=task_vars,
+            )
+        except OSError as error:
+            raise AnsibleActionFail(f"{error.filename}: {error.strerror}") from None
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)

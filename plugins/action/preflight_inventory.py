@@ -1,0 +1,63 @@
+"""Judge the inventory and the control node; no connection to any host is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.release import __version__ as ansible_version
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import control, secrets
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import as_text, judge
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Finding, Report
+
+HEADLINE = "{count} found before anything was changed; no board was touched:"
+
+
+class ActionModule(ActionBase):
+    """One list of all errors, or a summary of what was judged."""
+
+    _supports_check_mode = True
+    _requires_connection = False
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Judge; the arguments are those of control.Needs, and `scope`, the hosts of the play."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        arguments = dict(self._task.args)
+        scope = [str(name) for name in arguments.pop("scope", [])]
+        needs = control.Needs(**arguments)
+
+        report = Report()
+        control.judge_ansible(ansible_version, needs.ansible_core, report)
+        if report.findings():
+            return self._failed(report.findings())
+
+        # Not before now: it reads values by the tags that this series of ansible-core gives them.
+        from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.reader import Reader
+
+        hostvars = variables["hostvars"]
+        base = Path.cwd()
+        inventory, seen = Reader(
+            hostvars._inventory,
+            hostvars._variable_manager,
+            self._loader,
+            Path(__file__).resolve().parents[2] / "roles",
+            base,
+        ).read()
+        found = judge(inventory, seen)
+        control.judge_networks(needs, report)
+        if not found and not report.findings():
+            # Its own errors would only repeat those of a bad inventory, and it talks to the boards' addresses.
+            control.judge_downloads(inventory, scope, needs, report)
+        control.judge(inventory, scope, needs, report)
+        secrets.judge_files(inventory, base, report)
+        found += report.findings()
+        if found:
+            return self._failed(found)
+        boards = len(inventory.boards())
+        return {"changed": False, "msg": f"{boards} boards, {len(inventory.options)} known variables: no error"}
+
+    def _failed(self, found: list[Finding]) -> dict[str, Any]:
+        return {"failed": True, "msg": as_text(found, HEADLINE)}

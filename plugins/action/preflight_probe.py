@@ -1,0 +1,42 @@
+"""Ask a board what it is; a board that doesn't answer is a result too, so that all are judged in one list."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    """Runs the module of the same name and compares its clock with ours."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the module's answer with host, address, clock_s, and `problem` if there was no answer.
+
+        `limits` goes through as it is, for the judge to compare each board with its own.
+        """
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        arguments = dict(self._task.args)
+        known = {
+            "changed": False,
+            "limits": arguments.pop("limits"),
+            "host": variables.get("inventory_hostname", ""),
+            "address": str(variables.get("ansible_host", "")),
+        }
+        before = time.time()
+        try:
+            answer = self._execute_module("edge_ai.cluster.preflight_probe", module_args=arguments, task_vars=variables)
+        except AnsibleConnectionFailure as error:
+            return known | {"problem": " ".join(str(error).split())}
+        after = time.time()
+        if answer.get("failed") or answer.get("unreachable"):
+            return known | {"problem": " ".join(str(answer.get("msg", "no answer")).split())}
+        # The board read its clock at some moment in between: only what lies outside is surely its error.
+        theirs = float(answer["time_s"])
+        clock = theirs - after if theirs > after else min(0.0, theirs - before)
+        return known | answer | {"changed": False, "clock_s": clock}

@@ -1,0 +1,213 @@
+"""Jinja filters of the k3s role: release digests, versions, tokens, kubeconfig. Pure functions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleFilterError
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.version import parse
+
+SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](\S+)")
+
+
+def k3s_sum(text: str, asset: str) -> str:
+    """SHA-256 of the release asset named exactly `asset` in the text of a sha256sum-<arch>.txt.
+
+    Exactly, because `k3s` is also the beginning of the three other names in that file. Raises when it is absent or
+    has two digests.
+    """
+    sums: dict[str, str] = {}
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        found = SUM_LINE.fullmatch(line.strip())
+        if not found:
+            raise AnsibleFilterError(f"not a line of a sha256sum file: {line!r}")
+        # Release files name the asset alone; some mirrors put a path before it.
+        name = found.group(2).rsplit("/", 1)[-1]
+        if sums.setdefault(name, found.group(1)) != found.group(1):
+            raise AnsibleFilterError(f"the sum file holds two different digests of {name}")
+    if asset not in sums:
+        raise AnsibleFilterError(f"the sum file has no line for {asset}; it has: {', '.join(sorted(sums)) or 'none'}")
+    return sums[asset]
+
+
+def k3s_is_downgrade(wanted: str, installed: str | None) -> bool:
+    """Whether `wanted` is older than what is `installed`; never when nothing (or nothing known) is."""
+    there, new = parse(installed or ""), parse(wanted)
+    if there is None:
+        return False
+    if new is None:
+        raise AnsibleFilterError(f"not a k3s version: {wanted!r}; write it as in v1.36.4+k3s1")
+    return new.key < there.key
+
+
+def k3s_kubeconfig(text: str, server: str, name: str) -> str:
+    """A server's k3s.yaml for use elsewhere: other address, `name` for context, cluster and user instead of `default`.
+
+    Its first line tells what it was made from (`k3s_kubeconfig_mark`): the next run sees whether it still fits.
+    """
+    config: dict[str, Any] = yaml.safe_load(text)
+    try:
+        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+    except (KeyError, IndexError, TypeError) as error:
+        raise AnsibleFilterError(f"k3s.yaml of the server is not a kubeconfig: {error!r}") from error
+    result = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": {**cluster, "server": server}}],
+        "users": [{"name": name, "user": user}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
+    }
+    source = hashlib.sha256(text.encode()).hexdigest()
+    # Ansible hands over strings of its own kind, which YAML's dumper does not know and JSON's does.
+    plain = json.loads(json.dumps(result))
+    return f"{k3s_kubeconfig_mark(source, server, name)}\n{yaml.safe_dump(plain, sort_keys=False)}"
+
+
+def k3s_kubeconfig_mark(source_sha256: str, server: str, name: str) -> str:
+    """First line of a kubeconfig that this role made from a k3s.yaml of that digest."""
+    return f"# Fetched by the k3s role: {name} at {server}, from k3s.yaml of sha256 {source_sha256}"
+
+
+def k3s_pending(node: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """What of `wanted` this node lacks, by name, empty when the role has nothing to do on it.
+
+    `node` is what the k3s_node module reported. `wanted` has binary and archive (SHA-256; archive may be empty),
+    files ([{dest, sha256, mode}]) and version.
+    """
+    result = []
+    if node["binary"]["sha256"] != wanted["binary"]:
+        result.append("binary")
+    if wanted["archive"] and node["archive"] != wanted["archive"]:
+        result.append("archive")
+    for file in wanted["files"]:
+        if node["files"].get(file["dest"]) != {"sha256": file["sha256"], "mode": file["mode"]}:
+            result.append(file["dest"])
+    result += [name for name, s in node["secrets"].items() if not s["current"] or s["mode"] != "0600"]
+    if node["outdated"]:
+        result.append("restart")
+    if node["service"]["active"] != "active" or not node["service"]["enabled"]:
+        result.append("start")
+    elif not node["api"] or not node["node"]["ready"] or node["node"]["version"] != wanted["version"]:
+        result.append("ready")
+    return result
+
+
+def k3s_sum_problem(text: str, assets: list[str]) -> str:
+    """Why a sum file is of no use for `assets`; empty when it names each once."""
+    try:
+        for asset in assets:
+            k3s_sum(text, asset)
+    except AnsibleFilterError as error:
+        return str(error)
+    return ""
+
+
+def k3s_upgrade_errors(
+    version: str, hosts: list[dict[str, Any]], cluster: dict[str, Any], notready: list[str]
+) -> list[str]:
+    """Everything that stands against a roll of the whole cluster to `version`, a line each; empty when it may begin.
+
+    `hosts`: every host of the inventory that has k3s or is to have it: name, node, server and spare (bool), here
+    (whether --limit lets the play touch it), probe (what k3s_node returned, {} when it was not asked), release (what
+    is wrong with the release for its architecture, empty for nothing).
+    `cluster`: what k3s_drain knows. `notready`: nodes that the operator allows to be NotReady.
+    """
+    if not parse(version):
+        return [f"k3s_version is {version}: write a whole release tag such as v1.36.4+k3s1, never a channel"]
+    nodes = {node["name"]: node for node in cluster["nodes"]}
+    errors = []
+    # After a server that did not come back, there is no API to ask: only that server itself can be gone on with.
+    stopped = [
+        host["name"]
+        for host in hosts
+        if host["server"]
+        and (host["node"] in notready or (host["probe"].get("binary") or {}).get("version") == version)
+    ]
+    if cluster["api"] and not stopped:
+        errors.append(
+            f"the cluster's API does not answer ({cluster['api']}): have the cluster healthy first. If the server died "
+            "of its present version and the new one is the cure, allow it with -e '{k3s_upgrade_notready: [NODE]}'"
+        )
+    running: dict[str, list[str]] = {}
+    for host in hosts:
+        node = nodes.get(host["node"])
+        if host["spare"] and node is None:
+            continue
+        name, probe = host["name"], host["probe"]
+        if probe.get("unreachable"):
+            errors.append(f"{name} does not answer over ssh: {' '.join(str(probe.get('msg')).split())}")
+        both = [node["version"] if node else None, (probe.get("binary") or {}).get("version")]
+        running[name] = [each for each in dict.fromkeys(both) if each]
+        if not running[name] and not cluster["api"] and not probe.get("unreachable"):
+            errors.append(f"{name} is not in the cluster: run site.yml with its present version first")
+    servers = [v for host in hosts if host["server"] for v in running.get(host["name"], [])]
+    oldest = min((known.series for v in servers if (known := parse(v))), default=(0, 0))
+    for host in hosts:
+        for found in running.get(host["name"], []):
+            base = oldest if not host["server"] else (0, 0)
+            errors += [f"{host['name']} has k3s {found}: {text}" for text in version_errors(version, found, base)]
+    behind = [h for h in hosts if any(v != version for v in running.get(h["name"], []))]
+    left_out = [host["name"] for host in behind if host["server"] and not host["here"]]
+    agents = [host["name"] for host in behind if not host["server"] and host["here"]]
+    if left_out and agents:
+        errors.append(
+            f"--limit leaves out {', '.join(left_out)}, but {', '.join(agents)} would become newer than that server: "
+            "upgrade servers first"
+        )
+    lost = {host["node"] for host in hosts if host["probe"].get("unreachable")}
+    for node in cluster["nodes"]:
+        if not node["ready"] and not node["mark"] and node["name"] not in [*notready, *lost]:
+            errors.append(
+                f"Node {node['name']} is NotReady: see `kubectl describe node {node['name']}` and k3s's journal there; "
+                "a node that is gone for good is removed first (playbooks/remove-node.yml)"
+            )
+    rolled = {host["node"] for host in behind if host["here"]}
+    errors += [f"Node {b['node']}: {b['text']}" for b in cluster["blockers"] if b["node"] in rolled]
+    return errors + list(dict.fromkeys(host["release"] for host in hosts if host["release"]))
+
+
+def version_errors(wanted: str, found: str, servers: tuple[int, int]) -> list[str]:
+    """Why a node with version `found` must not get `wanted`; `servers` is (major, minor) of the oldest server.
+
+    A node that lags behind the servers may catch up with them in one step, for it is empty meanwhile.
+    """
+    known, new = parse(found), parse(wanted)
+    if not known or not new:
+        return ["not a release that can be compared with another"]
+    if known.make != new.make:
+        return [f"k3s_version {wanted} is of another make (+{new.make}, not +{known.make})"]
+    if new.key < known.key:
+        return [
+            f"k3s_version {wanted} is older, and a datastore is not taken back: raise k3s_version, or reset the "
+            "cluster and restore a backup of that version"
+        ]
+    have, want = known.series, new.series
+    if have[0] != want[0] or (want[1] - have[1] > 1 and servers < want):
+        return [f"k3s_version {wanted} skips a minor release: upgrade to v{have[0]}.{have[1] + 1} first"]
+    return []
+
+
+class FilterModule:
+    """What Ansible loads."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Filters by name."""
+        functions: list[Callable[..., Any]] = [
+            k3s_sum,
+            k3s_is_downgrade,
+            k3s_kubeconfig,
+            k3s_kubeconfig_mark,
+            k3s_pending,
+            k3s_sum_problem,
+            k3s_upgrade_errors,
+        ]
+        return {function.__name__: function for function in functions} | {"k3s_token_password": token.password}

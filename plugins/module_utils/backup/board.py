@@ -1,0 +1,431 @@
+"""Sent to a board over ssh and run there as root: streams a tar to standard output, or takes one from standard input.
+
+Nothing but Python's standard library and the two modules imported here, which are sent with it. Messages go to standard
+error. Exit status 3: a file changed each time that it was read; trying again may help.
+
+The export is written by notebooks. It is read with the rights of its owner, and written by descriptors without
+following a link; what cannot be part of a backup is left out and reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import (
+    FOLDER,
+    Entry,
+    Limits,
+    Target,
+    copy,
+    members,
+)
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, become_owner, printable
+
+# Last member of every tar: the digest of each file as it was read here, and what was left out (JSON).
+SUMS = "SHA256SUMS.json"
+# Files up to this size (bytes) are read whole before they are sent, so that one which changes meanwhile is read again.
+WHOLE = 64 << 20
+PASSWORD = Path("/etc/rancher/node/password")
+# Members of a server's archive that do not lie below server/.
+BESIDE = ("etcd-snapshot", "node-password", SUMS)
+# Below the export: what a restore is putting in place, and what one has moved away. Neither belongs to the data.
+STAGING, ASIDE = ".restore-", ".before-restore-"
+# Entries of an export, and folders in one another; and the longest archive that is unpacked (bytes).
+MOST, DEPTH, ARCHIVE = 1_000_000, 64, 1 << 40
+
+
+class Torn(Exception):
+    """A file that changed while it was read, each time."""
+
+
+def not_data(name: str) -> bool:
+    """Whether an entry at the top of the export is no shared data."""
+    return name == "lost+found" or name.startswith((STAGING, ASIDE))
+
+
+class Packer:
+    """Writes a tar in one stream."""
+
+    def __init__(self, target: IO[bytes], limit: int = ARCHIVE) -> None:
+        """`limit`: bytes of all files together; what is beyond is left out."""
+        # Closed by close(); a stream that was cut off must not get an end.
+        self.tar = tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+        self.sums: dict[str, str] = {}
+        self.left_out: list[str] = []
+        self.left, self.entries = limit, 0
+
+    def info(self, name: str, status: os.stat_result) -> tarfile.TarInfo:
+        """Head of a member; a hard link is a file of its own."""
+        info = tarfile.TarInfo(name)
+        info.mode, info.uid, info.gid = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
+        info.mtime = status.st_mtime_ns / 1e9
+        return info
+
+    def path(self, path: Path, name: str) -> None:
+        """One entry, by its path; none where there is no such folder."""
+        with contextlib.suppress(FileNotFoundError), contextlib.closing(Target(path.parent)) as folder:
+            self.entry(folder.descriptor, path.name, name)
+
+    def tree(self, folder: int, name: str, skip: set[str]) -> None:
+        """An open folder with all that is in it but the entries at its top named in `skip`."""
+        info = self.info(name, os.fstat(folder))
+        info.type = tarfile.DIRTYPE
+        self.tar.addfile(info)
+        with os.scandir(folder) as entries:
+            found = sorted(each.name for each in entries if each.name not in skip)
+        self.entries += len(found)
+        if self.entries > MOST:
+            raise Refused(f"{printable(name)}: more than {MOST:,} files; remove what is not needed")
+        for each in found:
+            self.entry(folder, each, f"{name}/{each}")
+
+    def entry(self, folder: int, entry: str, name: str) -> None:
+        """One entry of an open folder. What has vanished since it was listed, sockets and devices are passed over."""
+        try:
+            status = os.stat(entry, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                if name.count("/") > DEPTH:
+                    self.left_out.append(f"{name}: more than {DEPTH} folders in one another")
+                    return
+                below = os.open(entry, FOLDER, dir_fd=folder)
+                try:
+                    self.tree(below, name, set())
+                finally:
+                    os.close(below)
+            elif stat.S_ISLNK(status.st_mode):
+                info = self.info(name, status)
+                info.type, info.linkname = tarfile.SYMTYPE, os.readlink(entry, dir_fd=folder)
+                self.tar.addfile(info)
+            # A client's NFS keeps a deleted file that is still open under a name that begins with .nfs.
+            elif stat.S_ISREG(status.st_mode) and not entry.startswith(".nfs"):
+                self.file(folder, entry, name)
+        except FileNotFoundError:
+            pass
+        except PermissionError:
+            self.left_out.append(f"{name}: the owner of the export may not read it")
+        except NotADirectoryError:
+            self.left_out.append(f"{name}: became a link while it was read")
+
+    def file(self, folder: int, entry: str, name: str) -> None:
+        """A regular file, all of it from one moment. Raises Torn."""
+        for _ in range(5):
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with os.fdopen(os.open(entry, flags, dir_fd=folder), "rb") as source:
+                before = os.fstat(source.fileno())
+                if not stat.S_ISREG(before.st_mode):
+                    self.left_out.append(f"{name}: became a special file while it was read")
+                    return None
+                if before.st_size > self.left:
+                    self.left_out.append(f"{name}: {before.st_size:,} bytes, more than a backup may still hold")
+                    return None
+                info = self.info(name, before)
+                info.size = before.st_size
+                if before.st_size > WHOLE:
+                    return self.long(source, before, info)
+                content = source.read(before.st_size + 1)
+                if still(before, os.fstat(source.fileno())) and len(content) == before.st_size:
+                    return self.bytes(info, content)
+            time.sleep(0.3)
+        raise Torn(printable(name))
+
+    def long(self, source: IO[bytes], before: os.stat_result, info: tarfile.TarInfo) -> None:
+        """A file too long for memory: its head is sent first, so one that changes spoils the stream."""
+        reader = Digesting(source)
+        try:
+            self.tar.addfile(info, reader)
+        except OSError as error:
+            raise Torn(f"{printable(info.name)} ({error})") from error
+        if not still(before, os.fstat(source.fileno())):
+            raise Torn(printable(info.name))
+        self.left -= info.size
+        self.sums[info.name] = reader.sum.hexdigest()
+
+    def bytes(self, info: tarfile.TarInfo, content: bytes) -> None:
+        """A member from memory."""
+        self.tar.addfile(info, io.BytesIO(content))
+        self.left -= info.size
+        self.sums[info.name] = hashlib.sha256(content).hexdigest()
+
+    def close(self) -> None:
+        """Digests, and the end of the tar."""
+        info = tarfile.TarInfo(SUMS)
+        left_out = [printable(each) for each in self.left_out[:100]]
+        # As ASCII with escapes: a file's name may hold anything but a slash and a zero.
+        content = json.dumps({"sha256": self.sums, "left_out": left_out}).encode()
+        info.size = len(content)
+        self.tar.addfile(info, io.BytesIO(content))
+        self.tar.close()
+
+
+class Digesting(io.RawIOBase):
+    """Reads from a file and digests on the way."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self.source, self.sum = source, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        content = self.source.read(size)
+        self.sum.update(content)
+        return content
+
+
+def still(before: os.stat_result, after: os.stat_result) -> bool:
+    """Whether nothing was written into a file between two looks at it."""
+    return (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+
+
+def copy_sqlite(source: Path, target: Path) -> None:
+    """One moment of a database that is being written to, its journal included, by SQLite's own means.
+
+    One step for all pages: a single read transaction, which in WAL mode keeps no writer waiting.
+    """
+    with (
+        contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=60)) as live,
+        contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copied,
+    ):
+        live.backup(copied, pages=-1)
+        # As one file; kine puts it back into WAL mode.
+        copied.execute("PRAGMA journal_mode=DELETE")
+        found = [row[0] for row in copied.execute("PRAGMA quick_check")]
+    if found != ["ok"]:
+        raise Refused(f"the datastore {source} is damaged: {'; '.join(found[:3])}. It is not worth a backup")
+
+
+@contextlib.contextmanager
+def scratch(data: Path) -> Iterator[Path]:
+    """A private directory on the card, for the datastore's copy; those of killed runs go too."""
+    for old in data.glob("backup-*"):
+        shutil.rmtree(old)
+    with tempfile.TemporaryDirectory(prefix="backup-", dir=data) as name:
+        yield Path(name)
+
+
+def send_server(options: argparse.Namespace) -> None:
+    """server/ without the live datastore, the datastore's copy, and this node's password."""
+    data = Path(options.data_dir)
+    packer = Packer(sys.stdout.buffer)
+    with scratch(data) as temporary:
+        server = Target(data / "server")
+        packer.tree(server.descriptor, "server", {"db"})
+        server.close()
+        # Last: what the datastore refers to is never younger than the datastore.
+        if options.datastore == "sqlite":
+            database = data / "server/db"
+            info = packer.info("server/db", database.stat())
+            info.type = tarfile.DIRTYPE
+            packer.tar.addfile(info)
+            copied = temporary / "state.db"
+            copy_sqlite(database / "state.db", copied)
+            packer.path(copied, "server/db/state.db")
+        else:
+            name = temporary.name
+            argv = [options.k3s, "etcd-snapshot", "save", "--name", name, "--etcd-snapshot-compress=false"]
+            argv += ["--etcd-snapshot-dir", str(temporary), "--data-dir", str(data)]
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=options.timeout, check=False)
+            found = [each for each in temporary.iterdir() if each.name.startswith(name)]
+            if done.returncode or not found:
+                raise Refused(f"{' '.join(argv[:3])} failed: {(done.stderr or done.stdout).strip()[-800:]}")
+            packer.path(found[0], "etcd-snapshot")
+        packer.path(PASSWORD, "node-password")
+    packer.close()
+
+
+def send_data(options: argparse.Namespace) -> None:
+    """The export, as its owner may read it."""
+    export = Target(Path(options.export))
+    become_owner(export.path)
+    packer = Packer(sys.stdout.buffer, options.limit)
+    packer.tree(export.descriptor, "data", {each for each in names(export) if not_data(each)})
+    packer.close()
+
+
+def unpack(target: Target, top: str, seconds: float) -> dict[str, bytes]:
+    """Standard input below `target`, members named `top`/...; the content of others. Raises Refused."""
+    sums: dict[str, str] = {}
+    beside: dict[str, bytes] = {}
+    times: list[tuple[tuple[str, ...], Entry]] = []
+    limits = Limits(ARCHIVE, MOST, DEPTH + 8, seconds)
+    for member in members(sys.stdin.buffer, limits, links=True):
+        info, below = member.info, member.parts[1:]
+        if member.parts[0] != top:
+            if info.name not in BESIDE or member.content is None:
+                raise Refused(f"the archive holds {printable(repr(info.name))}, which is no part of a backup")
+            beside[info.name] = member.content.read()
+            sums[info.name] = hashlib.sha256(beside[info.name]).hexdigest()
+            continue
+        # Without bits that lend somebody the owner's rights.
+        entry = Entry(info.mode & 0o1777, (info.uid, info.gid), float(info.mtime))
+        if not below:
+            continue
+        if member.content is not None:
+            with target.file(below, entry) as output:
+                sums[info.name] = copy(member.content, output)
+        elif info.issym():
+            target.make_link(below, info.linkname, (info.uid, info.gid))
+        else:
+            target.make_folder(below, entry)
+            times.append((below, entry))
+    try:
+        expected = json.loads(beside.pop(SUMS, b""))["sha256"]
+    except (ValueError, KeyError, TypeError):
+        raise Refused(f"the archive has no {SUMS} at its end: it is not whole") from None
+    sums.pop(SUMS, None)
+    if expected != sums:
+        raise Refused("what arrived is not what was backed up: digests differ")
+    # k3s compares times of its files with those in the datastore. Directories last: what they hold is there now.
+    for below, entry in reversed(times):
+        target.set(below, entry)
+    return beside
+
+
+def public(directory: Path) -> None:
+    """A directory that everybody may enter, with its parents, as k3s makes them; those that exist stay as they are."""
+    for each in (*reversed(directory.parents), directory):
+        if not each.exists():
+            each.mkdir()
+            each.chmod(0o755)
+
+
+def sync(directory: Path) -> None:
+    """The directory's entries are on the card."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def take_server(options: argparse.Namespace) -> None:
+    """server/ and the node's password; an existing server/ is moved away. k3s must be stopped."""
+    data = Path(options.data_dir)
+    target, staging = data / "server", data / "server.restoring"
+    public(data)
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(mode=0o700)
+    with contextlib.closing(Target(staging)) as folder:
+        beside = unpack(folder, "server", options.timeout)
+    if snapshot := beside.get("etcd-snapshot"):
+        (staging / "db").mkdir(mode=0o700, exist_ok=True)
+        path = staging / "db/restored-snapshot"
+        path.touch(mode=0o600)
+        path.write_bytes(snapshot)
+    (staging / ".restored-from").write_text(options.marker + "\n")
+    if password := beside.get("node-password"):
+        public(PASSWORD.parent)
+        PASSWORD.touch(mode=0o600)
+        PASSWORD.write_bytes(password)
+    if target.exists():
+        if not options.replace:
+            raise Refused(f"{target} exists: a server that has a cluster is not overwritten")
+        target.rename(data / f"server.before-restore-{options.stamp}")
+    # The last step: until now nothing that k3s reads has changed but the password that belongs to this datastore.
+    staging.rename(target)
+    sync(data)
+    os.sync()
+
+
+def names(folder: Target) -> list[str]:
+    """Names of an open folder's entries, in order."""
+    with os.scandir(folder.descriptor) as entries:
+        return sorted(each.name for each in entries)
+
+
+def present(folder: int, name: str) -> bool:
+    """Whether an open folder has an entry of that name, also a link that leads nowhere."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def own(export: Target, name: str) -> Target:
+    """A folder at the top of the export that was made here: nobody else may have one of its name. Raises Refused."""
+    try:
+        folder = Target(export.path / name, export.descriptor)
+    except NotADirectoryError:
+        raise Refused(f"{export.path / name} is no folder: remove it") from None
+    status = os.fstat(folder.descriptor)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        folder.close()
+        raise Refused(f"{export.path / name} was not made by a restore: remove it")
+    return folder
+
+
+def take_data(options: argparse.Namespace) -> None:
+    """The export's entries; those that are there already are moved away."""
+    export = Target(Path(options.export))
+    root, part, whole = export.descriptor, f"{STAGING}part", f"{STAGING}{options.stamp}"
+    if not present(root, whole):
+        if not options.replace and any(not not_data(each) for each in names(export)):
+            raise Refused(f"{export.path} is not empty")
+        if present(root, part):
+            with contextlib.closing(own(export, part)):
+                shutil.rmtree(part, dir_fd=root)
+        os.mkdir(part, 0o700, dir_fd=root)
+        with contextlib.closing(own(export, part)) as folder:
+            unpack(folder, "data", options.timeout)
+        os.rename(part, whole, src_dir_fd=root, dst_dir_fd=root)
+        os.fsync(root)
+    with contextlib.closing(own(export, whole)) as folder:
+        settle(export, folder, f"{ASIDE}{options.stamp}")
+    os.rmdir(whole, dir_fd=root)
+    os.sync()
+
+
+def settle(export: Target, whole: Target, aside: str) -> None:
+    """Everything out of `whole` to where it belongs, one rename each: a run that was killed is continued."""
+    root = export.descriptor
+    for entry in names(whole):
+        if present(root, entry):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(aside, 0o700, dir_fd=root)
+            with contextlib.closing(own(export, aside)) as folder:
+                os.rename(entry, entry, src_dir_fd=root, dst_dir_fd=folder.descriptor)
+        os.rename(entry, entry, src_dir_fd=whole.descriptor, dst_dir_fd=root)
+
+
+COMMANDS = {"send-server": send_server, "send-data": send_data, "take-server": take_server, "take-data": take_data}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command that the arguments name."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("command", choices=COMMANDS)
+    for name in ("data-dir", "datastore", "export", "k3s", "marker", "stamp"):
+        parser.add_argument(f"--{name}", default="")
+    parser.add_argument("--timeout", type=float, default=300.0)
+    parser.add_argument("--limit", type=int, default=ARCHIVE)
+    parser.add_argument("--replace", action="store_true")
+    options = parser.parse_args(arguments)
+    os.umask(0o077)
+    try:
+        COMMANDS[options.command](options)
+    except Torn as error:
+        print(f"{error} was written to, again and again, while it was read", file=sys.stderr)
+        return 3
+    except BrokenPipeError:
+        return 1
+    except (Refused, OSError, EOFError, sqlite3.Error, tarfile.TarError, subprocess.TimeoutExpired) as error:
+        print(printable(error, 1500), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""Digests of files, and files that are replaced as a whole. For modules on boards and for plugins."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file in hex. Raises OSError."""
+    with Path(path).open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def settle(part: Path, final: Path) -> None:
+    """Give a finished file its name, durably: its content is on the disk before, and the name after. Raises OSError."""
+    with part.open("rb") as written:
+        os.fsync(written.fileno())
+    part.replace(final)
+    directory = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def write_text(path: Path, text: str, mode: int | None = 0o644) -> None:
+    """Replace a file as a whole: readers, and a board that lost power, have the old one or the new one.
+
+    Nobody but its owner can read it before it has its `mode`; None for file systems without modes (vfat). Raises
+    OSError.
+    """
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as new:
+        new.write(text)
+        if mode is not None:
+            os.fchmod(new.fileno(), mode)
+    settle(part, path)

@@ -1,0 +1,29 @@
+"""Tokens of k3s: K10<SHA-256 of the CA>::<user>:<password>, or the password alone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+_FULL = re.compile(r"K10([0-9a-f]{64})::([^:]+):(.+)")
+
+
+@dataclass(frozen=True)
+class Token:
+    """The full form of a token, in its parts."""
+
+    ca_sha256: str
+    user: str
+    password: str = field(repr=False)
+
+
+def parse(text: str) -> Token | None:
+    """The parts of a token in its full form, None for anything else. White space around it does not count."""
+    found = _FULL.fullmatch(text.strip())
+    return Token(*found.groups()) if found else None
+
+
+def password(text: str) -> str:
+    """The password in a token of either form."""
+    token = parse(text)
+    return token.password if token else text.strip()

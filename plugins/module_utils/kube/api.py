@@ -1,0 +1,36 @@
+"""A client of the cluster's API by a kubeconfig on the control node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from kubernetes import client, config
+
+#: Seconds to connect, and for one answer of the API.
+REQUEST = (10, 30)
+
+
+REMEDY = "run site.yml first: it makes the cluster"
+
+
+class KubeconfigError(Exception):
+    """A kubeconfig that is missing or cannot be used: the file, `problem`, and what to do."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}; {REMEDY}")
+        self.problem = problem
+
+
+def connect(kubeconfig: str | Path, server: str = "") -> client.ApiClient:
+    """A client for the cluster of `kubeconfig`, at the URL `server` if given. Sends nothing. Raises KubeconfigError."""
+    path = Path(kubeconfig)
+    if not path.is_file():
+        raise KubeconfigError(path, "there is no kubeconfig of the cluster")
+    try:
+        api = config.new_client_from_config(config_file=str(path))
+    except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
+        raise KubeconfigError(path, f"not a kubeconfig: {' '.join(str(error).split())}") from error
+    if server:
+        api.configuration.host = server
+    return api

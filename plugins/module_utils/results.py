@@ -1,0 +1,128 @@
+"""Make a fetched run part of the results on the control node, and the link `latest` point to it.
+
+    python -m ansible_collections.edge_ai.cluster.plugins.module_utils.results RESULTS RUN SHA256 SCHEMA < archive
+
+Notebooks made the archive, so a process of its own unpacks it, with limits on time and memory that its parsers cannot
+pass. RESULTS/RUN appears as a whole, after its timings kept the schema. Exit status 1 with a message, safe to print,
+when the archive is not what it should be; nothing is changed then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO, Any
+
+from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, shared_data
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, printable
+
+TIMINGS = "timings.json"
+#: Seconds of a processor, and bytes of memory, that unpacking and validation may take.
+SECONDS, MEMORY = 10, 224 << 20
+#: What the archive may unpack to: 20 boards with two executed notebooks each are a tenth of it.
+LIMITS = archives.Limits(size=128 << 20, members=2000, depth=4, seconds=SECONDS)
+#: Put in front of each page: whatever a notebook wrote into it, a browser runs no script of it and fetches nothing.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+SEAL = f'<!DOCTYPE html><meta http-equiv="Content-Security-Policy" content="{POLICY}">'.encode()
+#: What a browser would run as a page too, but where no policy can be put in front.
+PAGES_UNSEALED = (".mht", ".mhtml", ".shtml", ".svg", ".xht", ".xhtml", ".xml")
+
+
+def verify(source: Any, digest: str) -> None:
+    """Raise Refused when the archive has another SHA-256; afterwards it is at its beginning again."""
+    found = hashlib.file_digest(source, "sha256").hexdigest()
+    if found != digest:
+        raise Refused(f"SHA-256 is {found}, but complete.json of the run says {digest}")
+    source.seek(0)
+
+
+def validate_timings(folder: Path, schema: Path) -> None:
+    """Raise Refused when timings.json of an unpacked run does not keep its schema."""
+    # Only where it is needed: a board has no such package.
+    import jsonschema
+
+    try:
+        timings = shared_data.read_json(folder, TIMINGS)
+    except FileNotFoundError:
+        raise Refused(f"holds no {TIMINGS}") from None
+    try:
+        jsonschema.validate(timings, json.loads(schema.read_text()))
+    except jsonschema.ValidationError as error:
+        raise Refused(f"{TIMINGS} breaks {schema.name}: {error.json_path}: {printable(error.message, 200)}") from None
+
+
+def seal(path: Path) -> None:
+    """Make a page harmless for the browser that shows it."""
+    path.write_bytes(SEAL + path.read_bytes())
+
+
+def unpack(source: IO[bytes], digest: str, schema: Path, target: Path) -> None:
+    """Unpack a run's archive to `target`, which must not exist. Raises Refused, OSError."""
+    verify(source, digest)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+        folder = Path(scratch) / target.name
+        folder.mkdir()
+        for name in archives.unpack(source, folder, LIMITS):
+            if not all(shared_data.FILE_NAME.fullmatch(part) for part in name.split("/")):
+                raise Refused(f"holds {printable(repr(name))}, which is no name of a result")
+            kind = Path(name).suffix.lower()
+            if kind in PAGES_UNSEALED:
+                raise Refused(f"holds {printable(repr(name))}, which a browser could run: write it as .html or .png")
+            if kind in (".html", ".htm"):
+                seal(folder / name)
+        validate_timings(folder, schema)
+        folder.rename(target)
+
+
+def link(results: Path, run: str) -> bool:
+    """Let results/latest point to the run, in one step; whether that was new."""
+    latest = results / "latest"
+    if latest.is_symlink() and str(latest.readlink()) == run:
+        return False
+    fresh = results / f".latest-{os.getpid()}"
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(run)
+    fresh.replace(latest)
+    return True
+
+
+def target_of(results: Path, run: Any) -> Path:
+    """The folder of a run's results. Raises Refused for a name that is no run's."""
+    return results / shared_data.run_name(run)
+
+
+def is_collected(results: Path, run: Any) -> bool:
+    """Whether the results of a run are there as a whole. Raises Refused for a name that is no run's."""
+    return (target_of(results, run) / TIMINGS).is_file()
+
+
+def remove_incomplete(target: Path) -> None:
+    """Remove a folder of a run without timings: nothing here makes one. A link is removed, not followed."""
+    if target.is_symlink() or target.is_file():
+        target.unlink()
+    elif target.is_dir():
+        shutil.rmtree(target)
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the arguments say, with the archive on standard input."""
+    results, run, digest, schema = Path(arguments[0]), arguments[1], arguments[2], Path(arguments[3])
+    try:
+        target = target_of(results, run)
+        shared_data.text(digest, shared_data.DIGEST, "archive_sha256")
+        shared_data.limit_process(SECONDS, MEMORY, f"the archive of {target.name} is unpacked")
+        remove_incomplete(target)
+        unpack(sys.stdin.buffer, digest, schema, target)
+    except (Refused, OSError, MemoryError) as error:
+        print(error or "it needs more memory than it may have", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

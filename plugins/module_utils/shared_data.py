@@ -1,0 +1,1 @@
+../../notebooks/shared_data.py

@@ -1,0 +1,31 @@
+#!/usr/bin/python
+"""Documentation of the action cluster_backup, which runs on the control node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_backup
+short_description: Make, judge or send a backup
+description:
+  - V(make) streams from the boards into a hidden directory and renames it when it is whole and was read back.
+  - V(judge) reads a backup and the servers' public CA; changes nothing.
+  - V(send) streams one archive to a board. V(token) writes the backup's token to where the control node keeps it.
+options:
+  do: {description: What to do., type: str, choices: [make, judge, send, token], required: true}
+  directory: {description: "All backups of this cluster, or one (send, token).", type: path, required: true}
+  manifest: {description: What is written into the manifest beside files (make)., type: dict, default: {}}
+  parts:
+    description: Name, title, ssh, arguments and bytes (expected) of each archive (make).
+    type: list
+    elements: dict
+    default: []
+  keep: {description: How many backups are left; 0 for all (make)., type: int, default: 0}
+  wanted: {description: What restore_from says (judge)., type: str, default: ''}
+  expect:
+    description: cluster_name, k3s_version, servers (number), apis (URLs), doors (name, host, port), token_file, over.
+    type: dict
+    default: {}
+  part: {description: "Name, title, ssh and arguments of the archive (send).", type: dict, default: {}}
+  timeout: {description: Seconds that one archive may take., type: int, default: 3600}
+author: Edge AI Cluster
+"""

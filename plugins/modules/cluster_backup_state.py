@@ -1,0 +1,131 @@
+#!/usr/bin/python
+"""Ansible module: what a board has that is worth a backup, or stands in the way of a restore."""
+
+# Runs on the board with the board's Python and nothing but the standard library.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_backup_state
+short_description: Report the datastore of k3s and the NFS export of this board
+description:
+  - Changes nothing, and runs nothing but C(k3s --version).
+options:
+  data_dir: {description: Data directory of k3s., type: path, default: /var/lib/rancher/k3s}
+  binary: {description: The k3s binary., type: path, default: /usr/local/bin/k3s}
+  export: {description: Directory whose content is the data; empty for none., type: str, default: ''}
+author: Edge AI Cluster
+"""
+
+EXAMPLES = r"""
+- name: What is there is known
+  edge_ai.cluster.cluster_backup_state:
+    export: /srv/books
+"""
+
+RETURN = r"""
+version: {description: Version of the installed k3s; empty when there is none., type: str, returned: always}
+datastore: {description: "sqlite, etcd, or none.", type: str, returned: always}
+server: {description: Whether there is anything of a server at all., type: bool, returned: always}
+ca_sha256: {description: Hash of the CA in the server's token; empty when there is none., type: str, returned: always}
+restored_from: {description: "What a restore left: stamp and digest of its manifest.", type: str, returned: always}
+snapshot: {description: Whether a restored etcd snapshot waits to be used., type: bool, returned: always}
+bytes: {description: Size of the datastore and of the export., type: dict, returned: always}
+free: {description: Free bytes at the data directory and at the export., type: dict, returned: always}
+files: {description: Number of files in the export., type: int, returned: always}
+empty: {description: Whether the export holds nothing., type: bool, returned: always}
+resuming: {description: Stamps of restores of the export that were cut off., type: list, returned: always}
+"""
+
+import os
+import re
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
+
+STAGING, ASIDE = ".restore-", ".before-restore-"
+
+
+def size_of(root: Path, skip: tuple[str, ...] = ()) -> tuple[int, int]:
+    """Bytes and number of the regular files below `root`; entries at its top that begin with `skip` are not counted."""
+    total = count = 0
+    for folder, names, files in os.walk(root):
+        if Path(folder) == root and skip:
+            names[:] = [name for name in names if not name.startswith(skip)]
+        for name in files:
+            try:
+                status = (Path(folder) / name).lstat()
+            except FileNotFoundError:
+                continue
+            total, count = total + status.st_size, count + 1
+    return total, count
+
+
+def free_at(path: Path) -> int:
+    """Free bytes where `path` is or would be."""
+    while not path.exists():
+        path = path.parent
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def text_of(path: Path) -> str:
+    """A small file's text; empty when there is none."""
+    return path.read_text().strip() if path.is_file() else ""
+
+
+def interrupted(path: Path) -> bool:
+    """Whether a restore that was interrupted left this folder; a notebook can only make one that is not root's."""
+    if not re.fullmatch(r"\.restore-\d{8}T\d{6}Z", path.name):
+        return False
+    found = path.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
+            "binary": {"type": "path", "default": "/usr/local/bin/k3s"},
+            "export": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    data = Path(module.params["data_dir"])
+    export = Path(module.params["export"]) if module.params["export"] else None
+    server = data / "server"
+    version = ""
+    if Path(module.params["binary"]).exists():
+        done = subprocess.run(
+            [module.params["binary"], "--version"], capture_output=True, text=True, timeout=60, check=False
+        )
+        found = re.match(r"k3s version (\S+)", done.stdout)
+        version = found.group(1) if found else ""
+    known = token.parse(text_of(server / "token"))
+    etcd, sqlite = (server / "db/etcd").is_dir(), (server / "db/state.db").is_file()
+    there = sorted(each.name for each in export.iterdir()) if export and export.is_dir() else []
+    result: dict[str, Any] = {
+        "version": version,
+        "datastore": "etcd" if etcd else "sqlite" if sqlite else "none",
+        "server": server.exists(),
+        "ca_sha256": known.ca_sha256 if known else "",
+        "snapshot": (server / "db/restored-snapshot").exists(),
+        "restored_from": text_of(server / ".restored-from"),
+        "bytes": {"server": size_of(server)[0], "data": 0},
+        "free": {"server": free_at(data), "data": free_at(export) if export else 0},
+        "files": 0,
+        "empty": not [name for name in there if name != "lost+found" and not name.startswith((STAGING, ASIDE))],
+        "resuming": [name.removeprefix(STAGING) for name in there if export and interrupted(export / name)],
+    }
+    if export and export.is_dir():
+        result["bytes"]["data"], result["files"] = size_of(export, (STAGING, ASIDE, "lost+found"))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

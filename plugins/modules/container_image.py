@@ -1,0 +1,17 @@
+#!/usr/bin/python
+"""Documentation of the action container_image, which runs on the control node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: container_image
+short_description: Build the container image, or stream its archive into a node
+description:
+  - Runs its program on the control node, and shows what it says while it works.
+options:
+  command: {description: What to do., type: str, choices: [build, send], required: true}
+  options: {description: Options of the program by name; lists are repeated., type: dict, default: {}}
+  ssh: {description: "Connection, host, port, user, key and args of the node (send).", type: dict}
+  label: {description: What each line that is shown begins with., type: str, default: ''}
+author: Edge AI Cluster
+"""

@@ -1,0 +1,112 @@
+#!/usr/bin/python
+"""Ansible module: what a board is at this moment, seen from the control node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: flash_probe
+short_description: Who answers at a board's address, compared with what the inventory wants there
+description:
+  - Runs on the control node and logs in to the board once. Changes nothing.
+options:
+  name: {description: "Host name of the board.", type: str, required: true}
+  login: {description: "address, port, user, key, known_hosts, args.", type: dict, required: true}
+  user_data: {description: "The seed's user-data.", type: str, required: true}
+  network_config: {description: "The seed's network-config.", type: str, required: true}
+  cmdline: {description: "Kernel tokens the card gets.", type: list, elements: str, required: true}
+  image: {description: "Digest of the OS image, or its URL when no digest is pinned.", type: str, required: true}
+  by_hand: {description: "The board is flashed by hand, any identity will do.", type: bool, default: false}
+author: Edge AI Cluster
+"""
+EXAMPLES = r"""
+- edge_ai.cluster.flash_probe:
+    name: pi-01
+    login: {address: 192.168.1.11, port: 22, user: pi, key: id_ed25519, known_hosts: known_hosts, args: []}
+    user_data: "#cloud-config\n"
+    network_config: "network: {version: 2}\n"
+    cmdline: [cgroup_enable=memory]
+    image: https://example.org/os.img.xz
+  delegate_to: localhost
+"""
+RETURN = r"""
+state:
+  description: >-
+    ready (right identity, set up), booting (right identity or none yet, not done), other (another identity),
+    refused (ssh answers but does not let us in), down (nothing answers).
+  type: str
+  returned: always
+instance_id: {description: "The identity the inventory wants.", type: str, returned: always}
+meta_data: {description: "The seed's meta-data.", type: str, returned: always}
+detail: {description: "What was found, for a person.", type: str, returned: always}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import (
+    differences,
+    instance_id,
+    meta_data,
+    parse_meta_data,
+)
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import Login, Look, advice, look
+
+
+def judge(seen: Look, wanted: str, wanted_meta: str, by_hand: bool, login: Login) -> tuple[str, str]:
+    """State of a board and a sentence about it."""
+    if not seen.reached:
+        return "down", seen.error
+    if seen.error:
+        # pam_nologin: the board is on its way up or down, which is no reason to give up on it.
+        if "booting up" in seen.error or "shutting down" in seen.error or "hangs" in seen.error:
+            return "booting", seen.error
+        return "refused", f"{seen.error} ({advice(seen.error, login)})"
+    if by_hand:
+        return (
+            ("ready", "flashed by hand")
+            if not seen.instance_id or seen.cloud_init_done
+            else ("booting", "cloud-init runs")
+        )
+    if seen.instance_id == wanted:
+        if seen.cloud_init_done and not seen.cloud_init_errors and not seen.key_on_card:
+            return "ready", f"runs {wanted}"
+        return "booting", f"runs {wanted}, cloud-init has not finished well yet"
+    if not seen.instance_id:
+        return "other", "was not set up by cloud-init (no /var/lib/cloud/data/instance-id)"
+    changed = differences(parse_meta_data(wanted_meta), parse_meta_data(seen.meta_data))
+    why = f"; changed since: {', '.join(changed)}" if changed else ""
+    return "other", f"runs {seen.instance_id}, the inventory now makes {wanted}{why}"
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "login": {"type": "dict", "required": True},
+            "user_data": {"type": "str", "required": True, "no_log": True},
+            "network_config": {"type": "str", "required": True},
+            "cmdline": {"type": "list", "elements": "str", "required": True},
+            "image": {"type": "str", "required": True},
+            "by_hand": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    login = Login(**{**params["login"], "port": int(params["login"]["port"]), "args": tuple(params["login"]["args"])})
+    identity = instance_id(
+        params["name"], params["user_data"], params["network_config"], params["cmdline"], params["image"]
+    )
+    meta = meta_data(
+        identity,
+        {
+            "user-data": params["user_data"],
+            "network-config": params["network_config"],
+            "cmdline": " ".join(params["cmdline"]),
+            "image": params["image"],
+        },
+    )
+    state, detail = judge(look(login), identity, meta, params["by_hand"], login)
+    module.exit_json(changed=False, state=state, detail=detail, instance_id=identity, meta_data=meta)
+
+
+if __name__ == "__main__":
+    main()

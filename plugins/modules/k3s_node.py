@@ -1,0 +1,471 @@
+#!/usr/bin/python
+"""Ansible module: what k3s is like on this node, and, when asked, wait until it is as wanted."""
+
+# Runs on the board with the board's Python and nothing but the standard library.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k3s_node
+short_description: Report k3s on this node in one go, or wait until it is ready
+description:
+  - Reads digests of the binary, the image archive and the files of the role, the state of the unit, the symlinks,
+    the API's readiness (server) and this node's own Node object.
+  - Changes nothing. With O(wait) above 0 it polls until everything is ready, and fails with the unit's own last
+    journal lines.
+options:
+  unit:
+    description: The unit of this node's role.
+    type: str
+    choices: [k3s, k3s-agent]
+    required: true
+  node_name:
+    description: Name of this node in Kubernetes.
+    type: str
+    required: true
+  binary:
+    description: Where the k3s binary is.
+    type: path
+    default: /usr/local/bin/k3s
+  data_dir:
+    description: The data directory of k3s.
+    type: path
+    default: /var/lib/rancher/k3s
+  files:
+    description: Files whose digest and mode are returned.
+    type: list
+    elements: path
+    default: []
+  archive:
+    description: Name of the air-gap archive in agent/images, V({arch}) being the architecture; empty for none.
+    type: str
+    default: ''
+  secrets_path:
+    description: Directory of the secret files named in O(secrets).
+    type: path
+    default: /etc/rancher/k3s
+  secrets:
+    description: File name to expected content. Only whether they agree is returned, never the content or its digest.
+    type: dict
+    default: {}
+  cluster_token:
+    description: The password a server's existing cluster is expected to have (short form).
+    type: str
+    default: ''
+  node_token:
+    description: The full token this server is expected to give to other nodes.
+    type: str
+    default: ''
+  version:
+    description: Version that the Node must report when O(wait) is above 0.
+    type: str
+    default: ''
+  proxy_metrics:
+    description: URL of kube-proxy's metrics; when given, O(wait) also waits for its first complete set of rules.
+    type: str
+    default: ''
+  wait:
+    description: Seconds to wait until the unit is active, the API answers and the Node is Ready. 0 only reports.
+    type: int
+    default: 0
+author: Edge AI Cluster
+"""
+
+EXAMPLES = r"""
+- name: State of k3s is known
+  edge_ai.cluster.k3s_node:
+    unit: k3s-agent
+    node_name: pi-02
+    files: [/etc/rancher/k3s/config.yaml]
+"""
+
+RETURN = r"""
+architecture: {description: As `uname -m` says., type: str, returned: always}
+binary: {description: Digest and version; both null when there is none., type: dict, returned: always}
+archive: {description: SHA-256 of the air-gap archive or null., type: str, returned: always}
+files: {description: "Path to {sha256, mode}; both null when absent.", type: dict, returned: always}
+secrets: {description: "Name to {current, mode}.", type: dict, returned: always}
+cluster_token: {description: "absent, same or other (servers).", type: str, returned: always}
+node_token_same: {description: Whether the server's node-token is O(node_token)., type: bool, returned: always}
+kubeconfig: {description: SHA-256 of the server's own k3s.yaml or null., type: str, returned: always}
+missing_links: {description: Of kubectl crictl ctr those that are not on this node., type: list, returned: always}
+password: {description: "Whether there is a node password: it has joined before.", type: bool, returned: always}
+other_unit: {description: Whether the unit of the other role is here., type: bool, returned: always}
+service: {description: "active, sub, enabled, started (Unix s), restarts.", type: dict, returned: always}
+outdated: {description: Files that changed after the running process was started., type: list, returned: always}
+api: {description: Whether /readyz answers (server) or the Node can be read (agent)., type: bool, returned: always}
+node: {description: "ready, version; of this node's Node object.", type: dict, returned: always}
+"""
+
+import json
+import os
+import re
+import ssl
+import stat
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
+
+ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
+LINKS = ("kubectl", "crictl", "ctr")
+BIN_DIRS = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
+KUBECONFIG = ("server", "certificate-authority", "client-certificate", "client-key")
+# A permanent error is repeated for ever by k3s (TimeoutStartSec=0); this many seconds of it are enough.
+GRACE_S = 20
+CRASHES = 5
+
+# What k3s logs when waiting longer does not help, and what a person can do about it.
+PERMANENT = (
+    (
+        "Node password rejected",
+        "This node's name is already known to the cluster with another password (two boards of one name, or one that "
+        "lost /etc/rancher/node). Stop k3s-agent on this board, then on a server: k3s kubectl delete node {node}; then "
+        "run again.",
+    ),
+    (
+        "does not match the Cluster CA certificate hash",
+        "The token on this node belongs to another cluster. Run the cluster stage without --limit, so that the "
+        "server's present token is fetched to the control node and handed out.",
+    ),
+    (
+        "bootstrap data already found and encrypted with different token",
+        "The datastore belongs to another token: put that token back into k3s_token_file, or reset the cluster.",
+    ),
+    (
+        "duplicate node name found",
+        "etcd still has the member of the card that this board had before. It goes with the Node, on another server: "
+        "k3s kubectl delete node {node}; then run again.",
+    ),
+    (
+        "critical configuration value mismatch",
+        "This server's settings of the network, the domain or kube-proxy are not those of the cluster: give every "
+        "server the same k3s_flannel_backend and k3s_server_config.",
+    ),
+    (
+        "flag provided but not defined",
+        "config.yaml holds a key that this version does not know: see k3s_server_config and k3s_agent_config.",
+    ),
+    (
+        "memory cgroup",
+        "The memory cgroup is off: cmdline.txt of the boot partition needs cgroup_enable=memory, then a reboot "
+        "(the base stage does that).",
+    ),
+    (
+        "configured to not run on a host using cgroup v1",
+        "This board runs cgroup v1; use an OS with cgroup v2 (Raspberry Pi OS bookworm or later).",
+    ),
+)
+# What may still pass by itself, but explains a time-out.
+TRANSIENT = (
+    (
+        "Failed to validate connection to cluster",
+        "The server is not reachable from here: is k3s active there, and port 6443 open?",
+    ),
+    (
+        "certificate has expired or is not yet valid",
+        "The clocks of this board and the server differ: check `timedatectl` on both.",
+    ),
+    ("Unauthorized", "The server refuses this node's token or certificate: see the lines above."),
+)
+
+
+def digest(path: Path) -> str | None:
+    """SHA-256 of a file in hex, None when there is no such file."""
+    return sha256_of(path) if path.is_file() else None
+
+
+def mode(path: Path) -> str | None:
+    """Permission bits as Ansible writes them (`0600`), None when there is no such file."""
+    try:
+        return f"{stat.S_IMODE(path.stat().st_mode):04o}"
+    except FileNotFoundError:
+        return None
+
+
+def journal_tail(lines: list[str], count: int = 6) -> list[str]:
+    """The last `count` different messages that say something went wrong, oldest first; others where those are too few.
+
+    Time stamps go, and so does what components report in the course of things: an agent's reason is often one line
+    among hundreds of theirs. k3s's own information lines stay, for they name what it waits for.
+    """
+    bad: list[str] = []
+    other: list[str] = []
+    order: dict[str, int] = {}
+    for number, line in enumerate(lines):
+        text = re.sub(r'time="?[^" ]*"? (?=level=)', "", line.strip())
+        text = re.sub(r"\b([IWEF])\d{4} \d\d:[\d:.]+ +\d+ ", r"\1 ", text)
+        if not text or re.match(r"([\w-]+: )?I |[\w-]+: (level=(info|warning)|INFO)", text):
+            continue
+        (bad if re.search(r"level=(fatal|error|warning)|(^|: )[EF] |[Ff]ailed|rejected", text) else other).append(text)
+        order[text] = number
+    latest = sorted(dict.fromkeys(bad), key=order.__getitem__)[-count:]
+    latest += sorted(dict.fromkeys(other), key=order.__getitem__)[::-1][: count - len(latest)]
+    return sorted(latest, key=order.__getitem__)
+
+
+def advice(lines: list[str], node: str) -> tuple[str, bool]:
+    """What to do about the last error in `lines`, and whether it is one that never passes. Empty when unknown."""
+    for line in reversed(lines):
+        for table, permanent in ((PERMANENT, True), (TRANSIENT, False)):
+            for pattern, text in table:
+                if pattern in line:
+                    return text.format(node=node), permanent
+    return "", False
+
+
+class Node:
+    """The k3s of this machine, as seen through files, systemd and its own API."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.unit: str = module.params["unit"]
+        self.server = self.unit == "k3s"
+        self.binary = Path(module.params["binary"])
+        self.data = Path(module.params["data_dir"])
+        self.secrets_dir = Path(module.params["secrets_path"])
+        self.awaited: dict[str, Any] | None = None
+
+    def run(self, *argv: str, timeout: int = 20) -> tuple[int, str]:
+        """Exit status and standard output of a command; 124 on time-out."""
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+        except subprocess.TimeoutExpired:
+            return 124, ""
+        except OSError as error:
+            return 127, str(error)
+        return done.returncode, done.stdout
+
+    def version(self) -> str | None:
+        """Version the installed binary reports, None when it does not run."""
+        code, text = self.run(str(self.binary), "--version")
+        found = re.match(r"k3s version (\S+)", text)
+        return found.group(1) if code == 0 and found else None
+
+    def service(self) -> dict[str, Any]:
+        """State of the unit, as systemd sees it."""
+        names = "ActiveState,SubState,UnitFileState,NRestarts,ExecMainStartTimestamp"
+        _, text = self.run("systemctl", "show", self.unit, "--timestamp=unix", "-p", names)
+        values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        started = values.get("ExecMainStartTimestamp", "").lstrip("@")
+        return {
+            "active": values.get("ActiveState", "unknown"),
+            "sub": values.get("SubState", "unknown"),
+            "enabled": values.get("UnitFileState") == "enabled",
+            "restarts": int(values.get("NRestarts") or 0),
+            "started": int(started) if started.isdigit() else 0,
+        }
+
+    def outdated(self, started: int) -> list[str]:
+        """Files which changed after the process was started at Unix second `started`: it has not read them."""
+        # Whole seconds: a start in the same second as the change counts as later, which is the order the role works in.
+        watched = [self.binary, *map(Path, self.module.params["files"])]
+        watched += [self.secrets_dir / name for name in self.module.params["secrets"]]
+        return [str(path) for path in watched if started and path.exists() and int(path.stat().st_ctime) > started]
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """Status and body of the API's answer to this node's kubelet; 0 and the reason when there is none.
+
+        Not through `k3s kubectl`: starting it takes a board more than a second.
+        """
+        config = self.data / "agent/kubelet.kubeconfig"
+        try:
+            text = config.read_text()
+            found = {k: re.search(rf"^ *{k}: *\"?([^\s\"]+)", text, re.MULTILINE) for k in KUBECONFIG}
+            server, ca, cert, key = (match.group(1) if match else "" for match in found.values())
+            # Not the default context: since Python 3.13 that refuses a CA without an authority key identifier.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(ca)
+            context.load_cert_chain(cert, key)
+            opener = urllib.request.build_opener(
+                urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+            )
+            with opener.open(server + path, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, ""
+        except (OSError, ValueError) as error:
+            return 0, str(error)
+
+    def health(self) -> dict[str, Any]:
+        """Whether the API answers, and what it says of this node."""
+        result: dict[str, Any] = {"api": False, "node": {"ready": False, "version": None}}
+        if self.server and self.ask("/readyz")[0] != 200:
+            return result
+        status, text = self.ask(f"/api/v1/nodes/{self.module.params['node_name']}")
+        result["api"] = self.server or status == 200
+        if status == 200:
+            node = json.loads(text)
+            # Until k3s's cloud controller has seen the node, nothing is scheduled on it.
+            known = "node.cloudprovider.kubernetes.io/uninitialized" not in {
+                taint["key"] for taint in node["spec"].get("taints", [])
+            }
+            result["node"] = {
+                "ready": known and is_ready(node),
+                "version": node["status"].get("nodeInfo", {}).get("kubeletVersion"),
+            }
+        return result
+
+    def cluster_token(self) -> str:
+        """Whether this server already belongs to a cluster, and to the one whose token is given."""
+        path = self.data / "server/token"
+        if not path.exists():
+            return "absent"
+        same = token.password(path.read_text()) == self.module.params["cluster_token"]
+        return "same" if same else "other"
+
+    def missing_links(self) -> list[str]:
+        """Commands of k3s which neither the distribution nor a link provides."""
+        return [name for name in LINKS if not any(os.path.lexists(f"{d}/{name}") for d in BIN_DIRS)]
+
+    def report(self) -> dict[str, Any]:
+        """Everything the role wants to know; takes about the time of hashing the binary."""
+        params = self.module.params
+        service = self.service()
+        arch = ARCHES.get(os.uname().machine, "unknown")
+        archive = self.data / "agent/images" / params["archive"].replace("{arch}", arch)
+        node_token = self.data / "server/node-token"
+        other = "k3s-agent" if self.server else "k3s"
+        sha256 = digest(self.binary)
+        outdated = self.outdated(service["started"])
+        health: dict[str, Any] = {"api": False, "node": {"ready": False, "version": None}}
+        if service["active"] == "active":
+            # What was just waited for is not asked again: a busy board may not answer in time the second time.
+            health = self.awaited or self.health()
+        # Asking the binary takes a second; what runs from it has already said.
+        version = health["node"]["version"] if not outdated else None
+        return {
+            "architecture": os.uname().machine,
+            "binary": {"sha256": sha256, "version": version or self.version() if sha256 else None},
+            "archive": digest(archive) if params["archive"] else None,
+            "files": {p: {"sha256": digest(Path(p)), "mode": mode(Path(p))} for p in params["files"]},
+            "secrets": {
+                name: {
+                    "current": (path := self.secrets_dir / name).is_file()
+                    and path.read_text().strip() == str(content).strip(),
+                    "mode": mode(path),
+                }
+                for name, content in params["secrets"].items()
+            },
+            "cluster_token": self.cluster_token() if self.server else "absent",
+            "node_token_same": self.server
+            and node_token.exists()
+            and node_token.read_text().strip() == params["node_token"].strip(),
+            "kubeconfig": digest(Path("/etc/rancher/k3s/k3s.yaml")) if self.server else None,
+            "missing_links": self.missing_links(),
+            "password": Path("/etc/rancher/node/password").exists(),
+            "other_unit": Path(f"/etc/systemd/system/{other}.service").exists(),
+            "service": service,
+            "outdated": outdated,
+            **health,
+        }
+
+    def journal(self, since: float) -> list[str]:
+        """Lines the unit logged since Unix time `since`."""
+        _, text = self.run(
+            "journalctl", "-u", self.unit, "-o", "cat", "--no-pager", "-n", "400", f"--since=@{int(since)}"
+        )
+        return text.splitlines()
+
+    def wait(self, timeout: int) -> None:
+        """Return when the node is ready; fail with the journal's own words when it will not be."""
+        begin, began_at = time.monotonic(), time.time()
+        restarts = self.service()["restarts"]
+        complaint, complaint_since = "", 0.0
+        while True:
+            service = self.service()
+            lacks = self.lacks(service)
+            if not lacks:
+                return
+            spent = time.monotonic() - begin
+            lines = self.journal(began_at - 2)
+            todo, permanent = advice(lines[-20:], self.module.params["node_name"])
+            if not permanent:
+                complaint = ""
+            elif todo != complaint:
+                complaint, complaint_since = todo, spent
+            hopeless = (complaint and spent - complaint_since > GRACE_S) or service["restarts"] - restarts >= CRASHES
+            if spent > timeout or hopeless:
+                todo = todo or advice(lines, self.module.params["node_name"])[0]
+                self.fail(lacks, lines, todo, spent, bool(hopeless))
+            time.sleep(1)
+
+    def lacks(self, service: dict[str, Any]) -> str:
+        """What is still missing, empty when nothing is."""
+        if service["active"] != "active" or self.outdated(service["started"]):
+            return f"{self.unit}.service is {service['active']} ({service['sub']}, {service['restarts']} restarts)"
+        health = self.health()
+        if not health["api"]:
+            return "the API does not answer on /readyz" if self.server else "the API does not know this node yet"
+        if not health["node"]["ready"]:
+            return f"Node {self.module.params['node_name']} is not Ready"
+        wanted = self.module.params["version"]
+        if wanted and health["node"]["version"] != wanted:
+            return f"Node {self.module.params['node_name']} still runs {health['node']['version']}, not {wanted}"
+        if self.module.params["proxy_metrics"] and not self.proxy_synced():
+            return "kube-proxy has not brought its rules up to date"
+        self.awaited = health
+        return ""
+
+    def proxy_synced(self) -> bool:
+        """Whether kube-proxy has written its rules since it started: until then it knows of no change of endpoints."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(self.module.params["proxy_metrics"], timeout=10) as answer:
+                text = answer.read().decode(errors="replace")
+        except OSError:
+            return False
+        # One line for each family of addresses; a family appears when something was queued, then when it was written.
+        pattern = r"^kubeproxy_sync_proxy_rules_{}_timestamp_seconds(\{{.*\}})? (\S+)$"
+        queued, done = (
+            {family for family, value in re.findall(pattern.format(name), text, re.MULTILINE) if float(value) > 0}
+            for name in ("last_queued", "last")
+        )
+        return bool(done) and queued <= done
+
+    def fail(self, lacks: str, lines: list[str], todo: str, spent: float, hopeless: bool) -> None:
+        """End the module with everything a person needs."""
+        tail = journal_tail(lines)
+        why = "will not become ready" if hopeless else "is not ready"
+        message = [f"{self.unit} {why} after {spent:.0f} s: {lacks}."]
+        message += ["Last lines of its journal:", *(f"  {line}" for line in tail)] if tail else []
+        message += [f"What to do: {todo}"] if todo else []
+        message += [f"More: journalctl -u {self.unit} on this node."]
+        self.module.fail_json(msg="\n".join(message), journal=tail)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "unit": {"type": "str", "choices": ["k3s", "k3s-agent"], "required": True},
+            "node_name": {"type": "str", "required": True},
+            "binary": {"type": "path", "default": "/usr/local/bin/k3s"},
+            "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
+            "files": {"type": "list", "elements": "path", "default": []},
+            "archive": {"type": "str", "default": ""},
+            "secrets_path": {"type": "path", "default": "/etc/rancher/k3s", "no_log": False},
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "cluster_token": {"type": "str", "default": "", "no_log": True},
+            "node_token": {"type": "str", "default": "", "no_log": True},
+            "version": {"type": "str", "default": ""},
+            "proxy_metrics": {"type": "str", "default": ""},
+            "wait": {"type": "int", "default": 0},
+        },
+        supports_check_mode=True,
+    )
+    node = Node(module)
+    if module.params["wait"]:
+        node.wait(module.params["wait"])
+    module.exit_json(changed=False, **node.report())
+
+
+if __name__ == "__main__":
+    main()

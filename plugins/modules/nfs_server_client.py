@@ -1,0 +1,83 @@
+#!/usr/bin/python
+"""Ansible module: one address more, or one less, may mount the books. Runs on the NFS server."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nfs_server_client
+short_description: The export is open to an address, or closed to it
+description:
+  - Edits the role's own exports file, and has the server read it again. Mounts of other clients are not disturbed.
+  - An address that was taken out is remembered in the file, so that the role leaves a spare board out until it joins.
+options:
+  exports_file: {description: "The role's own file in exports.d.", type: path, required: true}
+  addresses: {description: "Addresses of boards.", type: list, elements: str, required: true}
+  state: {description: "Whether they may mount.", type: str, choices: [present, absent], required: true}
+author: Edge AI Cluster
+"""
+EXAMPLES = r"""
+- edge_ai.cluster.nfs_server_client:
+    exports_file: /etc/exports.d/edge-ai-cluster.exports
+    addresses: [192.168.1.15]
+    state: absent
+"""
+RETURN = r"""
+clients: {description: "Who may mount now.", type: list, returned: always}
+wide: {description: "Networks in the file that hold one of the addresses.", type: list, returned: always}
+"""
+
+import re
+import subprocess
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import write_text
+from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.scope import Scope
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "exports_file": {"type": "path", "required": True},
+            "addresses": {"type": "list", "elements": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "required": True},
+        },
+        supports_check_mode=True,
+    )
+    path = Path(module.params["exports_file"])
+    try:
+        old = path.read_text()
+    except FileNotFoundError:
+        if module.params["state"] == "absent":
+            module.exit_json(changed=False, clients=[], wide=[], msg="nothing is exported")
+        module.fail_json(msg=f"{path} is not there: make the export first (playbooks/storage.yml)")
+    try:
+        scope = Scope.parse(old)
+    except ValueError as error:
+        module.fail_json(msg=f"{path}: {error}: have it made anew by playbooks/storage.yml")
+    # A run that was cut off between the two wrote the file, and nobody has read it.
+    etab = Path("/var/lib/nfs/etab").read_text() if Path("/var/lib/nfs/etab").exists() else ""
+    lines = [line for line in etab.splitlines() if line.split("\t")[0] == scope.path.strip('"')]
+    unread = sorted(re.findall(r"\s([^\s(]+)\(", "\n".join(lines))) != sorted(scope.clients)
+    addresses, present = module.params["addresses"], module.params["state"] == "present"
+    changed = scope.admit(addresses) if present else scope.leave_out(addresses)
+    new = scope.text() if changed else old
+    if (changed or unread) and not module.check_mode:
+        if changed:
+            write_text(path, new)
+        done = subprocess.run(["exportfs", "-ra"], capture_output=True, text=True, check=False, timeout=60)
+        if done.returncode:
+            # The old text is in force still; a second run has to see that something is left to do.
+            write_text(path, old)
+            module.fail_json(msg=f"exportfs -ra: {(done.stderr or done.stdout).strip()}; {path} is as it was")
+    module.exit_json(
+        changed=changed or unread,
+        clients=scope.clients,
+        wide=scope.networks_with(addresses),
+        diff={"before": old, "after": new, "before_header": str(path), "after_header": str(path)},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+#!/usr/bin/python
+"""Ansible module: an export is mounted, written to as root, read back, and left as it was. Runs on a client."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nfs_server_verify
+short_description: The export works for this client and squashes root
+description:
+  - Mounts the export in a directory of its own, writes a file as root, checks its owner, and removes both.
+options:
+  server: {description: "Address of the server.", type: str, required: true}
+  uid: {description: "Owner that a file written by root must get.", type: int, required: true}
+  gid: {description: "Its group.", type: int, required: true}
+  timeout: {description: "Seconds for each step.", type: int, default: 60}
+author: Edge AI Cluster
+"""
+EXAMPLES = r"""
+- edge_ai.cluster.nfs_server_verify:
+    server: 192.168.1.11
+    uid: 10001
+    gid: 10001
+"""
+RETURN = r"""
+seconds: {description: "How long it took.", type: float, returned: success}
+"""
+
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "server": {"type": "str", "required": True},
+            "uid": {"type": "int", "required": True},
+            "gid": {"type": "int", "required": True},
+            "timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    server, timeout = module.params["server"], module.params["timeout"]
+    if module.check_mode:
+        module.exit_json(changed=False, msg="not mounted in check mode")
+    if not shutil.which("mount.nfs4"):
+        module.fail_json(msg="mount.nfs4 is missing on this board: install the package nfs-common")
+    started = time.monotonic()
+    mountpoint = Path(tempfile.mkdtemp(prefix="nfs-verify-"))
+    mounted, problem = False, ""
+    # soft: if the server does not answer, this probe gives up; pods mount hard, as they should.
+    options = "vers=4.2,soft,timeo=50,retrans=2,noac,nosuid,nodev,noexec"
+    try:
+        result = subprocess.run(
+            ["mount", "-t", "nfs4", "-o", options, f"{server}:/", str(mountpoint)],
+            capture_output=True, text=True, check=False, timeout=timeout,
+        )  # fmt: skip
+        if result.returncode != 0:
+            problem = f"cannot be mounted: {result.stderr.strip()}"
+        else:
+            mounted = True
+            # A name that nobody can have put a link in the place of: a link would be followed on this board, by root.
+            probe = mountpoint / f".verify-{secrets.token_hex(16)}"
+            content = os.urandom(4096)
+            try:
+                with probe.open("x+b", buffering=0) as file:
+                    file.write(content)
+                    os.fsync(file.fileno())
+                    # What is read next comes from the server, not from this board's cache.
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                    owner, found = os.fstat(file.fileno()), os.pread(file.fileno(), len(content) + 1, 0)
+                if found != content:
+                    problem = "gives back something else than what was written"
+                elif (owner.st_uid, owner.st_gid) != (module.params["uid"], module.params["gid"]):
+                    problem = f"does not squash root: a file got the owner {owner.st_uid}:{owner.st_gid}"
+            finally:
+                probe.unlink(missing_ok=True)
+    except subprocess.TimeoutExpired:
+        problem = f"does not answer within {timeout} s"
+    except OSError as error:
+        problem = f"cannot be used: {error.strerror}"
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-f", "-l", str(mountpoint)], capture_output=True, check=False, timeout=timeout)
+        if not mountpoint.is_mount():
+            mountpoint.rmdir()
+    if problem:
+        module.fail_json(
+            msg=f"the export {server}:/ {problem}. Look at `exportfs -v` and `journalctl -u nfs-server` on the server, "
+            f"at the owner of the exported directory, and at whether port 2049 can be reached"
+        )
+    seconds = round(time.monotonic() - started, 1)
+    module.exit_json(changed=False, seconds=seconds, msg=f"mounted, written, read back and unmounted in {seconds} s")
+
+
+if __name__ == "__main__":
+    main()

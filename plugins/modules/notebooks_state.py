@@ -1,0 +1,141 @@
+"""One look at the export on the NFS server: which files differ, and which run of the given inputs is complete."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+module: notebooks_state
+short_description: State of notebooks, data set and runs in an exported folder
+description:
+  - Reads only. Runs on the NFS server, with the rights of the folder's owner.
+  - What lies there is written by notebooks. A run that is not what it should be is not used; a warning names it.
+options:
+  export: {description: The exported folder., type: path, required: true}
+  files: {description: Path below the export to the SHA-256 that the file should have., type: dict, required: true}
+  inputs_digest: {description: Digest of the inputs whose complete run is looked for., type: str, required: true}
+"""
+RETURN = """
+differing:
+  description: Paths of files that are missing or have another digest.
+  returned: always
+  type: list
+complete:
+  description: >-
+    The newest complete run of these inputs (run, inputs_digest, archive_sha256, durations); empty when there is none.
+  returned: always
+  type: dict
+candidates:
+  description: The newest complete runs of these inputs, at most 50; the first is C(complete).
+  returned: always
+  type: list
+newest:
+  description: The newest complete run of any inputs; empty when there is none.
+  returned: always
+  type: dict
+computed:
+  description: For the records of `complete`, or else of `newest`, [host, inputs_digest] each.
+  returned: always
+  type: list
+refused:
+  description: What was not used, and why.
+  returned: always
+  type: list
+durations:
+  description: Seconds that each notebook took in the newest complete run of any inputs.
+  returned: always
+  type: dict
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils import shared_data
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused
+
+#: Longest file of the notebooks and of the data set that is compared (bytes).
+FILE_BYTES = 64 << 20
+#: How many runs the control node may try, when the newest turns out to be unusable.
+CANDIDATES = 50
+#: Most messages about what was refused.
+MESSAGES = 20
+
+
+def differing(export: Path, files: dict[str, str]) -> list[str]:
+    """Paths below `export` whose file is missing, is no plain file, or has another SHA-256 than the given one."""
+    wrong = []
+    for name, digest in sorted(files.items()):
+        try:
+            if shared_data.digest(export, name, FILE_BYTES) == digest:
+                continue
+        except (Refused, OSError):
+            pass
+        wrong.append(name)
+    return wrong
+
+
+def computed(export: Path, run: str) -> list[list[str]]:
+    """[host, inputs_digest] of each record of a run; none when it has no timings. Raises Refused."""
+    name = f"runs/{run}/timings.json"
+    try:
+        records = shared_data.read_json(export, name)
+    except FileNotFoundError:
+        return []
+    what = str(export / name)
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise Refused(f"{shared_data.printable(what)}: is not a list of records")
+    return [
+        [
+            shared_data.text(record.get("host"), shared_data.NODE_NAME, f"{what}: host"),
+            shared_data.text(record.get("inputs_digest"), shared_data.DIGEST, f"{what}: inputs_digest"),
+        ]
+        for record in records
+    ]
+
+
+def state(export: Path, files: dict[str, str], inputs_digest: str) -> dict[str, Any]:
+    """What the module returns. Raises Refused."""
+    runs, refused = shared_data.complete_runs(export)
+    same = [run for run in runs if run["inputs_digest"] == inputs_digest]
+    records: list[list[str]] = []
+    if runs:
+        try:
+            records = computed(export, (same or runs)[0]["run"])
+        except Refused as error:
+            refused.append(str(error))
+    return {
+        "differing": differing(export, files),
+        "complete": same[0] if same else {},
+        "candidates": same[:CANDIDATES],
+        "newest": runs[0] if runs else {},
+        "computed": records,
+        "durations": runs[0]["durations"] if runs else {},
+        "refused": refused[:MESSAGES] + ([f"and {len(refused) - MESSAGES} more"] if len(refused) > MESSAGES else []),
+    }
+
+
+def main() -> None:
+    """Look, and answer."""
+    module = AnsibleModule(
+        argument_spec={
+            "export": {"type": "path", "required": True},
+            "files": {"type": "dict", "required": True},
+            "inputs_digest": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    export = Path(module.params["export"])
+    if not export.is_dir():
+        module.fail_json(msg=f"{export}: there is no such folder; the role nfs_server makes it (notebooks_export)")
+    try:
+        shared_data.limit_process(shared_data.SECONDS, shared_data.MEMORY, f"{export} is inspected")
+        shared_data.become_owner(export)
+        found = state(export, module.params["files"], module.params["inputs_digest"])
+    except (Refused, MemoryError) as error:
+        module.fail_json(msg=f"{error or 'too little memory'}. Remove what does not belong there")
+    for message in found["refused"]:
+        module.warn(f"not used, and left as it is: {message}")
+    module.exit_json(changed=False, **found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+#!/usr/bin/python
+"""Tell what this board is: one module, so that it costs one remote task."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+module: preflight_probe
+short_description: Tell what a board is
+description:
+  - Reads architecture, model, serial number, OS release, memory, free disk and clock of a board, and changes nothing.
+options:
+  disk_path:
+    description: The free space of the file system that holds this path is told.
+    type: path
+    default: /var/lib
+author: Edge AI Cluster
+"""
+EXAMPLES = """
+- name: Board has told what it is
+  edge_ai.cluster.preflight_probe:
+    disk_path: /var/lib
+  register: __preflight_probe
+"""
+RETURN = """
+architecture:
+  description: The kernel's architecture, such as aarch64.
+  type: str
+  returned: always
+bits:
+  description: 64 or 32, of the programs; a 64-bit kernel may run 32-bit programs.
+  type: int
+  returned: always
+model:
+  description: The board's model, such as Raspberry Pi 4 Model B Rev 1.4; empty if it doesn't tell.
+  type: str
+  returned: always
+memory_mb:
+  description: Memory in MiB, without what the firmware keeps for itself.
+  type: int
+  returned: always
+disk_mb:
+  description: Free disk space in MiB.
+  type: int
+  returned: always
+time_s:
+  description: Its clock, in seconds since 1970.
+  type: float
+  returned: always
+"""
+
+import os
+import platform
+import struct
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def read(path: str) -> str:
+    """Text of a file, empty if it is not there."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 (a board may run Python 3.9)
+            return file.read()
+    except OSError:
+        return ""
+
+
+def fields(text: str, separator: str) -> dict:
+    """Lines `name<separator>value` as a dictionary; the last of equal names wins."""
+    found = {}
+    for line in text.splitlines():
+        name, between, value = line.partition(separator)
+        if between:
+            found[name.strip()] = value.strip().strip('"')
+    return found
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule({"disk_path": {"type": "path", "default": "/var/lib"}}, supports_check_mode=True)
+    path = module.params["disk_path"]
+    cpu = fields(read("/proc/cpuinfo"), ":")
+    disk = os.statvfs(path)
+    module.exit_json(
+        changed=False,
+        architecture=platform.machine(),
+        bits=struct.calcsize("P") * 8,
+        # The device tree ends its text with a NUL byte; boards without one tell their model in /proc/cpuinfo.
+        model=read("/proc/device-tree/model").strip("\0\n ") or cpu.get("Model", ""),
+        serial=cpu.get("Serial", ""),
+        release=fields(read("/etc/os-release"), "=").get("VERSION_CODENAME", ""),
+        memory_mb=int(fields(read("/proc/meminfo"), ":")["MemTotal"].split()[0]) // 1024,
+        disk_mb=disk.f_bavail * disk.f_frsize // 2**20,
+        disk_path=path,
+        time_s=time.time(),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+#!/usr/bin/python
+"""Ansible module: everything the raspberry_pi role wants to know of a board, in one go (each task costs a second)."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: raspberry_pi_probe
+short_description: Hardware, base system and clock of a board, without changing anything
+description:
+  - Everything that the role raspberry_pi needs to know, in one task. The action of the same name adds the clock offset.
+options:
+  files: {description: "Files whose SHA-256 is returned.", type: list, elements: str, default: []}
+  packages: {description: "Packages of which the missing ones are returned.", type: list, elements: str, default: []}
+  modules: {description: "Kernel modules of which the state is returned.", type: list, elements: str, default: []}
+  sysctl: {description: "Kernel settings; those that differ are returned.", type: dict, default: {}}
+author: Edge AI Cluster
+"""
+EXAMPLES = r"""
+- edge_ai.cluster.raspberry_pi_probe:
+    packages: [nfs-common]
+    modules: [overlay]
+    sysctl: {net.ipv4.ip_forward: 1}
+"""
+RETURN = r"""
+board: {description: "What was found.", type: dict, returned: always}
+"""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of
+from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardware import (
+    decode_revision,
+    parse_cpuinfo,
+    throttling,
+)
+
+
+def text_of(path: str | Path) -> str:
+    """A small file's text without NULs (the device tree ends strings with one); empty when it is not there."""
+    try:
+        return Path(path).read_text(errors="replace").replace("\0", "\n").strip()
+    except OSError:
+        return ""
+
+
+def output_of(*command: str) -> str:
+    """What a program prints; empty when it is not installed."""
+    if not shutil.which(command[0]):
+        return ""
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def hardware() -> dict[str, Any]:
+    """Model, revision and serial from the device tree, or from /proc/cpuinfo where a kernel shows no tree."""
+    cpu = parse_cpuinfo(text_of("/proc/cpuinfo"))
+    revision = cpu.get("revision", "")
+    decoded = decode_revision(revision)
+    memory = re.search(r"^MemTotal:\s+(\d+) kB", text_of("/proc/meminfo"), flags=re.MULTILINE)
+    return {
+        "model": text_of("/proc/device-tree/model") or cpu.get("model", ""),
+        "revision": revision,
+        "serial": text_of("/proc/device-tree/serial-number") or cpu.get("serial", ""),
+        "type": decoded.type if decoded else "",
+        "soc": decoded.soc if decoded else "",
+        "revision_ram_mb": decoded.ram_mb if decoded else 0,
+        "memory_mb": int(memory[1]) // 1024 if memory else 0,
+        "architecture": platform.machine(),
+        "throttling": throttling(output_of("vcgencmd", "get_throttled")),
+    }
+
+
+def missing_packages(names: list[str]) -> list[str]:
+    """Which of the packages are not installed."""
+    if not names:
+        return []
+    listed = output_of("dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *names)
+    installed = {line.split()[0] for line in listed.splitlines() if line.endswith(" installed")}
+    return [name for name in names if name not in installed]
+
+
+def module_states(names: list[str]) -> dict[str, str]:
+    """For each kernel module: loaded (or built in), available, or absent."""
+    loaded = {line.split()[0] for line in text_of("/proc/modules").splitlines()}
+    directory = f"/lib/modules/{platform.release()}"
+    built_in = set(re.findall(r"/([^/]+)\.ko", text_of(f"{directory}/modules.builtin")))
+    known = set(re.findall(r"/([^/]+)\.ko[^:/]*:", text_of(f"{directory}/modules.dep")))
+
+    def state(name: str) -> str:
+        spellings = {name, name.replace("_", "-"), name.replace("-", "_")}
+        if spellings & (loaded | built_in) or any(Path("/sys/module", word).exists() for word in spellings):
+            return "loaded"
+        return "available" if spellings & known else "absent"
+
+    return {name: state(name) for name in names}
+
+
+def differing_sysctl(wanted: dict[str, Any]) -> dict[str, str]:
+    """Settings that are not as wanted, with what they are; keys this kernel does not have are left out."""
+    found = {}
+    for key, value in wanted.items():
+        path = Path("/proc/sys", key.replace(".", "/"))
+        if path.exists() and text_of(str(path)).split() != str(value).split():
+            found[key] = text_of(str(path))
+    return found
+
+
+def watchdog_adjustable(watchdog: Path = Path("/sys/class/watchdog/watchdog0")) -> bool:
+    """Whether the watchdog's time-out can be set. If not, systemd would believe in one the hardware does not keep."""
+    options = text_of(watchdog / "options")
+    return watchdog.exists() and (not options or bool(int(options, 16) & 0x80))  # WDIOF_SETTIMEOUT
+
+
+def base_system() -> dict[str, Any]:
+    """Release, boot files, cgroups, swap."""
+    release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text_of("/etc/os-release"), flags=re.MULTILINE))
+    cmdline = next((path for path in ("/boot/firmware/cmdline.txt", "/boot/cmdline.txt") if Path(path).is_file()), "")
+    swaps = [line.split()[0] for line in text_of("/proc/swaps").splitlines()[1:]]
+    return {
+        "codename": release.get("VERSION_CODENAME", ""),
+        "hostname": platform.node(),
+        "machine_id": text_of("/etc/machine-id"),
+        "boot_id": text_of("/proc/sys/kernel/random/boot_id"),
+        "cmdline_file": cmdline,
+        "cmdline": text_of(cmdline) if cmdline else "",
+        "running_cmdline": text_of("/proc/cmdline"),
+        "cgroup_v2": Path("/sys/fs/cgroup/cgroup.controllers").exists(),
+        "cgroup_controllers": text_of("/sys/fs/cgroup/cgroup.controllers").split(),
+        "swaps": swaps,
+        "rpi_swap": Path("/etc/rpi/swap.conf").exists() or Path("/etc/rpi/swap.conf.d").is_dir(),
+        "dphys_swapfile": output_of("systemctl", "is-enabled", "dphys-swapfile") == "enabled",
+        "clock_synchronized": output_of("timedatectl", "show", "-p", "NTPSynchronized", "--value") == "yes",
+        # A fresh image has no package lists, however young their directory is.
+        "package_lists": any(Path("/var/lib/apt/lists").glob("*Release")),
+        "watchdog_adjustable": watchdog_adjustable(),
+    }
+
+
+def main() -> None:
+    """Entry point."""
+    begun = time.time()
+    module = AnsibleModule(
+        argument_spec={
+            "files": {"type": "list", "elements": "str", "default": []},
+            "packages": {"type": "list", "elements": "str", "default": []},
+            "modules": {"type": "list", "elements": "str", "default": []},
+            "sysctl": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    board = {**hardware(), **base_system()}
+    digests = {}
+    for path in module.params["files"]:
+        if os.access(path, os.R_OK) and Path(path).is_file():
+            digests[path] = sha256_of(path)
+    board["files"] = digests
+    board["missing_packages"] = missing_packages(module.params["packages"])
+    board["kernel_modules"] = module_states(module.params["modules"])
+    for name, state in board["kernel_modules"].items():
+        if state == "absent":
+            module.warn(f"{board['hostname']}: its kernel {platform.release()} has no module {name}")
+    board["differing_sysctl"] = differing_sysctl(module.params["sysctl"])
+    for complaint in board["throttling"]:
+        module.warn(f"{board['hostname']}: {complaint} (vcgencmd get_throttled): check its power supply and cooling")
+    # First and last reading of this board's clock; the action plugin compares them with the control node's.
+    module.exit_json(changed=False, board=board, clock=[begun, time.time()])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+#!/usr/bin/python
+"""Ansible module: files of an archive are in the shared folder, owned by root, written without following a link."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: shared_data_unpack
+short_description: Unpack an archive into the shared folder
+description:
+  - Runs on the NFS server as root. Files belong to root, 0644: one edited in Jupyter is saved under another name.
+  - Where a notebook has put a link or a special file in the place of a folder or file, that is removed, not followed.
+options:
+  src: {description: The archive (.tar.gz) on this board., type: path, required: true}
+  export: {description: The exported folder., type: path, required: true}
+author: Edge AI Cluster
+"""
+EXAMPLES = r"""
+- edge_ai.cluster.shared_data_unpack:
+    src: /tmp/notebooks.tar.gz
+    export: /srv/books
+"""
+RETURN = r"""
+files: {description: Paths of the files below the export., type: list, elements: str, returned: success}
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, shared_data
+
+#: The largest data set is a few ten MB; unpacking it takes a slow card less than this (bytes, seconds).
+LIMITS = archives.Limits(size=1 << 30, members=1000, seconds=300)
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={"src": {"type": "path", "required": True}, "export": {"type": "path", "required": True}}
+    )
+    source, export = Path(module.params["src"]), Path(module.params["export"])
+    try:
+        with source.open("rb") as archive:
+            files = archives.unpack(archive, export, LIMITS, owner=(0, 0))
+    except shared_data.Refused as error:
+        module.fail_json(msg=f"{source} into {export}: {error}")
+    except OSError as error:
+        module.fail_json(msg=f"{shared_data.printable(error.filename or export)}: {error.strerror}")
+    module.exit_json(changed=True, files=files)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The locks are whole, alike for both architectures, and fit what the build asks pip for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.build import MANYLINUX, PYTHON
+
+ARCHITECTURES = ("amd64", "arm64")
+ENTRY = re.compile(r"^([a-z0-9._-]+)==(\S+) \\$")
+
+
+def lock(docker: Path, arch: str) -> dict[str, tuple[str, list[str]]]:
+    """Package to version and hashes."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    hashes: list[str] = []
+    for line in (docker / f"requirements.{arch}.txt").read_text().splitlines():
+        if entry := ENTRY.match(line):
+            hashes = []
+            found[entry[1]] = (entry[2], hashes)
+        elif line.strip().startswith("--hash="):
+            hashes.append(line.strip().removesuffix(" \\").removeprefix("--hash="))
+        else:
+            assert line.startswith("#"), f"neither package nor hash nor comment: {line}"
+    return found
+
+
+def names(text: str) -> set[str]:
+    return {re.split(r"[ =;]", line)[0] for line in text.splitlines() if line and not line.startswith("#")}
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_each_package_is_pinned_by_hashes(docker: Path, arch: str) -> None:
+    packages = lock(docker, arch)
+    assert len(packages) > 100
+    for name, (version, hashes) in packages.items():
+        assert hashes, f"{name} {version} has no hash"
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", one) for one in hashes), name
+
+
+def test_both_have_the_same_packages_and_versions(docker: Path) -> None:
+    amd64, arm64 = ({name: version for name, (version, _) in lock(docker, arch).items()} for arch in ARCHITECTURES)
+    assert amd64.pop("tensorflow-cpu") == arm64.pop("tensorflow")
+    assert amd64 == arm64
+
+
+@pytest.mark.parametrize(("arch", "tensorflow"), [("amd64", "tensorflow-cpu"), ("arm64", "tensorflow")])
+def test_what_is_asked_for_is_there_and_what_is_excluded_is_not(docker: Path, arch: str, tensorflow: str) -> None:
+    packages = set(lock(docker, arch))
+    assert names((docker / "requirements.in").read_text()) - {"tensorflow", "tensorflow-cpu"} <= packages
+    assert tensorflow in packages
+    assert not names((docker / "requirements.exclude").read_text()) & packages
+
+
+def test_no_package_index_is_named(docker: Path) -> None:
+    for path in docker.iterdir():
+        if path.is_file() and path.name.startswith("requirements"):
+            assert not re.search(r"https?://|--(extra-)?index-url|--find-links", path.read_text()), path.name
+
+
+def test_dockerfile_and_role_ask_for_the_same_wheels(docker: Path) -> None:
+    text = (docker / "Dockerfile").read_text()
+    minors = re.search(r"for minor in ([\d ]+);", text)
+    assert minors
+    tags = {f"manylinux_2_{minor}" for minor in minors[1].split()} | {"manylinux2014"}
+    assert tags == set(MANYLINUX)
+    assert f"--python-version {PYTHON} " in text
+    assert f"--abi cp{PYTHON.replace('.', '')} " in text
+    assert f"python:{PYTHON}." in text

@@ -1,0 +1,72 @@
+"""Which pods keep a node from being drained, and what of a cordon is remembered."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.action import k3s_drain as drain
+
+NEW = "v1.36.4+k3s1"
+
+
+def pod(kind: str = "ReplicaSet", phase: str = "Running", namespace: str = "edge-ai", **more: Any) -> Any:
+    owners = [SimpleNamespace(kind=kind, controller=True)] if kind else None
+    meta = SimpleNamespace(name="p", namespace=namespace, owner_references=owners, annotations=more.get("annotations"))
+    volumes = [SimpleNamespace(name="tmp", empty_dir=object())] if more.get("local") else None
+    return SimpleNamespace(metadata=meta, status=SimpleNamespace(phase=phase), spec=SimpleNamespace(volumes=volumes))
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        (pod(), ""),
+        (pod(local=True), ""),
+        (pod(local=True, namespace="mine"), "add mine to k3s_drain_emptydir_namespaces"),
+        (pod("DaemonSet", local=True, namespace="mine"), ""),
+        (pod("", annotations={"kubernetes.io/config.mirror": "x"}), ""),
+        (pod(""), "no controller"),
+        (pod("", phase="Succeeded"), ""),
+        (pod("Job"), "Job that is running"),
+        (pod("Job", phase="Failed"), ""),
+    ],
+)
+def test_pods_that_would_lose_something_block_a_drain(one: Any, words: str) -> None:
+    found = drain.blocker(one, ["edge-ai"])
+    assert words in found[1] if words else found is None
+    assert not words or drain.blocker(one, ["*"]) == (None if found[0] == "data" else found)
+
+
+def kube_node(cordoned: bool, mark: dict[str, Any] | None) -> Any:
+    annotations = {"m": json.dumps(mark)} if mark else None
+    return SimpleNamespace(
+        metadata=SimpleNamespace(annotations=annotations), spec=SimpleNamespace(unschedulable=cordoned or None)
+    )
+
+
+def cycle(cordoned: bool, mark: dict[str, Any] | None) -> tuple[bool, dict[str, Any] | None]:
+    """Whether a node is cordoned after it was drained and given back, and what is still remembered."""
+    actor = drain.Drain.__new__(drain.Drain)
+    actor.task = {"mark": "m", "reason": NEW}
+    one = kube_node(cordoned, mark)
+    for step in (actor.cordon, actor.release):
+        patch = step(one) or {}
+        if "unschedulable" in patch.get("spec", {}):
+            one.spec.unschedulable = patch["spec"]["unschedulable"]
+        for value in patch.get("metadata", {}).get("annotations", {}).values():
+            one.metadata.annotations = {"m": value} if value else None
+        if step == actor.cordon:
+            assert one.spec.unschedulable
+    return bool(one.spec.unschedulable), drain.mark_of(one, "m")
+
+
+def test_what_a_person_cordoned_stays_so_and_what_a_roll_cordoned_does_not() -> None:
+    assert cycle(False, None) == (False, None)
+    assert cycle(True, None) == (True, None)
+    # After a roll that was killed between the two.
+    assert cycle(True, {"reason": NEW, "cordoned": True}) == (False, None)
+    assert cycle(True, {"reason": NEW, "cordoned": False}) == (True, None)
+    # A person opened it again meanwhile.
+    assert cycle(False, {"reason": NEW, "cordoned": True}) == (False, None)

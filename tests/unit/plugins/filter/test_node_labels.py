@@ -1,0 +1,110 @@
+"""What the node_labels role would patch, for nodes as the API gives them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.edge_ai.cluster.plugins.filter import node_labels as plugin
+
+BY_GROUP = {"training": {"role": "training"}, "prediction": {"role": "prediction"}}
+GROUPS = {"training": ["pi-02"], "prediction": ["pi-03"]}
+MARK = "edge-ai-cluster/managed"
+
+
+def apply(node: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """RFC 7386, as the API applies a merge patch."""
+    result = dict(node)
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict):
+            result[key] = apply(result.get(key) or {}, value)
+        else:
+            result[key] = value
+    return result
+
+
+def node(name: str, labels: dict[str, str] | None = None, taints: list[dict[str, str]] | None = None) -> dict[str, Any]:
+    result: dict[str, Any] = {"metadata": {"name": name, "labels": labels or {}}, "spec": {}}
+    if taints:
+        result["spec"]["taints"] = taints
+    return result
+
+
+def step(nodes: list[dict[str, Any]], wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    """Nodes after the role ran, having made sure that it would then do nothing more."""
+    patches = {patch["metadata"]["name"]: patch for patch in plugin.node_labels_patches(nodes, wanted, MARK)}
+    after = [apply(n, patches.get(n["metadata"]["name"], {})) for n in nodes]
+    assert plugin.node_labels_patches(after, wanted, MARK) == []
+    return after
+
+
+def want(labels: dict[str, str] | None = None, taints: list[dict[str, str]] | None = None) -> dict[str, Any]:
+    return {"pi-02": {"labels": labels or {}, "taints": taints or []}}
+
+
+def test_labels_follow_groups_and_hosts() -> None:
+    hostvars = {
+        "pi-01": {},
+        "pi-02": {"node_labels_labels": {"disk": "ssd", "cores": 4}},
+        "pi-03": {"k3s_node_name": "Edge-3", "node_labels_taints": [{"key": "gpu", "effect": "NoSchedule"}]},
+    }
+    assert plugin.node_labels_wanted(["pi-01", "pi-02", "pi-03"], hostvars, GROUPS, BY_GROUP) == {
+        "pi-01": {"labels": {}, "taints": []},
+        "pi-02": {"labels": {"role": "training", "disk": "ssd", "cores": "4"}, "taints": []},
+        "edge-3": {"labels": {"role": "prediction"}, "taints": [{"key": "gpu", "effect": "NoSchedule"}]},
+    }
+
+
+def test_one_host_cannot_be_two_things() -> None:
+    groups = {"training": ["pi-02"], "prediction": ["pi-02"]}
+    with pytest.raises(
+        AnsibleFilterError, match="pi-02 is in groups training and prediction, which want role=training"
+    ):
+        plugin.node_labels_wanted(["pi-02"], {"pi-02": {}}, groups, BY_GROUP)
+
+
+def test_a_taint_without_effect_is_refused() -> None:
+    hostvars = {"pi-02": {"node_labels_taints": [{"key": "gpu"}]}}
+    with pytest.raises(AnsibleFilterError, match="needs key and effect"):
+        plugin.node_labels_wanted(["pi-02"], hostvars, GROUPS, BY_GROUP)
+
+
+def test_a_board_that_never_joined_is_an_error_not_a_new_node() -> None:
+    with pytest.raises(AnsibleFilterError, match=r"not in the cluster: pi-02 \(it has: pi-01\)"):
+        plugin.node_labels_patches([node("pi-01")], want({"role": "training"}), MARK)
+
+
+def test_labels_of_others_stay_whatever_happens() -> None:
+    others = {"kubernetes.io/hostname": "pi-02", "team": "blue"}
+    nodes = [node("pi-02", others), node("pi-01", {"role": "theirs"})]
+    nodes = step(nodes, want({"role": "training", "disk": "ssd"}))
+    assert nodes[0]["metadata"]["labels"] == {**others, "role": "training", "disk": "ssd"}
+    nodes = step(nodes, want({"role": "prediction"}))
+    assert nodes[0]["metadata"]["labels"] == {**others, "role": "prediction"}
+    nodes = step(nodes, want())
+    assert nodes[0]["metadata"]["labels"] == others
+    assert nodes[1] == node("pi-01", {"role": "theirs"})
+
+
+def test_a_label_that_was_there_is_taken_over_and_then_removed_with_the_others() -> None:
+    nodes = step([node("pi-02", {"role": "training"})], want({"role": "training"}))
+    assert json.loads(nodes[0]["metadata"]["annotations"][MARK])["labels"] == ["role"]
+    assert step(nodes, want())[0]["metadata"]["labels"] == {}
+
+
+def test_nothing_to_say_leaves_no_mark() -> None:
+    assert plugin.node_labels_patches([node("pi-02")], want(), MARK) == []
+
+
+def test_taints_of_the_cluster_stay() -> None:
+    theirs = {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "timeAdded": "2026-11-22T02:00:00Z"}
+    ours = {"key": "gpu", "value": "yes", "effect": "NoSchedule"}
+    nodes = step([node("pi-02", taints=[theirs])], want(taints=[ours]))
+    assert nodes[0]["spec"]["taints"] == [theirs, ours]
+    nodes = step(nodes, want(taints=[{**ours, "value": "no"}]))
+    assert nodes[0]["spec"]["taints"] == [theirs, {**ours, "value": "no"}]
+    assert step(nodes, want())[0]["spec"]["taints"] == [theirs]

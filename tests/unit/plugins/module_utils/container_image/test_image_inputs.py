@@ -1,0 +1,103 @@
+"""The image's name follows from what is in it, and from nothing else."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.inputs import (
+    ImageError,
+    Inputs,
+    context_files,
+    digest,
+    reference,
+)
+
+
+@pytest.fixture
+def context(tmp_path: Path, docker: Path) -> Path:
+    copy = tmp_path / "docker"
+    shutil.copytree(docker, copy)
+    return copy
+
+
+def test_name_is_a_valid_reference_that_no_registry_is_asked_for(docker: Path) -> None:
+    found = reference(Inputs(docker), "localhost/edge-ai/tensorflow-jupyter")
+    assert found.startswith("localhost/edge-ai/tensorflow-jupyter:")
+    assert len(found.rpartition(":")[2]) == 12
+    assert int(found.rpartition(":")[2], 16) >= 0
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "requirements.arm64.txt", "slim.py", "jupyter_server_config.py"])
+def test_a_built_file_changes_the_name(context: Path, name: str) -> None:
+    before = digest(Inputs(context))
+    (context / name).write_text((context / name).read_text() + "\n# changed\n")
+    assert digest(Inputs(context)) != before
+
+
+def test_notes_and_sources_of_locks_do_not(context: Path) -> None:
+    before = digest(Inputs(context))
+    (context / "NOTES.md").write_text("not built\n")
+    (context / "lock.sh").write_text("exit 1\n")
+    (context / "requirements.in").write_text("other\n")
+    assert digest(Inputs(context)) == before
+
+
+def test_the_place_of_the_files_does_not(context: Path, docker: Path) -> None:
+    assert digest(Inputs(context)) == digest(Inputs(docker))
+
+
+def test_each_kind_of_base_has_its_name(docker: Path) -> None:
+    kinds = [
+        Inputs(docker),
+        Inputs(docker, base=f"example.org/python:3.13@sha256:{'0' * 64}"),
+        Inputs(docker, source="mmdebstrap"),
+        Inputs(docker, source="mmdebstrap", suite="forky"),
+    ]
+    assert len({digest(kind) for kind in kinds}) == len(kinds)
+
+
+@pytest.mark.parametrize(
+    "base", ["docker.io/library/python:3.13-slim", "example.org/x@sha256:0123", "localhost:5000/x:1"]
+)
+def test_base_of_a_registry_must_be_pinned_by_its_digest(docker: Path, base: str) -> None:
+    with pytest.raises(ImageError, match=f"container_image_base = {re.escape(base)}: .*must be pinned by the digest"):
+        digest(Inputs(docker, base=base))
+
+
+def test_default_base_must_be_pinned_too(context: Path) -> None:
+    dockerfile = context / "Dockerfile"
+    dockerfile.write_text(re.sub(r"@sha256:[0-9a-f]{64}", "", dockerfile.read_text()))
+    with pytest.raises(ImageError, match=r"ARG BASE_IMAGE = docker\.io/library/python:.*must be pinned"):
+        digest(Inputs(context))
+    assert digest(Inputs(context, source="mmdebstrap"))
+
+
+def test_image_of_this_machine_alone_needs_no_digest(docker: Path) -> None:
+    assert digest(Inputs(docker, base="localhost/my-python:3.13"))
+
+
+def test_suite_counts_only_where_it_is_used(docker: Path) -> None:
+    assert digest(Inputs(docker, suite="forky")) == digest(Inputs(docker))
+
+
+def test_every_file_that_the_dockerfile_copies_is_an_input(docker: Path) -> None:
+    names = {path.name for path in context_files(docker)}
+    for line in (docker / "Dockerfile").read_text().splitlines():
+        if line.startswith("COPY ") and "--from" not in line:
+            for source in line.split()[1:-1]:
+                wanted = {source.replace("${TARGETARCH}", arch) for arch in ("amd64", "arm64")}
+                assert wanted <= names
+
+
+def test_a_folder_without_dockerfile_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="container_image_context"):
+        digest(Inputs(tmp_path))
+
+
+def test_a_dockerignore_that_lets_everything_in_is_refused(context: Path) -> None:
+    (context / ".dockerignore").write_text("*.md\n")
+    with pytest.raises(ImageError, match="must be a line"):
+        digest(Inputs(context))

@@ -1,0 +1,218 @@
+"""Parts of the build and of the transport that can be tried without a builder or a board."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image import archive, build, send
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.archive import Archive
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.base import (
+    find_mirror,
+    source_lines,
+    validity_options,
+)
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.inputs import ImageError
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.progress import Progress, run
+
+DEB822 = """\
+# Types: deb
+# URIs: http://old.example.org/debian
+Types: deb
+# http://snapshot.example.org/debian
+URIs: http://mirror.example.org/debian/
+Suites: bookworm bookworm-updates
+
+Types: deb
+URIs: http://security.example.org/debian-security
+Suites: bookworm-security
+"""
+
+
+@pytest.mark.parametrize(
+    ("sources", "mirror"),
+    [
+        ({"debian.sources": DEB822}, "http://mirror.example.org/debian"),
+        ({"debian.sources": DEB822.replace("Types: deb", "Types: deb\nEnabled: no")}, ""),
+        (
+            {"sources.list": "deb [arch=amd64 signed-by=/x] https://m.example.org/debian trixie main\n"},
+            "https://m.example.org/debian",
+        ),
+        (
+            {"sources.list": "#deb http://m.example.org/debian t main\ndeb-src http://m.example.org/debian t main\n"},
+            "",
+        ),
+        ({"node.list": "deb http://other.example.org/node_20.x nodistro main\n"}, ""),
+        ({}, ""),
+    ],
+)
+def test_mirror_is_the_machines_own(sources: dict[str, str], mirror: str) -> None:
+    assert find_mirror(sources) == mirror
+
+
+def test_base_is_made_with_security_updates() -> None:
+    lines = source_lines("trixie", "", "", {"debian.sources": DEB822})
+    assert [line.partition("] ")[2] for line in lines] == [
+        "http://mirror.example.org/debian trixie main",
+        "http://security.example.org/debian-security trixie-security main",
+    ]
+    given = source_lines("trixie", "http://a.example.org/debian/", "http://b.example.org/sec", {})
+    assert [line.partition("] ")[2] for line in given] == [
+        "http://a.example.org/debian trixie main",
+        "http://b.example.org/sec trixie-security main",
+    ]
+
+
+def test_settings_about_old_lists_are_taken_over() -> None:
+    dump = 'APT::Architecture "amd64";\nAcquire::Check-Valid-Until "false";\nAcquire::http::Proxy "http://p.example.org";\n'
+    assert validity_options(dump) == ['Acquire::Check-Valid-Until "false"']
+
+
+def test_archives_that_are_not_known_are_named_all_at_once() -> None:
+    with pytest.raises(ImageError) as error:
+        source_lines("trixie", "", "", {})
+    assert "container_image_base_mirror: empty" in str(error.value)
+    assert "container_image_base_security_mirror: empty" in str(error.value)
+
+
+def test_missing_security_archive_is_no_silent_skip() -> None:
+    with pytest.raises(ImageError, match=r"container_image_base_security_mirror: empty.*/debian-security"):
+        source_lines("trixie", "http://a.example.org/debian", "", {"debian.sources": DEB822.split("\n\n")[0]})
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    """A small OCI image layout with one uncompressed and one gzip layer of 3000 bytes each."""
+    folder = tmp_path / "layout"
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+
+    def blob(content: bytes, media_type: str) -> dict[str, object]:
+        name = hashlib.sha256(content).hexdigest()
+        (blobs / name).write_bytes(content)
+        return {"mediaType": media_type, "digest": f"sha256:{name}", "size": len(content)}
+
+    prefix = "application/vnd.oci.image"
+    layers = [
+        blob(b"x" * 3000, f"{prefix}.layer.v1.tar"),
+        blob(gzip.compress(b"y" * 3000), f"{prefix}.layer.v1.tar+gzip"),
+    ]
+    config = blob(b"{}", f"{prefix}.config.v1+json")
+    manifest = json.dumps({"schemaVersion": 2, "config": config, "layers": layers}).encode()
+    entry = blob(manifest, f"{prefix}.manifest.v1+json")
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return folder
+
+
+REFERENCE = "localhost/edge-ai/tensorflow-jupyter:0123456789ab"
+
+
+def test_archive_names_the_image_for_containerd(tmp_path: Path, layout: Path) -> None:
+    known = archive.pack(layout, tmp_path / "image.tar", REFERENCE)
+    assert known.unpacked_size == 6000
+    with tarfile.open(known.path) as tar:
+        index = tar.extractfile("index.json")
+        assert index
+        entry = json.load(index)["manifests"][0]
+    assert entry["annotations"]["io.containerd.image.name"] == REFERENCE
+    assert entry["annotations"]["org.opencontainers.image.ref.name"] == "0123456789ab"
+    assert known.manifest_digest == entry["digest"]
+
+
+def test_archive_cut_short_by_a_killed_run_does_not_count(tmp_path: Path, layout: Path) -> None:
+    path = tmp_path / "image.tar"
+    assert archive.load(path) is None
+    known = archive.pack(layout, path, REFERENCE)
+    assert archive.load(path) == known
+    path.write_bytes(path.read_bytes()[:-1])
+    assert archive.load(path) is None
+
+
+def known(tmp_path: Path) -> Archive:
+    path = tmp_path / "image.tar"
+    path.write_bytes(b"z" * 4000)
+    return Archive(str(path), REFERENCE, "sha256:" + "0" * 64, 4000, 9000)
+
+
+def test_node_without_k3s_says_so(tmp_path: Path) -> None:
+    script = send.remote_script(known(tmp_path), "/usr/local/bin/k3s", str(tmp_path / "none"), sudo=False)
+    with pytest.raises(ImageError, match="k3s is not installed on this node"):
+        send.send(known(tmp_path), ["sh", "-c"], script, 20)
+
+
+def test_node_without_room_says_how_much_is_needed(tmp_path: Path) -> None:
+    large = replace(known(tmp_path), unpacked_size=10**18)
+    script = send.remote_script(large, "/usr/local/bin/k3s", str(tmp_path), sudo=False)
+    with pytest.raises(ImageError, match=r"MiB free, 9\d+ needed: make room"):
+        send.send(large, ["sh", "-c"], script, 20)
+
+
+def test_archive_streams_whole(tmp_path: Path) -> None:
+    send.send(known(tmp_path), ["sh", "-c"], f"cat > {tmp_path}/arrived", 20)
+    assert (tmp_path / "arrived").read_bytes() == b"z" * 4000
+
+
+def test_node_that_hangs_is_waited_for_no_longer_than_said(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with pytest.raises(ImageError, match="container_image_import_timeout"):
+        send.send(known(tmp_path), ["sh", "-c"], "echo unpacking; exec sleep 30", 0.5)
+    assert time.monotonic() - begun < 10
+
+
+def test_command_that_fails_shows_the_end_of_what_it_said(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="no space left"):
+        run(["sh", "-c", "echo no space left; exit 3"], tmp_path / "log", Progress(tmp_path), str, 20)
+
+
+def test_second_build_waits_and_shows_the_first_ones_progress(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = Progress(tmp_path)
+    inside = threading.Event()
+
+    def first() -> None:
+        with build.locked(tmp_path, progress):
+            progress.say("first is at work")
+            inside.set()
+            time.sleep(0.5)
+            progress.say("first has finished")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait()
+    capsys.readouterr()
+    with build.locked(tmp_path, Progress(tmp_path)):
+        assert not thread.is_alive() or thread.join() is None
+    said = capsys.readouterr().out
+    assert "another run builds" in said
+    assert "first is at work" in said
+
+
+def test_durations_are_told_the_next_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(tmp_path).step("one", "one thing is done"):
+        time.sleep(0.1)
+    with Progress(tmp_path).step("one", "one thing is done"):
+        pass
+    assert "one thing is done (last time 0 s)" in capsys.readouterr().out
+
+
+def test_reference_on_the_command_line_is_the_lookups(docker: Path, action: ModuleType) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", action.PROGRAM, "ref", f"--context={docker}", "--name=localhost/x"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=action.COLLECTIONS,
+    ).stdout.strip()
+    assert said.startswith("localhost/x:")

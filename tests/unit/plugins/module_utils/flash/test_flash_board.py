@@ -1,0 +1,81 @@
+"""What a board is, from what it says over ssh; what cloud-init's exit status means."""
+
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import Login, Look, advice, look, parse_look
+from ansible_collections.edge_ai.cluster.plugins.modules import flash_probe as probe
+from ansible_collections.edge_ai.cluster.plugins.modules import flash_wait as wait
+
+LOGIN = Login("192.0.2.1", "pi", "key", "known_hosts")
+WANTED = "pi-01-0123456789ab"
+META = f"instance-id: {WANTED}\nedge-ai-image: aaa\nedge-ai-user-data: bbb\n"
+
+
+def told(identity: str = WANTED, result: str = '{"v1": {"errors": []}}', key: str = "0", meta: str = META) -> Look:
+    return parse_look(
+        f"==> /var/lib/cloud/data/instance-id\n{identity}\n\n==> /run/cloud-init/result.json\n{result}\n\n"
+        f"==> /boot/firmware/meta-data\n{meta}\n==> key\n{key}\n==> end\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "state"),
+    [
+        (told(), "ready"),
+        (told(result=""), "booting"),
+        (told(result='{"v1": {"errors": ["failed: runcmd"]}}'), "booting"),
+        (told(result="not json"), "booting"),
+        (told(key="1"), "booting"),
+        (told(identity="pi-01-ffffffffffff"), "other"),
+        (told(identity="nocloud"), "other"),
+        (told(identity=""), "other"),
+        (Look(reached=False, error="nothing answers"), "down"),
+        (Look(reached=True, error="pi@192.0.2.1: Permission denied (publickey)."), "refused"),
+        (Look(reached=True, error="Host key verification failed."), "refused"),
+        (Look(reached=True, error="System is booting up. Unprivileged users are not permitted"), "booting"),
+    ],
+)  # fmt: skip
+def test_states(seen: Look, state: str) -> None:
+    assert probe.judge(seen, WANTED, META, False, LOGIN)[0] == state
+
+
+def test_a_board_with_another_seed_is_told_what_changed() -> None:
+    seen = told(identity="pi-01-ffffffffffff", meta=META.replace("aaa", "ccc"))
+    assert probe.judge(seen, WANTED, META, False, LOGIN)[1].endswith("changed since: image")
+
+
+def test_a_board_flashed_by_hand_needs_no_identity() -> None:
+    assert probe.judge(told(identity="", result=""), WANTED, META, True, LOGIN)[0] == "ready"
+    assert probe.judge(told(identity="rpi-imager-17"), WANTED, META, True, LOGIN)[0] == "ready"
+    assert probe.judge(told(identity="rpi-imager-17", result=""), WANTED, META, True, LOGIN)[0] == "booting"
+
+
+def test_nobody_at_the_address_is_no_error() -> None:
+    assert look(Login("127.0.0.1", "pi", "key", "known_hosts", port=9), connect_timeout=1).reached is False
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "ssh-keyscan -t ed25519 192.0.2.1"),
+        ("No ED25519 host key is known for 192.0.2.1", "flashed by hand"),
+        ("Permission denied (publickey).", "another key or user"),
+        ("kex_exchange_identification: Connection reset", "try it: ssh -i key"),
+    ],
+)
+def test_failed_logins_come_with_advice(error: str, said: str) -> None:
+    assert said in advice(error, LOGIN)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "errors", "warnings"),
+    [
+        ({"status": "done", "errors": [], "recoverable_errors": {}}, 0, 0, 0),
+        ({"status": "done", "errors": [], "recoverable_errors": {"WARNING": ["cc_netplan_nm_patch"]}}, 2, 0, 1),
+        ({"status": "error", "errors": ["runcmd failed"]}, 1, 1, 0),
+        ({"status": "error", "errors": []}, 1, 1, 0),
+        ({"status": "done", "errors": ["real"], "recoverable_errors": {}}, 2, 1, 0),
+    ],
+)
+def test_cloud_init_is_judged_by_its_errors(status: dict[str, object], code: int, errors: int, warnings: int) -> None:
+    found = wait.cloud_init_problems(status, code)
+    assert (len(found[0]), len(found[1])) == (errors, warnings)

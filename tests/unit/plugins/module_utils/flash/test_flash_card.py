@@ -1,0 +1,232 @@
+"""Real cards from a real image: written, seeded with mtools, read back, and left alone when something is wrong."""
+
+import fcntl
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash import write as flash_write
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import (
+    boot_partition,
+    card_meta_data,
+    instance_id,
+    meta_data,
+    read_boot_file,
+)
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.write import (
+    Source,
+    WriteError,
+    compare,
+    make_head,
+    write_block_card,
+)
+from flash_helpers import BOOT_BYTES, BOOT_OFFSET, CMDLINE, build_image, run_module
+
+
+def arguments(card: Path, image: Path, user_data: str = "#cloud-config\n", **more: Any) -> dict[str, Any]:
+    identity = instance_id("pi-01", user_data, "network: {version: 2}\n", ["cgroup_enable=memory"], "digest")
+    return {
+        "card": str(card),
+        "size": "64M",
+        "image": str(image),
+        "scratch": str(image.parent),
+        "instance_id": identity,
+        "user_data": user_data,
+        "meta_data": meta_data(identity, {"user-data": user_data}),
+        "network_config": "network: {version: 2}\n",
+        "cmdline": ["cgroup_enable=memory"],
+        **more,
+    }
+
+
+def test_a_card_is_the_image_with_its_seed(image: Path, tmp_path: Path) -> None:
+    card = tmp_path / "pi-01.img"
+    given = arguments(card, image)
+    result = run_module("flash_card", **given)
+    assert result["changed"] and result["state"] == "written", result
+    assert card.stat().st_size == 64 * 2**20
+    boot = boot_partition(card)
+    assert boot
+    assert read_boot_file(card, boot, "user-data") == given["user_data"]
+    assert read_boot_file(card, boot, "network-config") == given["network_config"]
+    assert read_boot_file(card, boot, "cmdline.txt") == CMDLINE.strip() + " cgroup_enable=memory\n"
+    assert read_boot_file(card, boot, "config.txt") == "[all]\n"
+    assert card_meta_data(card)["instance-id"] == given["instance_id"]
+    end = BOOT_OFFSET + BOOT_BYTES
+    assert card.read_bytes()[end : image.stat().st_size] == image.read_bytes()[end:]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pi-01.img"]
+    assert not [path for path in image.parent.glob("card-*") if path.is_dir()]
+
+
+def test_the_same_seed_makes_the_same_card(image: Path, tmp_path: Path) -> None:
+    cards = [tmp_path / name for name in ("a.img", "b.img")]
+    for card in cards:
+        assert run_module("flash_card", **arguments(card, image))["changed"]
+    assert cards[0].read_bytes() == cards[1].read_bytes()
+
+
+def test_a_card_that_is_right_is_kept(image: Path, tmp_path: Path) -> None:
+    card = tmp_path / "pi-01.img"
+    run_module("flash_card", **arguments(card, image))
+    before = card.stat()
+    result = run_module("flash_card", **arguments(card, image))
+    assert (result["changed"], result["state"]) == (False, "kept")
+    assert card.stat().st_ino == before.st_ino and card.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_a_card_with_another_identity_is_not_overwritten_unasked(image: Path, tmp_path: Path) -> None:
+    card = tmp_path / "pi-01.img"
+    run_module("flash_card", **arguments(card, image))
+    before = card.read_bytes()
+    other = arguments(card, image, user_data="#cloud-config\nhostname: other\n")
+    result = run_module("flash_card", **other)
+    assert result["failed"] and "-e flash_reflash=pi-01" in result["msg"]
+    assert card.read_bytes() == before
+    assert run_module("flash_card", **{**other, "overwrite": True})["changed"]
+    assert card_meta_data(card)["instance-id"] == other["instance_id"]
+
+
+def test_a_file_that_is_no_card_is_not_overwritten(image: Path, tmp_path: Path) -> None:
+    card = tmp_path / "thesis.odt"
+    card.write_text("years of work")
+    result = run_module("flash_card", **arguments(card, image))
+    assert result["failed"] and "not a card image" in result["msg"]
+    assert card.read_text() == "years of work"
+
+
+def test_check_mode_writes_nothing(image: Path, tmp_path: Path) -> None:
+    card = tmp_path / "pi-01.img"
+    result = run_module("flash_card", **arguments(card, image), _ansible_check_mode=True)
+    assert result["changed"] and not card.exists()
+
+
+def test_a_torn_earlier_attempt_is_written_over(image: Path, tmp_path: Path) -> None:
+    card = tmp_path / "pi-01.img"
+    (tmp_path / ".pi-01.img.part").write_bytes(b"torn" * 1000)
+    assert run_module("flash_card", **arguments(card, image))["changed"]
+    assert [path.name for path in tmp_path.iterdir()] == ["pi-01.img"]
+
+
+def test_what_a_killed_run_left_is_cleared(image: Path, tmp_path: Path) -> None:
+    card = tmp_path / "pi-01.img"
+    run_module("flash_card", **arguments(card, image))
+    lock = max(image.parent.glob("card-*.lock"), key=lambda path: path.stat().st_mtime_ns)
+    left = lock.with_suffix("")
+    left.mkdir()
+    (left / "user-data").write_text("a private host key")
+    card.unlink()
+    assert run_module("flash_card", **arguments(card, image))["changed"]
+    assert not left.exists()
+
+
+def test_two_runs_do_not_write_the_same_card(image: Path, tmp_path: Path) -> None:
+    card = tmp_path / "pi-01.img"
+    run_module("flash_card", **arguments(card, image))
+    card.unlink()
+    lock = max(image.parent.glob("card-*.lock"), key=lambda path: path.stat().st_mtime_ns)
+    with lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        result = run_module("flash_card", **arguments(card, image))
+    assert result["failed"] and "another run is writing it" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "said"),
+    [
+        (None, "no cmdline.txt"),
+        ("quiet\n", "no root="),
+        ("root=PARTUUID=1-02 init=/usr/lib/raspberrypi-sys-mods/firstboot\n", "bookworm"),
+    ],
+)
+def test_images_that_cannot_be_seeded_are_refused(cmdline: str | None, said: str, tmp_path: Path) -> None:
+    card = tmp_path / "card" / "pi-01.img"
+    card.parent.mkdir()
+    result = run_module("flash_card", **arguments(card, build_image(tmp_path / "os.img", cmdline)))
+    assert result["failed"] and said in result["msg"]
+    assert not list(card.parent.iterdir())
+
+
+def test_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
+    image = tmp_path / "os.img"
+    image.write_bytes(bytes(2**20))
+    result = run_module("flash_card", **arguments(tmp_path / "pi-01.img", image))
+    assert result["failed"] and "not a Raspberry Pi OS image" in result["msg"]
+
+
+def test_a_full_boot_partition_is_told(tmp_path: Path) -> None:
+    image = build_image(tmp_path / "os.img", filler_bytes=BOOT_BYTES - 2 * 2**20)
+    card = tmp_path / "card" / "pi-01.img"
+    card.parent.mkdir()
+    result = run_module("flash_card", **arguments(card, image, user_data="#cloud-config\n#" + "x" * 3 * 2**20))
+    assert result["failed"] and "does not go into the image's boot partition" in result["msg"], result
+    assert not list(card.parent.iterdir())
+
+
+def test_a_disk_that_fills_up_leaves_the_earlier_card(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = tmp_path / "pi-01.img"
+    card.write_bytes(b"earlier card")
+    head = tmp_path / "head"
+    make_head(image, head, BOOT_OFFSET + BOOT_BYTES)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(flash_write, "copy_range", full)
+    with pytest.raises(WriteError, match="is full"):
+        flash_write.write_file_card(
+            Source(head, BOOT_OFFSET + BOOT_BYTES, image, image.stat().st_size), card, 64 * 2**20
+        )
+    assert card.read_bytes() == b"earlier card"
+    assert not (tmp_path / ".pi-01.img.part").exists()
+
+
+def test_one_flipped_bit_is_found(image: Path, tmp_path: Path) -> None:
+    card = tmp_path / "card.img"
+    content = bytearray(image.read_bytes())
+    content[BOOT_OFFSET + BOOT_BYTES + 12345] ^= 1
+    card.write_bytes(content)
+    source = Source(image, BOOT_OFFSET, image, image.stat().st_size)
+    descriptor = os.open(card, os.O_RDONLY)
+    try:
+        with pytest.raises(WriteError, match="the card differs"):
+            compare(source, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def test_a_block_device_is_written_end_to_end_and_its_table_last(image: Path, tmp_path: Path) -> None:
+    """A loop device, which the gate refuses, shows the writing itself; the gate is not asked here."""
+    backing = tmp_path / "backing.img"
+    backing.write_bytes(b"\xff" * (60 * 2**20))
+    made = subprocess.run(["losetup", "--find", "--show", str(backing)], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip("no loop devices for this user")
+    loop = Path(made.stdout.strip())
+    try:
+        head = tmp_path / "head"
+        make_head(image, head, BOOT_OFFSET + BOOT_BYTES)
+        written = write_block_card(Source(head, BOOT_OFFSET + BOOT_BYTES, image, image.stat().st_size), loop)
+        assert written.bytes_compared == image.stat().st_size - 512
+    finally:
+        subprocess.run(["losetup", "--detach", str(loop)], check=True)
+    assert backing.read_bytes()[: image.stat().st_size] == image.read_bytes()
+
+
+def test_a_block_device_whose_content_is_wrong_gets_no_partition_table(image: Path, tmp_path: Path) -> None:
+    backing = tmp_path / "backing.img"
+    backing.write_bytes(b"\xff" * (60 * 2**20))
+    made = subprocess.run(["losetup", "--find", "--show", str(backing)], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip("no loop devices for this user")
+    loop = Path(made.stdout.strip())
+    try:
+        # The source says more than the image holds: the writing breaks off near the end.
+        with pytest.raises(WriteError):
+            write_block_card(Source(image, BOOT_OFFSET, image, image.stat().st_size + 512), loop)
+    finally:
+        subprocess.run(["losetup", "--detach", str(loop)], check=True)
+    assert backing.read_bytes()[:512] == bytes(512)

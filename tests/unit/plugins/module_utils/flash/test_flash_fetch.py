@@ -1,0 +1,146 @@
+"""Downloads over real HTTP: by digest, resumed, and nothing kept that is wrong."""
+
+import hashlib
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.fetch import (
+    FetchError,
+    fetch,
+    sidecar_digest,
+    unpack,
+)
+
+
+class Mirror(http.server.ThreadingHTTPServer):
+    """Serves a directory, understands Range, and can break off after some bytes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.break_after = 0
+        self.requests: list[str] = []
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Mirror
+
+    def do_GET(self) -> None:
+        path = self.server.root / self.path.lstrip("/")
+        wanted = self.headers.get("Range", "")
+        self.server.requests.append(f"{self.path} {wanted}".strip())
+        if not path.is_file():
+            self.send_error(404)
+            return
+        content = path.read_bytes()
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        self.send_response(206 if wanted else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        content = content[start:]
+        if self.server.break_after:
+            content, self.server.break_after = content[: self.server.break_after], 0
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def mirror(packed: Path) -> Iterator[Mirror]:
+    server = Mirror(packed.parent)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_image_is_fetched_once_and_unpacked_once(mirror: Mirror, packed: Path, image: Path, tmp_path: Path) -> None:
+    digest = sha256_of(packed)
+    path, downloaded = fetch(f"{mirror.url}/os.img.xz", digest, tmp_path, 5)
+    assert downloaded and path == tmp_path / f"{digest}.img.xz"
+    raw, unpacked = unpack(path)
+    assert unpacked and raw.read_bytes() == image.read_bytes()
+    assert raw.stat().st_blocks * 512 < raw.stat().st_size  # sparse
+    mirror.requests.clear()
+    assert fetch(f"{mirror.url}/os.img.xz", digest, tmp_path, 5) == (path, False)
+    assert unpack(path) == (raw, False)
+    assert mirror.requests == []
+
+
+def test_a_broken_download_goes_on_where_it_stopped(mirror: Mirror, packed: Path, tmp_path: Path) -> None:
+    mirror.break_after = 100_000
+    fetch(f"{mirror.url}/os.img.xz", sha256_of(packed), tmp_path, 5)
+    assert mirror.requests == ["/os.img.xz", "/os.img.xz bytes=100000-"]
+
+
+def test_a_piece_of_a_killed_run_is_used(mirror: Mirror, packed: Path, tmp_path: Path) -> None:
+    digest = sha256_of(packed)
+    (tmp_path / f"{digest}.part").write_bytes(packed.read_bytes()[:5000])
+    fetch(f"{mirror.url}/os.img.xz", digest, tmp_path, 5)
+    assert mirror.requests == ["/os.img.xz bytes=5000-"]
+
+
+def test_a_wrong_piece_is_fetched_anew(mirror: Mirror, packed: Path, tmp_path: Path) -> None:
+    digest = sha256_of(packed)
+    (tmp_path / f"{digest}.part").write_bytes(b"something else")
+    fetch(f"{mirror.url}/os.img.xz", digest, tmp_path, 5)
+    assert mirror.requests == ["/os.img.xz bytes=14-", "/os.img.xz"]
+
+
+def test_a_wrong_digest_leaves_nothing_and_names_both(mirror: Mirror, packed: Path, tmp_path: Path) -> None:
+    wrong = hashlib.sha256(b"wrong").hexdigest()
+    with pytest.raises(FetchError) as caught:
+        fetch(f"{mirror.url}/os.img.xz", wrong, tmp_path, 5)
+    for part in (wrong, sha256_of(packed), f"{mirror.url}/os.img.xz"):
+        assert part in str(caught.value)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_missing_image_is_told_at_once(mirror: Mirror, tmp_path: Path) -> None:
+    with pytest.raises(FetchError, match=r"HTTP 404.*correct flash_image_url"):
+        fetch(f"{mirror.url}/none.img.xz", "0" * 64, tmp_path, 5)
+    assert len(mirror.requests) == 1
+
+
+def test_an_unreachable_server_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FetchError, match="check flash_image_url and the network"):
+        fetch("http://127.0.0.1:9/os.img.xz", "0" * 64, tmp_path, 1)
+
+
+def test_the_published_digest_is_read(mirror: Mirror, packed: Path) -> None:
+    sidecar = packed.with_name("os.img.xz.sha256")
+    sidecar.write_text(f"{sha256_of(packed).upper()}  os.img.xz\n")
+    assert sidecar_digest(f"{mirror.url}/os.img.xz", 5) == sha256_of(packed)
+    sidecar.write_text("<html>not found</html>")
+    with pytest.raises(FetchError, match="set flash_image_sha256"):
+        sidecar_digest(f"{mirror.url}/os.img.xz", 5)
+
+
+def test_something_with_the_right_digest_that_is_no_image_is_told(tmp_path: Path) -> None:
+    packed = tmp_path / "x.img.xz"
+    packed.write_bytes(b"text")
+    with pytest.raises(FetchError, match="is no disk image"):
+        unpack(packed)
+    packed.write_bytes(b"\xfd7zXZ\x00broken")
+    with pytest.raises(FetchError, match="no xz file"):
+        unpack(packed)
+    assert not (tmp_path / "x.img").exists()
+
+
+def test_a_raw_image_needs_no_unpacking(image: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "y.img.xz"
+    packed.write_bytes(image.read_bytes())
+    raw, _ = unpack(packed)
+    assert raw.read_bytes() == image.read_bytes()

@@ -1,0 +1,224 @@
+"""A card is refused for every reason at once; a disk in use can never pass."""
+
+import dataclasses
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.gate import (
+    BlockFacts,
+    FileFacts,
+    card_bytes,
+    is_block_path,
+    read_block_facts,
+    read_file_facts,
+    refuse_block,
+    refuse_file,
+    users_of,
+)
+
+GB = 10**9
+SERIAL = "000000001532"
+
+
+def disk(**changes: Any) -> dict[str, Any]:
+    node = {
+        "name": "sdb", "kname": "sdb", "path": "/dev/sdb", "type": "disk", "tran": "usb", "ro": False, "rm": True,
+        "subsystems": "block:scsi:usb:pci", "size": 32 * GB, "serial": SERIAL, "model": "MassStorageClass",
+        "fstype": None, "mountpoints": [None],
+        "children": [
+            {"name": "sdb1", "path": "/dev/sdb1", "type": "part", "fstype": "vfat", "mountpoints": [None]},
+            {"name": "sdb2", "path": "/dev/sdb2", "type": "part", "fstype": "ext4", "mountpoints": [None]},
+        ],
+    }  # fmt: skip
+    return {**node, **changes}
+
+
+def facts(node: dict[str, Any] | None = None, **changes: Any) -> BlockFacts:
+    link = "/dev/disk/by-id/usb-Generic_MassStorageClass_000000001532-0:0"
+    base = BlockFacts(path=link, resolved="/dev/sdb", lsblk=disk() if node is None else node, by_id=(link,))
+    return dataclasses.replace(base, **changes)
+
+
+def judge(found: BlockFacts, confirmed: str = SERIAL, image: int = 3 * GB, most: int = 256 * GB) -> list[str]:
+    return refuse_block(found, confirmed, image, most)
+
+
+def part(**changes: Any) -> dict[str, Any]:
+    return disk(children=[{"path": "/dev/sdb1", "type": "part", "fstype": "vfat", "mountpoints": [None], **changes}])
+
+
+def test_a_confirmed_card_in_a_reader_passes() -> None:
+    assert judge(facts()) == []
+
+
+def test_a_built_in_reader_passes_although_it_says_not_removable() -> None:
+    node = disk(path="/dev/mmcblk0", tran="mmc", rm=False, serial="0x1a2b3c4d", model=None)
+    assert judge(facts(node, resolved="/dev/mmcblk0"), confirmed="0x1a2b3c4d") == []
+
+
+def test_a_reader_without_serial_is_confirmed_by_its_model() -> None:
+    assert judge(facts(disk(serial=None)), confirmed="MassStorageClass") == []
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (facts(exists=False), "does not exist: put the card into the reader"),
+        (facts(is_block=False), "is not a block device"),
+        (facts(path="/dev/sdb"), "set flash_card: /dev/disk/by-id/usb-Generic"),
+        (facts(disk(type="part"), has_partition_file=True), "is a part, not a whole disk"),
+        (facts(disk(type="loop"), resolved="/dev/loop0"), "is no hardware (loop0)"),
+        (facts(disk(type="disk"), resolved="/dev/ram0"), "is no hardware (ram0)"),
+        (facts(disk(type="disk"), resolved="/dev/zram0"), "is no hardware (zram0)"),
+        (facts(disk(type="lvm"), resolved="/dev/dm-1"), "is no hardware (dm-1)"),
+        (facts(disk(type="raid1"), resolved="/dev/md127"), "is no hardware (md127)"),
+        (facts(disk(type="rom"), resolved="/dev/sr0"), "is no hardware (sr0)"),
+        (facts(disk(tran="mmc"), resolved="/dev/mmcblk0boot0"), "is a boot area of an eMMC"),
+        (facts(disk(tran="mmc"), resolved="/dev/mmcblk0rpmb"), "is a boot area of an eMMC"),
+        (facts(part(mountpoints=["/media/me/bootfs"])), "mounted at /media/me/bootfs: umount /media/me/bootfs"),
+        (facts(part(mountpoints=["/"])), "/dev/sdb is a disk of the running system (/): choose another"),
+        (facts(part(mountpoints=["/boot/efi"])), "is a disk of the running system (/boot/efi)"),
+        (facts(part(mountpoints=["[SWAP]"])), "is in use as swap"),
+        (facts(disk(mountpoints=["/data"], children=[])), "/dev/sdb is mounted at /data"),
+        (facts(part(fstype="LVM2_member")), "is a LVM2_member"),
+        (facts(part(fstype="linux_raid_member")), "is a linux_raid_member"),
+        (facts(part(fstype="zfs_member")), "is a zfs_member"),
+        (facts(part(fstype="crypto_LUKS")), "is a crypto_LUKS"),
+        (facts(part(children=[{"path": "/dev/dm-0", "mountpoints": ["/"]}])), "is a disk of the running system (/)"),
+        (facts(holders=("dm-0",)), "is part of dm-0"),
+        (facts(slaves=("sda",)), "is part of sda"),
+        (facts(disk(tran="sata", subsystems="block:scsi:pci")), "hangs on sata"),
+        (facts(disk(tran="nvme", subsystems="block:nvme:pci")), "hangs on nvme"),
+        (facts(disk(tran=None, subsystems="block:virtio:pci")), "hangs on an unknown bus"),
+        (facts(disk(ro=True)), "is read-only: move the card's lock slider"),
+        (facts(disk(size=2 * GB)), "the image needs 3000000000"),
+        (facts(disk(size=0)), "use a bigger card"),
+        (facts(disk(size=2000 * GB)), "more than flash_card_max_bytes"),
+        (facts(disk(serial=None, model=None)), "neither serial nor model"),
+    ],
+)  # fmt: skip
+def test_everything_else_is_refused(found: BlockFacts, said: str) -> None:
+    assert said in "\n".join(judge(found))
+
+
+def test_a_card_nobody_confirmed_is_refused_with_what_to_write() -> None:
+    assert judge(facts(), confirmed="") == [
+        f'it is not confirmed: look at the reader (MassStorageClass), then set flash_card_serial: "{SERIAL}"'
+    ]
+
+
+def test_another_card_than_the_confirmed_one_is_refused() -> None:
+    assert 'its serial is "000000001532"' in judge(facts(), confirmed="000000009999")[0]
+
+
+def test_the_model_does_not_confirm_a_card_that_has_a_serial() -> None:
+    assert judge(facts(), confirmed="MassStorageClass")
+
+
+def test_all_reasons_are_told_at_once() -> None:
+    node = disk(tran="sata", subsystems="block:scsi:pci", ro=True, size=2000 * GB, mountpoints=["/"])
+    reasons = judge(facts(node, path="/dev/sdb", holders=("md0",)), confirmed="")
+    assert len(reasons) == 7
+
+
+def test_the_disk_of_this_machine_is_refused_for_real() -> None:
+    source = subprocess.run(
+        ["findmnt", "--noheadings", "--nofsroot", "--output", "SOURCE", "/"], capture_output=True, text=True
+    ).stdout.strip()
+    if not source.startswith("/dev/"):
+        pytest.skip("the root file system of this machine is on no block device")
+    reasons = refuse_block(read_block_facts(source), "", 1, 10**15)
+    assert any("is a disk of the running system (/" in reason for reason in reasons), reasons
+
+
+def test_a_loop_device_is_refused_for_real(tmp_path: Path) -> None:
+    backing = tmp_path / "backing.img"
+    with backing.open("wb") as file:
+        file.truncate(16 * 2**20)
+    made = subprocess.run(["losetup", "--find", "--show", str(backing)], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip("no loop devices for this user")
+    loop = made.stdout.strip()
+    try:
+        reasons = refuse_block(read_block_facts(loop), "", 1, 10**15)
+        assert any("is no hardware (loop" in reason for reason in reasons), reasons
+        assert any(
+            "is in use by loop" in reason for reason in refuse_file(read_file_facts(str(backing), True), 1, 1, 1, True)
+        )
+    finally:
+        subprocess.run(["losetup", "--detach", loop], check=True)
+
+
+def test_a_device_that_is_not_there_is_told_with_what_is() -> None:
+    reasons = refuse_block(read_block_facts("/dev/disk/by-id/usb-none"), "x", 1, 1)
+    assert len(reasons) == 1
+    assert "does not exist" in reasons[0]
+
+
+def test_dev_null_is_no_block_device() -> None:
+    assert "is not a block device" in refuse_block(read_block_facts("/dev/null"), "x", 1, 1)[0]
+
+
+CARD = FileFacts(path="/cards/pi-01.img", free_bytes=10 * GB)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"path": "cards/pi-01.img", "absolute": False}, "is not an absolute path"),
+        ({"exists": True, "is_symlink": True}, "is a symbolic link"),
+        ({"exists": True, "is_regular": False}, "is not a regular file"),
+        ({"exists": True, "size": 1834}, "holds something that is not a card image"),
+        ({"directory_exists": False}, "the directory /cards does not exist"),
+        ({"directory_writable": False}, "the directory /cards is not writable"),
+        ({"free_bytes": GB}, "/cards has 953 MiB free, the card needs 1907 MiB"),
+        ({"exists": True, "size": 1, "looks_like_card": True, "users": ("uml (pid 7)",)}, "in use by uml (pid 7)"),
+    ],
+)  # fmt: skip
+def test_a_bad_card_file_is_refused(changes: dict[str, Any], said: str) -> None:
+    reasons = refuse_file(dataclasses.replace(CARD, **changes), 16 * GB, 3 * GB, 2 * GB, overwrite=False)
+    assert len(reasons) == 1
+    assert said in reasons[0]
+
+
+def test_a_card_file_smaller_than_the_image_is_refused() -> None:
+    assert "raise flash_card_size" in refuse_file(CARD, GB, 3 * GB, 2 * GB, overwrite=False)[0]
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"exists": True, "size": 5, "looks_like_card": True}, {"exists": True, "size": 0}]
+)
+def test_a_good_card_file_passes(changes: dict[str, Any]) -> None:
+    assert refuse_file(dataclasses.replace(CARD, **changes), 16 * GB, 3 * GB, 2 * GB, overwrite=False) == []
+
+
+def test_a_file_that_a_process_has_open_is_in_use(tmp_path: Path) -> None:
+    card = tmp_path / "card.img"
+    card.write_bytes(b"card")
+    with card.open("rb") as held:
+        process = subprocess.Popen(["sleep", "60"], stdin=held)
+        try:
+            assert users_of(card) == [f"sleep (pid {process.pid})"]
+        finally:
+            process.kill()
+            process.wait()
+    assert users_of(card) == []
+
+
+@pytest.mark.parametrize(("size", "want"), [("16G", 16 * 2**30), ("512M", 2**29), ("1GiB", 2**30), ("1024", 1024)])
+def test_sizes_are_read(size: str, want: int) -> None:
+    assert card_bytes(size) == want
+
+
+@pytest.mark.parametrize("size", ["", "big", "16 G", "1000", "-1G"])
+def test_bad_sizes_are_told(size: str) -> None:
+    with pytest.raises(ValueError, match="flash_card_size"):
+        card_bytes(size)
+
+
+def test_devices_and_files_are_told_apart() -> None:
+    assert is_block_path("/dev/disk/by-id/x")
+    assert not is_block_path("/dev/shm/card.img")
+    assert not is_block_path("/cards/x.img")

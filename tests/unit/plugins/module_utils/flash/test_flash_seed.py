@@ -1,0 +1,183 @@
+"""Identity, kernel command line, and the seed as the role's own templates render it."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import (
+    SeedError,
+    boot_partition,
+    card_meta_data,
+    differences,
+    edit_cmdline,
+    instance_id,
+    meta_data,
+    parse_meta_data,
+    partitions,
+    read_boot_file,
+)
+from ansible_collections.edge_ai.cluster.plugins.modules import flash_keys
+from flash_helpers import BOOT_BYTES, BOOT_OFFSET, CMDLINE, ROLE
+
+
+def test_the_identity_depends_on_every_input_and_on_nothing_else() -> None:
+    inputs: list[Any] = ["user", "network", ["a=1"], "digest"]
+    first = instance_id("pi-01", *inputs)
+    assert re.fullmatch(r"pi-01-[0-9a-f]{12}", first)
+    assert first == instance_id("pi-01", *inputs)
+    for index, other in enumerate(["user2", "network2", ["a=2"], "digest2"]):
+        assert first != instance_id("pi-01", *[*inputs[:index], other, *inputs[index + 1 :]])
+
+
+def test_meta_data_has_the_key_that_cloud_init_reads_and_tells_what_changed() -> None:
+    ours = meta_data("pi-01-0123456789ab", {"image": "a", "user-data": "b"})
+    theirs = meta_data("pi-01-ba9876543210", {"image": "a", "user-data": "c"})
+    assert yaml.safe_load(ours)["instance-id"] == "pi-01-0123456789ab"
+    assert differences(parse_meta_data(ours), parse_meta_data(theirs)) == ["user-data"]
+    # The stock file's key has an underscore; that is no identity.
+    assert "instance-id" not in parse_meta_data("instance_id: rpios-image\n")
+
+
+def test_tokens_are_appended_to_the_one_line() -> None:
+    text = edit_cmdline(CMDLINE, ["cgroup_enable=memory"])
+    assert text == CMDLINE.strip() + " cgroup_enable=memory\n"
+    assert edit_cmdline(text, ["cgroup_enable=memory"]) == text
+    assert "resize" in text.split()
+
+
+def test_a_broken_line_is_made_one_line() -> None:
+    assert (
+        edit_cmdline("console=tty1\nroot=PARTUUID=1-02 rootwait\n\n", [])
+        == "console=tty1 root=PARTUUID=1-02 rootwait\n"
+    )
+
+
+def test_a_bookworm_image_is_refused() -> None:
+    with pytest.raises(SeedError, match="bookworm or older"):
+        edit_cmdline("root=PARTUUID=1-02 quiet init=/usr/lib/raspberrypi-sys-mods/firstboot\n", [])
+
+
+def test_a_file_without_root_is_refused() -> None:
+    with pytest.raises(SeedError, match="no root="):
+        edit_cmdline("quiet\n", [])
+
+
+def test_the_partition_table_is_read(image: Path) -> None:
+    with image.open("rb") as file:
+        first, second = partitions(file.read(512))
+    assert (first.offset, first.size, first.type) == (BOOT_OFFSET, BOOT_BYTES, 0x0C)
+    assert second.type == 0x83
+    assert partitions(bytes(512)) == []
+
+
+def test_an_unseeded_card_has_no_identity(image: Path, tmp_path: Path) -> None:
+    assert card_meta_data(image) == {"instance_id": "rpios-image"}
+    assert card_meta_data(tmp_path / "none") == {}
+    blank = tmp_path / "blank"
+    blank.write_bytes(bytes(4096))
+    assert card_meta_data(blank) == {}
+
+
+def test_boot_files_are_read(image: Path) -> None:
+    boot = boot_partition(image)
+    assert boot
+    assert read_boot_file(image, boot, "cmdline.txt") == CMDLINE
+    assert read_boot_file(image, boot, "user-data") is None
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The seed of a board, rendered by Ansible from the role's templates and defaults."""
+    scratch = tmp_path_factory.mktemp("seed")
+    key = scratch / "secrets" / "ssh_host_keys" / "pi-01" / "ssh_host_ed25519_key"
+    key.parent.mkdir(parents=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "pi-01", "-f", str(key)], check=True)
+    play = [
+        {
+            "hosts": "all",
+            "gather_facts": False,
+            "vars_files": [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")],
+            "vars": {
+                "role_path": str(ROLE),
+                "cluster_secrets_dir": str(scratch / "secrets"),
+                "cluster_cache_dir": str(scratch),
+                "ansible_host": "192.168.7.11",
+                "__flash_keys": {"public_key": "ssh-ed25519 AAAA me"},
+            },
+            "tasks": [
+                {
+                    "name": "Seed",
+                    "ansible.builtin.debug": {
+                        "msg": "SEED {{ [_flash_user_data, _flash_network_config] | to_json | b64encode }} DEES"
+                    },
+                }
+            ],
+        }
+    ]
+    (scratch / "play.yml").write_text(json.dumps(play))
+    (scratch / "ansible.cfg").touch()
+    env = {**os.environ, "ANSIBLE_CONFIG": str(scratch / "ansible.cfg")}
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "pi-01,", "-c", "local", "play.yml"]
+    command += ["-e", "flash_gateway=192.168.7.1"]
+    result = subprocess.run(command, cwd=scratch, env=env, capture_output=True, text=True)
+    match = re.search(r"SEED (\S+) DEES", result.stdout)
+    assert match, result.stdout + result.stderr
+    user_data, network = json.loads(base64.b64decode(match[1]))
+    return {"user-data": user_data, "network-config": network, "key": key.read_text()}
+
+
+def test_user_data_starts_with_its_header_and_is_yaml(rendered: dict[str, str]) -> None:
+    assert rendered["user-data"].startswith("#cloud-config\n")
+    seed = yaml.safe_load(rendered["user-data"])
+    assert seed["hostname"] == "pi-01"
+    assert "rpi" not in seed and "users" not in seed  # `rpi:` reboots before ssh is on; `users:` loses the groups
+    user = seed["user"]
+    assert user["name"] == "pi" and user["shell"] == "/bin/bash"
+    assert user["lock_passwd"] is True and user["hashed_passwd"] == "!" and user["sudo"] == "ALL=(ALL) NOPASSWD:ALL"
+    assert set(user["groups"]) >= {"sudo", "video", "gpio", "render", "netdev"}
+    assert seed["ssh_pwauth"] is False
+
+
+def test_the_host_key_arrives_whole_and_leaves_the_card(rendered: dict[str, str]) -> None:
+    seed = yaml.safe_load(rendered["user-data"])
+    assert seed["write_files"][0]["content"] == rendered["key"]
+    assert seed["write_files"][0]["permissions"] == "0600"
+    # What the board's last command leaves of the file is still a valid seed, without the key.
+    expression = next(command[2] for command in seed["runcmd"] if command[0] == "sed")
+    left = subprocess.run(
+        ["sed", expression], input=rendered["user-data"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "PRIVATE KEY" not in left and "write_files" not in left
+    assert yaml.safe_load(left)["runcmd"] == seed["runcmd"]
+
+
+def test_ssh_goes_on_only_after_the_key_is_in_place(rendered: dict[str, str]) -> None:
+    commands = [" ".join(command) for command in yaml.safe_load(rendered["user-data"])["runcmd"]]
+    order = [
+        next(i for i, text in enumerate(commands) if word in text) for word in ("mv /etc/ssh", "sed", "enable ssh")
+    ]
+    assert order == sorted(order)
+
+
+def test_network_config_is_static(rendered: dict[str, str]) -> None:
+    wired = yaml.safe_load(rendered["network-config"])["network"]["ethernets"]["eth0"]
+    assert wired["addresses"] == ["192.168.7.11/24"] and wired["dhcp4"] is False and wired["optional"] is False
+    assert wired["routes"] == [{"to": "default", "via": "192.168.7.1"}]
+    assert wired["nameservers"] == {"addresses": ["192.168.7.1"]}
+    assert "gateway4" not in wired
+
+
+def test_known_hosts_is_sorted_complete_and_keeps_strangers() -> None:
+    text = flash_keys.known_hosts_text(
+        "zeus ssh-rsa B\n10.0.0.1,pi-01 ssh-ed25519 OLD\n",
+        {"pi-02": "ssh-ed25519 K2 pi-02", "pi-01": "ssh-ed25519 K1 pi-01"},
+        {"pi-01": ["10.0.0.1", "pi-01"], "pi-02": ["10.0.0.2", "pi-02"]},
+    )
+    assert text == "10.0.0.1,pi-01 ssh-ed25519 K1\n10.0.0.2,pi-02 ssh-ed25519 K2\nzeus ssh-rsa B\n"

@@ -1,0 +1,88 @@
+"""Boards that were asked, and the module that asks them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.boards import Limits, Probe, judge
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Report
+
+from tests.support.paths import ROOT as PROJECT
+
+LIMITS = Limits(["aarch64"], ["Raspberry Pi 4"], ["trixie"], 1700, 2000, 5)
+GOOD = Probe(
+    host="pi-01",
+    address="192.168.1.11",
+    architecture="aarch64",
+    model="Raspberry Pi 4 Model B Rev 1.5",
+    serial="10000000a1b20001",
+    release="trixie",
+    memory_mb=3792,
+    disk_mb=26000,
+    disk_path="/var/lib",
+    clock_s=0.4,
+)
+
+
+def errors(*probes: Probe, limits: Limits = LIMITS) -> list[str]:
+    report = Report()
+    judge([(probe, limits) for probe in probes], report)
+    return [str(finding) for finding in report.findings()]
+
+
+def test_good_board() -> None:
+    assert errors(GOOD) == []
+    assert errors(replace(GOOD, model="Orange Pi"), limits=replace(LIMITS, models=[])) == []
+
+
+def test_all_errors_of_all_boards_are_in_one_list() -> None:
+    old = replace(
+        GOOD,
+        host="pi-02",
+        serial="",
+        architecture="armv7l",
+        model="Raspberry Pi 2 Model B Rev 1.1",
+        release="bullseye",
+        memory_mb=922,
+        disk_mb=1100,
+        clock_s=-3600.2,
+    )
+    assert errors(
+        GOOD,
+        old,
+        Probe("pi-03", "192.168.1.13", problem="Connection timed out"),
+        replace(GOOD, host="pi-04", bits=32),
+    ) == [
+        "pi-02: OS release = bullseye: not one of trixie; flash a newer Raspberry Pi OS (flash_image_url)",
+        "pi-02: architecture = armv7l: not one of the architectures wanted; "
+        "use a board and an image for aarch64 (preflight_architectures)",
+        "pi-02: clock = 3600 s behind the control node: more than 5 s: certificates would not be valid yet, "
+        "or no longer; look at `timedatectl` on both: has each of them a time server?",
+        "pi-02: free disk = 1100 MiB on /var/lib: less than 2000 MiB; "
+        "use a larger card, or look whether its root file system has grown (df -h /)",
+        "pi-02: memory = 922 MiB: less than 1700 MiB; use a board with more, or lower preflight_memory_mb for this one",
+        "pi-02: model = Raspberry Pi 2 Model B Rev 1.1: not one of the models wanted; "
+        "use a Raspberry Pi 4, or add this one to preflight_models",
+        "pi-03: ansible_host = 192.168.1.13: doesn't answer: Connection timed out; "
+        "look at its power, its cable and its card; or leave it out with -l",
+        "pi-04: architecture = 32-bit programs on a aarch64 kernel: there are no 32-bit images for the workload; "
+        "flash a 64-bit Raspberry Pi OS",
+        "pi-04: serial = 10000000a1b20001: pi-01 has the same serial number: both addresses lead to one board; "
+        "correct ansible_host of one of them",
+    ]
+
+
+def test_probe_tells_what_this_machine_is() -> None:
+    before = time.time()
+    arguments = json.dumps({"ANSIBLE_MODULE_ARGS": {"disk_path": "/"}})
+    module = PROJECT / "plugins" / "modules" / "preflight_probe.py"
+    done = subprocess.run([sys.executable, module], input=arguments, capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)
+    assert told["architecture"] == os.uname().machine
+    assert told["memory_mb"] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    assert told["disk_mb"] > 0
+    assert before <= told["time_s"] <= time.time()
+    assert told["changed"] is False

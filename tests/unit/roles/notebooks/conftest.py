@@ -1,0 +1,3 @@
+"""Records as the notebooks make them."""
+
+from tests.support.records import edge, prediction, record  # noqa: F401 - fixtures

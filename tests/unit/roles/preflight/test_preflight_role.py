@@ -1,0 +1,81 @@
+"""The role as it is run: by ansible-playbook, with an ssh that would leave a trace."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import COLLECTIONS, CORPUS
+from tests.support.paths import ROOT as PROJECT
+
+PLAYBOOK = PROJECT / "playbooks" / "preflight.yml"
+BOARDS = """\
+- name: Boards are judged
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Boards are fit for the cluster
+      ansible.builtin.import_role:
+        name: preflight
+        tasks_from: hosts
+"""
+
+
+def run(tmp_path: Path, *arguments: str | Path) -> tuple[int, str, bool]:
+    """(exit status, output without colours, whether ssh was started) of ansible-playbook."""
+    trace = tmp_path / "ssh-was-started"
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f'#!/bin/sh\ntouch {trace}\nexec /usr/bin/ssh "$@"\n')
+    ssh.chmod(0o755)
+    config = tmp_path / "ansible.cfg"
+    config.touch()
+    environment = os.environ | {
+        "ANSIBLE_CONFIG": str(config),
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+        "ANSIBLE_ROLES_PATH": str(PROJECT / "roles"),
+        "ANSIBLE_SSH_EXECUTABLE": str(ssh),
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+        "ANSIBLE_NOCOLOR": "1",
+        "COLUMNS": "1000",
+    }
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), *map(str, arguments)]
+    done = subprocess.run(command, cwd=CORPUS, env=environment, capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stdout + done.stderr, trace.exists()
+
+
+@pytest.mark.parametrize("limit", [(), ("-l", "pi-02", "--tags", "experiment")], ids=["all", "limited"])
+def test_broken_inventory_stops_the_run_before_any_host(tmp_path: Path, limit: tuple[str, ...]) -> None:
+    status, output, touched = run(tmp_path, "-i", "many-errors", PLAYBOOK, *limit)
+    expected = (CORPUS / "many-errors" / "expected.txt").read_text().splitlines()
+    assert status == 2
+    assert not touched
+    assert f"{len(expected)} errors found before anything was changed; no board was touched:" in output
+    for line in expected:
+        assert re.sub(r"^(hosts|group_vars)", r"many-errors/\1", line) in output
+
+
+def test_good_inventory_passes(tmp_path: Path) -> None:
+    status, output, touched = run(
+        tmp_path, "-i", "good-minimal", PLAYBOOK, "-e", "preflight_check_urls=false", "--check"
+    )
+    assert (status, touched) == (0, False), output
+
+
+def test_boards_are_judged_in_one_list_with_those_that_do_not_answer(tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(
+        "all:\n  hosts:\n"
+        "    pi-01: {ansible_host: 127.0.0.1, ansible_connection: local, preflight_memory_mb: 99999999,"
+        f" preflight_models: [], preflight_releases: [], ansible_python_interpreter: {sys.executable}}}\n"
+        "    pi-02: {ansible_host: 127.0.0.1, ansible_port: 1, ansible_python_interpreter: /usr/bin/python3}\n"
+    )
+    playbook = tmp_path / "boards.yml"
+    playbook.write_text(BOARDS)
+    status, output, _ = run(tmp_path, "-i", inventory, playbook)
+    assert status == 2
+    assert "2 errors found on the boards before anything was changed on them:" in output
+    assert re.search(r"pi-01: memory = \d+ MiB: less than 99999999 MiB; use a board with more", output)
+    assert re.search(r"pi-02: ansible_host = .?127.0.0.1.?: doesn't answer: .*Connection refused", output)
