@@ -7,7 +7,7 @@ export PATH := $(BIN):$(PATH)
 export PYTHON
 SHELL := /bin/bash
 
-.PHONY: help site test test-all check check-trixie lint unit setup venv lab-up lab-down lock bench
+.PHONY: help site test test-all check check-trixie lint unit setup packages venv lab-up lab-down lock bench
 
 help:
 	@echo 'make site      virtual lab from nothing, then site.yml to the report'
@@ -21,6 +21,10 @@ help:
 setup:
 	@tools/setup
 
+# For what starts no virtual board: this machine need not be able to carry the lab.
+packages:
+	@tools/setup --no-lab
+
 venv:
 	@tools/venv
 
@@ -33,25 +37,25 @@ lab-up: setup
 lab-down: setup
 	python -m lab down
 
-check: setup lint unit
+check: lint unit
 
-test: check
+test: setup check
 	molecule test
 	PYTEST_ADDOPTS='-m "not interrupted"' molecule test -s lifecycle
 
 # With the Python and the ansible-core that Debian 13 gets.
-check-trixie: setup
+check-trixie: packages
 	tools/check-in-root trixie
 
-test-all: check check-trixie
+test-all: setup check check-trixie
 	molecule test
 	molecule test -s lifecycle
 	molecule test -s three-servers
 
-lint: setup
+lint: packages
 	tools/lint
 
-unit: setup
+unit: packages
 	pytest -q tests/unit
 	. lab/k3s/env.sh && go -C lab/k3s test ./...
 
