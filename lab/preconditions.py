@@ -75,10 +75,11 @@ def user_problems(uid_map: str, uid: int) -> list[str]:
 
 def _system() -> list[str]:
     problems = system_problems(Path("/etc/os-release").read_text(), platform.machine(), os.geteuid())
-    try:
-        apt.mirror()
-    except LabError as error:
-        problems.append(str(error))
+    for archive in (apt.mirror, apt.security_mirror):
+        try:
+            archive()
+        except LabError as error:
+            problems.append(str(error))
     return problems
 
 
