@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: k3s_token_rotate
 short_description: Change the server token of a running k3s cluster
 description:
-  - Runs on a server. Does what C(k3s token rotate) does, by the same request to the supervisor of this machine, because that
-    command takes the new token as an argument, which other processes and the journal see.
+  - Runs on a server. Does what C(k3s token rotate) does, by the same request to the supervisor of this machine,
+    because that command takes the new token as an argument, which other processes and the journal see.
   - Afterwards every server needs the new token in its configuration before its next start.
 options:
   data_dir: {description: Data directory of k3s., type: path, default: /var/lib/rancher/k3s}
@@ -22,6 +22,7 @@ EXAMPLES = r"""
     new: "{{ lookup('ansible.builtin.file', 'secrets/home/k3s-token.new') }}"
 """
 RETURN = r"""
+msg: {description: What was done., type: str, returned: always}
 """
 
 import base64
@@ -78,11 +79,11 @@ def main() -> None:
         module.fail_json(msg=f"the server refuses the new token ({error.code}): {said}. Look at journalctl -u k3s")
     except OSError as error:
         module.fail_json(
-            msg=f"the supervisor on port {module.params['port']} does not answer ({error}): start k3s, then run this again"
+            msg=f"the supervisor on port {module.params['port']} does not answer ({error}): start k3s, then run again"
         )
     if token.password((server / "token").read_text()) != new:
         module.fail_json(
-            msg=f"the server accepted the new token, yet {server}/token has another one; look at journalctl -u k3s"
+            msg=f"{server}/token is not the new token, which the server accepted: look at journalctl -u k3s"
         )
     module.exit_json(changed=True, msg="the server has the new token; restart it with the new one in its configuration")
 
