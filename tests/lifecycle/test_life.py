@@ -73,6 +73,12 @@ def weights(cluster: Cluster) -> str:
     return str(connect(server).file("/srv/books/weights/fast/model.weights.h5").sha256sum)
 
 
+def exported_to(cluster: Cluster, name: str) -> bool:
+    """Whether the NFS server exports the books to a board."""
+    exports = str(connect(cluster.hosts("nfs_servers")[0]).check_output("exportfs -s"))
+    return f" {cluster.address(name)}(" in exports.replace("\t", " ")
+
+
 def all_ready(*names: str) -> bool:
     return ready_nodes() == dict.fromkeys(names, True)
 
@@ -122,6 +128,8 @@ def test_01_site_is_killed_in_every_stage(plays: Plays, stage: str, seconds: flo
 def test_02_site_completes_after_all_that(plays: Plays, cluster: Cluster) -> None:
     plays.run("site", "site.yml", *FAST)
     assert all_ready("pi-01", "pi-02", "pi-03")
+    assert exported_to(cluster, "pi-03")
+    assert not exported_to(cluster, "pi-05")
     assert {(each["notebook"], each["host"]) for each in records(cluster)} == {
         ("training", "pi-02"),
         ("prediction", "pi-03"),
@@ -153,6 +161,9 @@ def test_05_a_board_joins_and_computes(plays: Plays, cluster: Cluster) -> None:
     (new,) = [each for each in after if each["host"] == "pi-05"]
     assert new["notebook"] == "prediction"
     assert new["test_accuracy"] == pytest.approx(before[0]["test_accuracy"])
+    # It still stands in `spare`: the next run of the storage stage must not shut it out.
+    unchanged(plays.run("storage after add-node", "site.yml", *FAST, "--tags", "storage"))
+    assert exported_to(cluster, "pi-05")
 
 
 @pytest.mark.parametrize("options", [("-l", "pi-05"), (), CHECK], ids=["again", "no limit", "check"])
@@ -253,9 +264,8 @@ def test_12_a_node_is_removed(plays: Plays, cluster: Cluster, joined: None, upgr
     assert not board.file("/var/lib/rancher/k3s").exists
     secrets = [each.metadata.name for each in core().list_namespaced_secret("kube-system").items]
     assert "pi-05.node-password.k3s" not in secrets
-    exports = connect("pi-01").check_output("exportfs -s")
-    assert cluster.address("pi-05") not in exports
-    assert cluster.address("pi-02") in exports
+    assert exported_to(cluster, "pi-02")
+    assert not exported_to(cluster, "pi-05")
     unchanged(plays.run("remove-node again", *remove))
 
 
