@@ -31,9 +31,10 @@ def load(role: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def markdown(text: str | list[str]) -> str:
-    """A description as a cell of a table: C(code) is `code`, one line, no bare bar."""
+    """A description as a cell of a table: C(code) is `code`, one line, no bare bar, no <word> that is taken for HTML."""
     joined = " ".join(text) if isinstance(text, list) else text
-    return " ".join(re.sub(r"\b[CV]\(([^)]*)\)", r"`\1`", joined).split()).replace("|", "\\|")
+    line = " ".join(re.sub(r"\b[CV]\(([^)]*)\)", r"`\1`", joined).split()).replace("|", "\\|")
+    return "".join(part if part.startswith("`") else part.replace("<", "\\<") for part in re.split(r"(`[^`]*`)", line))
 
 
 def default_of(name: str, defaults: dict[str, Any]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from tests.support.paths import ROOT
-from tools.role_readmes import load, roles
+from tools.role_readmes import LONGEST_DEFAULT, load, roles
 
 NAMES = [role.name for role in roles(ROOT)]
 INVENTORY = "cluster"
@@ -23,6 +24,11 @@ def options(specs: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
 
 def templated(value: object) -> bool:
     return "{{" in str(value)
+
+
+def short(value: object) -> bool:
+    """Whether a default is no template, and short enough to stand in two places."""
+    return not templated(value) and len(json.dumps(value)) <= LONGEST_DEFAULT
 
 
 def disagreements(specs: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
@@ -43,7 +49,7 @@ def disagreements(specs: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
             found.append(f"{where}: neither required nor in defaults/main.yml; add a default or required: true")
         elif "default" in option and option["default"] != defaults[name]:
             found.append(f"{where}: default is {option['default']!r} here, {defaults[name]!r} in defaults/main.yml")
-        elif "default" not in option and not templated(defaults[name]):
+        elif "default" not in option and short(defaults[name]):
             found.append(f"{where}: write default: {defaults[name]!r}, so that ansible-doc shows it")
         found += [f"{where}: {error}" for error in type_errors(name, option, defaults.get(name))]
     return sorted(set(found))
@@ -81,6 +87,7 @@ def test_entry_points_are_task_files(name: str) -> None:
         ({"type": "str", "required": True}, {}, None),
         ({"type": "int", "default": 1}, {"a": 2}, "default is 1 here, 2"),
         ({"type": "int"}, {"a": 2}, "write default: 2"),
+        ({"type": "str"}, {"a": "long" * 20}, None),
         ({"type": "int"}, {}, "neither required nor"),
         ({"type": "int", "required": True}, {"a": 1}, "required, and has a default"),
         ({"type": "integer", "default": 1}, {"a": 1}, "integer"),

@@ -15,7 +15,7 @@ argument_specs:
         description: One of the C(words) | more.
         type: str
         choices: [a, b]
-      role_long: {description: Long., type: list, elements: str}
+      role_long: {description: Long <url> and `<url>`., type: list, elements: str}
       role_needed: {description: [Must be., Always.], type: path, required: true}
       role_items:
         type: list
@@ -36,7 +36,7 @@ TABLE = """\
 | variable | type | default | |
 |---|---|---|---|
 | `role_word` | str | empty | One of the `words` \\| more. One of `a`, `b`. |
-| `role_long` | list of str | [see there](defaults/main.yml) | Long. |
+| `role_long` | list of str | [see there](defaults/main.yml) | Long \\<url> and `<url>`. |
 | `role_needed` | path | required | Must be. Always. |
 | `role_items` | list of dict | `[]` | Items. Keys: `key`, `value` (optional). |"""
 
