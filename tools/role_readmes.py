@@ -31,7 +31,7 @@ def load(role: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def markdown(text: str | list[str]) -> str:
-    """A description as a cell of a table: C(code) is `code`, one line, no bare bar, no <word> that is taken for HTML."""
+    """A description as a cell of a table: one line, C(code) as `code`, no bare bar, no <word> that looks like HTML."""
     joined = " ".join(text) if isinstance(text, list) else text
     line = " ".join(re.sub(r"\b[CV]\(([^)]*)\)", r"`\1`", joined).split()).replace("|", "\\|")
     return "".join(part if part.startswith("`") else part.replace("<", "\\<") for part in re.split(r"(`[^`]*`)", line))
