@@ -80,3 +80,9 @@ def test_links_of_documents_lead_to_files() -> None:
             if not target.startswith("http") and not (ROOT / name).parent.joinpath(target).exists():
                 broken.append(f"{name}: {target}")
     assert not broken
+
+
+def test_each_scenario_has_a_folder_of_tests_with_its_name() -> None:
+    scenarios = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}
+    assert scenarios == {path.parent.name for path in ROOT.glob("tests/*/test_*.py")}
+    assert load(".config/molecule/config.yml")["verifier"]["directory"] == "../../tests/${MOLECULE_SCENARIO_NAME}"
