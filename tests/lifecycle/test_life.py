@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -256,6 +257,45 @@ def test_12_a_node_is_removed(plays: Plays, cluster: Cluster, joined: None, upgr
     assert cluster.address("pi-05") not in exports
     assert cluster.address("pi-02") in exports
     unchanged(plays.run("remove-node again", *remove))
+
+
+def system_pods() -> dict[str, int]:
+    """Pods of kube-system by uid, with the number of their containers' restarts."""
+    pods = core().list_namespaced_pod("kube-system").items
+    return {pod.metadata.uid: sum(one.restart_count for one in pod.status.container_statuses or []) for pod in pods}
+
+
+def test_12_secrets_are_rotated_one_board_at_a_time(plays: Plays, cluster: Cluster) -> None:
+    """After a card was lost: pods run on, old secrets open nothing, the next run changes nothing."""
+    secrets = cluster.path("cluster_secrets_dir")
+    names = ("k3s-token", "k3s-agent-token", "k3s-node-token", "jupyter-password", "id_ed25519", "kubeconfig")
+    before = {name: (secrets / name).read_bytes() for name in names}
+    refused = plays.run(
+        "rotation with a limit", "playbooks/rotate.yml", "-e rotate=all", "-l pi-01,localhost", expect=2
+    )
+    assert "would keep the old secret" in refused.output
+    assert "write -e rotate=all" in plays.run("rotation of nothing", "playbooks/rotate.yml", expect=2).output
+    assert {name: (secrets / name).read_bytes() for name in names} == before
+    pods = system_pods()
+    plays.run("every secret is rotated", "playbooks/rotate.yml", "-e rotate=all")
+    assert [name for name in names if (secrets / name).read_bytes() == before[name]] == []
+    assert not list(secrets.glob("*.new*")) and not list(secrets.glob("*.old"))
+    assert all(ready_nodes().values())
+    assert system_pods() == pods
+    unchanged(plays.run("site.yml after a rotation", "site.yml", *FAST))
+    # A server's second start is the one that a token which is not in the datastore would prevent.
+    for name in cluster.hosts("k3s_servers"):
+        connect(name).check_output("systemctl restart k3s")
+    wait_until("all nodes are Ready after a restart of the server", 180, lambda: all(ready_nodes().values()))
+    old = secrets / "old-key"
+    old.write_bytes(before["id_ed25519"])
+    old.chmod(0o600)
+    address = cluster.address("pi-01")
+    known = f"UserKnownHostsFile={secrets / 'known_hosts'}"
+    login = ["ssh", "-o", "BatchMode=yes", "-o", "ControlPath=none", "-o", "IdentitiesOnly=yes", "-o", known]
+    answer = subprocess.run([*login, "-i", str(old), f"pi@{address}", "true"], capture_output=True, timeout=60)
+    old.unlink()
+    assert answer.returncode == 255 and b"Permission denied" in answer.stderr
 
 
 def test_13_a_backup_is_made(plays: Plays, cluster: Cluster, upgraded: None) -> None:
