@@ -63,15 +63,6 @@ def test_version_of_k3s_is_found_where_it_is_pinned() -> None:
     assert python_pattern(versioning).match(version)
 
 
-def test_default_version_of_k3s_has_digests() -> None:
-    defaults = yaml.safe_load((ROOT / "roles/k3s/defaults/main.yml").read_text())
-    pins = yaml.safe_load((ROOT / "roles/k3s/vars/main.yml").read_text())["_k3s_pins"]
-    digests = pins[defaults["k3s_version"]]
-    assert {"k3s", "k3s-arm64"} <= set(digests)
-    assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in digests.values())
-    assert len(set(digests.values())) == len(digests)
-
-
 def test_lab_has_the_kubernetes_of_its_go_module() -> None:
     lab = tomllib.loads((ROOT / "lab/lab.toml").read_text())["k3s"]
     module = re.search(r"^\tk8s\.io/kubernetes (\S+)$", (ROOT / "lab/k3s/go.mod").read_text(), re.MULTILINE)
