@@ -1,6 +1,6 @@
 """Three servers with embedded etcd: any one may fail, all may be lost. Each test begins where the one before ended.
 
-One alone: EDGE_INVENTORY=inventory/lab-ha EDGE_LAB_NAME=servers EDGE_LAB_SUBNET=10.82.0 pytest -s tests/servers
+One alone: EDGE_INVENTORY=inventory/lab-ha EDGE_LAB_NAME=servers EDGE_LAB_SUBNET=10.82.0 pytest -s tests/three-servers
 --begin=finished -k removed
 """
 
