@@ -1,4 +1,4 @@
-"""Where secrets of a cluster must not be: output of playbooks, journals, logs, arguments and environments of processes."""
+"""Where secrets of a cluster must not be: output of playbooks, journals, logs, arguments and environments."""
 
 from __future__ import annotations
 
