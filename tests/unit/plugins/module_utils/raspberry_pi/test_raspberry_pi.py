@@ -1,4 +1,4 @@
-"""Hardware and kernel command line of a board, from text as a board shows it."""
+"""Hardware and kernel command line of a board, from a board's own text."""
 
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardware import (
@@ -64,7 +64,7 @@ def test_throttling(output: str, want: list[str]) -> None:
     assert throttling(output) == want
 
 
-def test_a_token_is_appended_once_and_nothing_else_moves() -> None:
+def test_token_is_appended_once_and_nothing_else_moves() -> None:
     edited = edit_cmdline(LINE + "\n", ["cgroup_enable=memory"])
     assert edited == LINE + " cgroup_enable=memory\n"
     assert edit_cmdline(edited, ["cgroup_enable=memory"]) == edited
@@ -75,7 +75,7 @@ def test_other_tokens_of_the_system_stay() -> None:
     assert edit_cmdline(text, ["cgroup_enable=memory"]).startswith(text.strip())
 
 
-def test_a_line_without_newline_is_left_alone() -> None:
+def test_line_without_newline_is_not_changed() -> None:
     assert edit_cmdline(LINE, []) == LINE
 
 
