@@ -66,12 +66,12 @@ def root_file_system(folder: Path, suite: str, arch: str, mirror: str, progress:
     argv += [f"--include={','.join(BASE_PACKAGES)}"]
     argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in BASE_EXCLUDES]
     argv += [suite, str(partial), f"deb [signed-by={KEYRING}] {mirror} {suite} main"]
-    with progress.step(f"base-{arch}", f"Debian {suite} for {arch}, the image's base, is made from packages"):
-        # A fixed time makes the same packages the same tar, whenever it is made.
+    with progress.step(f"base-{arch}", f"Debian {suite} for {arch}, the image's base, is built from packages"):
+        # With a fixed time the same packages give the same tar.
         env = {**os.environ, "SOURCE_DATE_EPOCH": "0"}
-        alive = "mmdebstrap has been at work for {:.0f} s".format
+        status = "mmdebstrap has been running for {:.0f} s".format
         try:
-            run(argv, folder / f"base-{arch}.log", progress, alive, timeout, env)
+            run(argv, folder / f"base-{arch}.log", progress, status, timeout, env)
         except ImageError as error:
             if re.search("exec format|qemu|arch-test|cannot be executed", str(error), re.IGNORECASE):
                 hint = "A base of another architecture needs: apt-get install qemu-user-static arch-test"
