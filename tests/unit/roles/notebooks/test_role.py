@@ -310,14 +310,14 @@ def test_failed_cell_is_reported_with_its_code_and_the_notebook() -> None:
     cell = {
         "notebook": "/books/runs/one/training-fast.ipynb",
         "cell": 8,
-        "ename": "WrongFile",
+        "ename": "InvalidFile",
         "evalue": "/books/data/mnist/train-images-idx3-ubyte: cannot be read",
         "source": 'with clock.phase("data"):\n    images = Path(books)',
     }
     ended = {"exitCode": 1, "reason": "Error", "message": json.dumps(cell)}
     failed = pod({"phase": "Failed", **container_status(terminated=ended)})
     assert waiting.failure(failed, "training.ipynb, profile fast", "pi-01:/srv/books", "").splitlines() == [
-        "training.ipynb, profile fast failed on pi-02, in cell 8: WrongFile: "
+        "training.ipynb, profile fast failed on pi-02, in cell 8: InvalidFile: "
         "/books/data/mnist/train-images-idx3-ubyte: cannot be read",
         "The cell begins with:",
         '    | with clock.phase("data"):',
