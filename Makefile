@@ -1,26 +1,32 @@
 # What a person types. Everything else is in docs/.
-PYTHON ?= python3
+# Empty: the newest suitable one that is installed (tools/python).
+PYTHON ?=
 INVENTORY ?= inventory/lab
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export PYTHON
 SHELL := /bin/bash
 
-.PHONY: help site test test-all check lint unit setup venv lab-up lab-down lock bench
+.PHONY: help site test test-all check check-trixie lint unit setup packages venv lab-up lab-down lock bench
 
 help:
 	@echo 'make site      virtual lab from nothing, then site.yml to the report'
 	@echo 'make test      lint, unit tests, then on labs of their own: the whole journey, and a cluster'"'"'s life'
 	@echo 'make test-all  the same, with control processes killed in every stage, and three servers'
 	@echo 'make check     lint and unit tests alone, no lab'
+	@echo 'make check-trixie  the same on Debian 13, in a root file system made for it'
 	@echo 'make lab-up lab-down   the virtual boards alone (docs/lab.md)'
 	@echo 'make venv      only the Python environment: enough for real boards (docs/hardware.md)'
 
 setup:
 	@tools/setup
 
+# For what starts no virtual board: this machine need not be able to carry the lab.
+packages:
+	@tools/setup --no-lab
+
 venv:
-	@tools/venv $(PYTHON)
+	@tools/venv
 
 site: setup lab-up
 	ansible-playbook -i $(INVENTORY) site.yml
@@ -31,25 +37,27 @@ lab-up: setup
 lab-down: setup
 	python -m lab down
 
-check: setup lint unit
+check: lint unit
 
-test: check
+test: setup check
 	molecule test
-	PYTEST_ADDOPTS='-m "not interrupted"' molecule test -s lifecycle
+	PYTEST_ADDOPTS='-m "not interrupted" --begin=finished' molecule test -s lifecycle
 
-test-all: check
+# With the Python and the ansible-core that Debian 13 gets.
+check-trixie: packages
+	tools/check-in-root trixie
+
+test-all: setup check check-trixie
 	molecule test
 	molecule test -s lifecycle
 	molecule test -s three-servers
 
-lint: setup
+lint: packages
 	tools/lint
 
-unit: setup
+unit: packages
 	pytest -q tests/unit
 	. lab/k3s/env.sh && go -C lab/k3s test ./...
 
 lock:
-	rm -rf .venv && $(PYTHON) -m venv .venv && pip install -q -r requirements.in
-	{ echo '# Made by `make lock` from requirements.in on Python 3.11.'; pip freeze --all | grep -vE '^(pip|setuptools)=='; } > requirements.txt
-	sha256sum requirements.txt | cut -d ' ' -f 1 > .venv/made-from
+	tools/lock

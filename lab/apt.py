@@ -29,9 +29,7 @@ def find_mirror(sources: dict[str, str], codename: str) -> str:
     Raises:
         LabError: no entry of a Debian archive is enabled.
     """
-    entries: list[tuple[str, list[str]]] = []
-    for name, text in sorted(sources.items()):
-        entries += _deb822(text) if name.endswith(".sources") else _one_line(text)
+    entries = _entries(sources)
     debian = [
         (uri, suites)
         for uri, suites in entries
@@ -44,6 +42,30 @@ def find_mirror(sources: dict[str, str], codename: str) -> str:
             f"the lab builds its boards from the mirror that this machine uses for {codename or 'Debian'}"
         )
     return debian[0][0].rstrip("/")
+
+
+def find_security_mirror(sources: dict[str, str]) -> str:
+    """URI of Debian's security archive among the texts of apt's source files (see find_mirror).
+
+    Raises:
+        LabError: no entry of it is enabled.
+    """
+    for uri, suites in _entries(sources):
+        if re.search(r"/debian-security/?$", uri) or any(suite.endswith("-security") for suite in suites):
+            return uri.rstrip("/")
+    raise LabError(
+        "no Debian security archive found in /etc/apt/sources.list or /etc/apt/sources.list.d: the lab's boards are "
+        "built with security updates, from the archive that this machine uses for its own; add one, such as "
+        "'deb http://<mirror>/debian-security <release>-security main'"
+    )
+
+
+def _entries(sources: dict[str, str]) -> list[tuple[str, list[str]]]:
+    """URI and suites of every enabled entry for binary packages."""
+    entries: list[tuple[str, list[str]]] = []
+    for name, text in sorted(sources.items()):
+        entries += _deb822(text) if name.endswith(".sources") else _one_line(text)
+    return entries
 
 
 def _deb822(text: str) -> list[tuple[str, list[str]]]:
@@ -63,20 +85,56 @@ def _one_line(text: str) -> list[tuple[str, list[str]]]:
     return [(uri, [suite]) for uri, suite in lines]
 
 
+def _host_sources() -> dict[str, str]:
+    files = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
+    return {path.name: path.read_text() for path in files if path.suffix in (".list", ".sources") and path.is_file()}
+
+
 def mirror() -> str:
     """URI of this machine's Debian mirror.
 
     Raises:
         LabError: there is none in its apt configuration.
     """
-    files = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
-    sources = {path.name: path.read_text() for path in files if path.suffix in (".list", ".sources") and path.is_file()}
-    return find_mirror(sources, host_codename(Path("/etc/os-release").read_text()))
+    return find_mirror(_host_sources(), host_codename(Path("/etc/os-release").read_text()))
+
+
+def security_mirror() -> str:
+    """URI of the Debian security archive that this machine uses.
+
+    Raises:
+        LabError: there is none in its apt configuration.
+    """
+    return find_security_mirror(_host_sources())
 
 
 def source_line(suite: str) -> str:
     """A line of sources.list for a release, from this machine's mirror."""
     return f"deb [signed-by={KEYRING}] {mirror()} {suite} main"
+
+
+def security_line(suite: str) -> str:
+    """A line of sources.list for the security updates of a release, from where this machine has its own."""
+    return f"deb [signed-by={KEYRING}] {security_mirror()} {suite}-security main"
+
+
+def validity_options(dump: str) -> list[str]:
+    """Settings about the age of an archive's lists in the output of `apt-config dump`, one an item, for mmdebstrap.
+
+    Who uses a mirror that stands still has switched the check of the date off; a root made from that mirror needs
+    the same, to be made and later on. Debian's security suite is valid for a week only.
+    """
+    return re.findall(r'(?m)^(Acquire::Check-(?:Valid-Until|Date) "\w+");$', dump)
+
+
+def mmdebstrap_sources(suite: str) -> list[str | Path]:
+    """Options and source lines for mmdebstrap: a release with its security updates, from this machine's mirrors.
+
+    Raises:
+        LabError: a mirror is not in its apt configuration.
+    """
+    lines: list[str | Path] = [source_line(suite), security_line(suite)]
+    return [*(f"--aptopt={option}" for option in validity_options(run("apt-config", "dump"))), *lines]
 
 
 def fetch(packages: list[str], suite: str, folder: Path) -> None:

@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,9 @@ def power_on(settings: Settings, board: Board) -> bool:
         cmdline.tokens_of(card.read_boot_file(settings.card(board), "cmdline.txt"))
         settings.logs.mkdir(parents=True, exist_ok=True)
         launcher_log = settings.logs / f"{board.name}.launcher"
-        process.start_daemon(["_board", board.name], pid_file(settings, board), launcher_log)
+        # In the lab's network: the guest answers on the management console within it alone.
+        inside = ["nsenter", f"--net=/run/netns/{settings.namespace}"]
+        process.start_daemon(["_board", board.name], pid_file(settings, board), launcher_log, prefix=inside)
     return True
 
 
@@ -52,9 +56,36 @@ def power_off(settings: Settings, board: Board, hard: bool, seconds: float = POW
     with owner.locked(settings, board.name):
         launcher = process.running(pid_file(settings, board))
         if not hard and press_power_button(settings, board) and launcher and not process.wait_gone(launcher, seconds):
-            say(f"{board.name}: did not shut down in {seconds:.0f} s; its plug is pulled")
+            say(f"{board.name}: did not shut down in time; its plug is pulled")
         _sweep(settings, board)
     return launcher is not None
+
+
+def is_on(settings: Settings, board: Board) -> bool:
+    """Whether a board is powered on."""
+    return process.running(pid_file(settings, board)) is not None
+
+
+def shut_down(settings: Settings, chosen: Sequence[Board], seconds: float = POWER_OFF_SECONDS) -> list[Board]:
+    """Press the power buttons of boards and wait until all are off; which were on.
+
+    All at once but for the first board of lab.toml, which goes last: others tend to use what it serves. A board that
+    has mounted a share of one that is gone waits for it minutes, in the middle of its shutdown.
+
+    Args:
+        settings: the lab.
+        chosen: the boards.
+        seconds: how long each of the two rounds may take; then plugs are pulled.
+    """
+    last = settings.boards[0]
+    were_on = []
+    for group in ([board for board in chosen if board != last], [board for board in chosen if board == last]):
+        pressed = [board for board in group if press_power_button(settings, board)]
+        end = time.monotonic() + seconds
+        for board in pressed:
+            power_off(settings, board, hard=False, seconds=max(0.0, end - time.monotonic()))
+        were_on += pressed
+    return [board for board in chosen if board in were_on]
 
 
 def press_power_button(settings: Settings, board: Board) -> bool:

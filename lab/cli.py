@@ -5,9 +5,10 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
 
 from lab import board as boards
-from lab import gateway, kernel, launcher, mirror, network, osimage, owner, preconditions, process, release
+from lab import gateway, kernel, launcher, mirror, network, osimage, owner, preconditions, process, release, snapshot
 from lab.cache import Cache
 from lab.errors import LabError
 from lab.progress import say
@@ -50,6 +51,25 @@ def parser() -> argparse.ArgumentParser:
     net = commands.add_parser("network", help="pull a board's network cable, or plug it in again")
     net.add_argument("action", choices=["cut", "heal"])
     net.add_argument("board", nargs="+")
+
+    snapshots = commands.add_parser("snapshot", help="keep all boards' cards as they are, and put them back")
+    actions = snapshots.add_subparsers(dest="action", required=True)
+    save = actions.add_parser("save", help="shut the boards down, copy their cards, power the boards on again")
+    save.add_argument("name", metavar="NAME")
+    save.add_argument(
+        "--include",
+        metavar="PATH",
+        type=Path,
+        action="append",
+        default=[],
+        help="keep a file or folder of the checkout too, such as secrets/<cluster>; may be repeated",
+    )
+    save.add_argument("--leave-off", action="store_true", help="do not power the boards on again")
+    restore = actions.add_parser("restore", help="pull all plugs, replace all cards, power on the boards that were on")
+    restore.add_argument("name", metavar="NAME")
+    actions.add_parser("list", help="show snapshots with their size and age")
+    delete = actions.add_parser("delete", help="delete a snapshot")
+    delete.add_argument("name", metavar="NAME")
 
     # The lab's own daemons.
     for name in ("_gateway", "_board"):
@@ -125,9 +145,8 @@ def down(settings: Settings, cards: bool) -> None:
     """
     with owner.locked(settings, "instance"):
         owner.refuse_if_foreign(settings)
-        pressed = [] if cards else [board for board in settings.boards if boards.press_power_button(settings, board)]
-        for board in pressed:
-            boards.power_off(settings, board, hard=False)
+        if not cards:
+            boards.shut_down(settings, settings.boards)
         _sweep(settings)
         network.down(settings)
         # Somebody who waited for the lock may find all done.
@@ -193,9 +212,14 @@ def status(settings: Settings, as_json: bool) -> None:
 def power(settings: Settings, switch: str, names: list[str], hard: bool) -> None:
     """Switch boards on or off."""
     chosen = [settings.board(name) for name in names]
+    if switch == "on":
+        changed = [board for board in chosen if boards.power_on(settings, board)]
+    elif hard:
+        changed = [board for board in chosen if boards.power_off(settings, board, hard=True)]
+    else:
+        changed = boards.shut_down(settings, chosen)
     for board in chosen:
-        changed = boards.power_on(settings, board) if switch == "on" else boards.power_off(settings, board, hard)
-        print(f"{board.name} is {switch}" if changed else f"{board.name} was {switch} already")
+        print(f"{board.name} is {switch}" if board in changed else f"{board.name} was {switch} already")
 
 
 def console(settings: Settings, name: str, follow: bool) -> None:
@@ -212,6 +236,19 @@ def cable(settings: Settings, action: str, names: list[str]) -> None:
     for board in [settings.board(name) for name in names]:
         (network.cut if action == "cut" else network.heal)(settings, board)
         print(f"{board.name}: network {'cut' if action == 'cut' else 'connected'}")
+
+
+def snapshots(settings: Settings, options: argparse.Namespace) -> None:
+    """Save, restore, list or delete snapshots."""
+    match options.action:
+        case "save":
+            snapshot.save(settings, options.name, options.include, options.leave_off)
+        case "restore":
+            snapshot.restore(settings, options.name)
+        case "list":
+            print(snapshot.table(settings))
+        case "delete":
+            snapshot.delete(settings, options.name)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -237,6 +274,8 @@ def main(arguments: list[str] | None = None) -> int:
                 console(settings, options.board, options.follow)
             case "network":
                 cable(settings, options.action, options.board)
+            case "snapshot":
+                snapshots(settings, options)
             case "_gateway":
                 return gateway.main(settings)
             case "_board":

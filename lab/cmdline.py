@@ -5,6 +5,9 @@ import re
 from lab.errors import LabError
 from lab.settings import Board
 
+UMID = "board"
+"""The guest's name for its management socket, which is <uml_dir>/<UMID>/mconsole."""
+
 
 def tokens_of(cmdline: str) -> list[str]:
     """The tokens of a cmdline.txt.
@@ -42,29 +45,26 @@ def firmware_tokens(tokens: list[str]) -> list[str]:
     return (["cgroup_disable=memory"] if memory_disabled else []) + kept
 
 
-def kernel_arguments(
-    tokens: list[str], board: Board, card: str, interface: str, umid: str, uml_dir: str, ntp: str
-) -> list[str]:
+def kernel_arguments(tokens: list[str], board: Board, interface: str, ntp: str) -> list[str]:
     """All arguments of the User-mode Linux binary for a board.
 
     Args:
         tokens: of the card's cmdline.txt.
         board: the hardware.
-        card: path of the card image.
         interface: the board's end of its network cable (a veth) in the lab's namespace.
-        umid, uml_dir: name and folder of the management socket.
         ntp: address of the lab's clock.
     """
     return [
         f"mem={board.memory}",
-        f"ubda={card}",
+        # Paths as confine.py shows them to the kernel.
+        "ubda=/card.img",
         # transport=raw on a veth: tap devices proved unreliable with the vector driver.
         f"vec0:transport=raw,ifname={interface},depth=128,mac={board.mac}",
         "seccomp=on",
         "con=null",
         "con0=fd:0,fd:1",
-        f"umid={umid}",
-        f"uml_dir={uml_dir}",
+        f"umid={UMID}",
+        "uml_dir=/uml",
         # A reboot ends the process, so that the launcher can read cmdline.txt afresh.
         "noreboot",
         # 512 devices of a kind that boards lack: udev spends 2 s of each boot on them.

@@ -35,7 +35,8 @@ def dns_command(settings: Settings) -> list[str]:
         "--except-interface=lo",
         f"--listen-address={settings.gateway}",
         "--cache-size=1000",
-        "--user=root",
+        # From when it has its port.
+        "--user=nobody",
         "--log-facility=-",
     ]
 

@@ -6,6 +6,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -15,7 +16,7 @@ from typing import IO
 
 from lab import card, cmdline, mconsole, network, owner, process
 from lab.errors import LabError
-from lab.settings import Board, Settings
+from lab.settings import PACKAGE, Board, Settings
 
 CONSOLE_LIMIT = 4 << 20
 """Bytes of console log kept; as much again in <board>.console.1."""
@@ -72,7 +73,7 @@ class Launcher:
         self.board = board
         self.card = settings.card(board)
         self.console = Console(settings.console(board))
-        self.uml_dir = settings.run / "uml"
+        self.uml_dir = settings.run / "uml" / board.name
         self.kernel = owner.require_up(settings).kernel
         self._switching_off = threading.Event()
 
@@ -104,29 +105,30 @@ class Launcher:
         arguments = cmdline.kernel_arguments(
             cmdline.tokens_of(card.read_boot_file(self.card, "cmdline.txt")),
             self.board,
-            card=str(self.card),
             interface=network.board_end(self.board),
-            umid=self.board.name,
-            uml_dir=str(self.uml_dir),
             ntp=self.settings.gateway,
         )
         self.console.note("kernel line: " + " ".join(arguments))
         self.console.forget()
+        root = self.settings.run / "root"
+        root.mkdir(exist_ok=True)
         guest = subprocess.Popen(
             [
-                # The guest dies with the launcher, however that ends.
-                *("setpriv", "--pdeathsig", "KILL"),
-                *("nsenter", f"--net=/run/netns/{self.settings.namespace}"),
                 # Pinning makes a system call of the guest cost 5 us instead of 80.
                 *("taskset", "--cpu-list", str(self.board.core)),
-                self.kernel,
+                *(sys.executable, "-I", str(PACKAGE / "confine.py")),
+                f"--root={root}",
+                f"--kernel={self.kernel}",
+                f"--card={self.card}",
+                f"--uml-dir={self.uml_dir}",
+                f"--uid={self.settings.uid}",
+                f"--memory={self.board.memory_mib}",
+                "--",
                 *arguments,
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            # The guest's memory is a file; anywhere but in tmpfs it would be a disk's speed.
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR": "/dev/shm", "HOME": "/root"},
             cwd="/",
         )
         # User-mode Linux leads a session of its own: what kills leftovers needs to know it.
@@ -153,7 +155,7 @@ class Launcher:
     def _ask_guest_to_stop(self) -> None:
         self.console.note("power button pressed")
         try:
-            mconsole.ask(self.uml_dir / self.board.name / "mconsole", "cad")
+            mconsole.ask(self.uml_dir / cmdline.UMID / "mconsole", "cad")
         except OSError as error:
             self.console.note(f"the guest does not answer: {error}")
 

@@ -22,11 +22,13 @@ FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 MAP_COUNT = Path("/proc/sys/vm/max_map_count")
 BRIDGE = "br0"
 UPLINK = "gw"
+PREFIX = "edge-"
+"""How the interfaces of all labs on this machine begin."""
 
 
 def host_end(settings: Settings) -> str:
     """The gateway's interface on this machine."""
-    return f"edge-{settings.name}"
+    return f"{PREFIX}{settings.name}"
 
 
 def board_end(board: Board) -> str:
@@ -77,10 +79,40 @@ def firewall(settings: Settings) -> list[tuple[str, str, str, list[list[str]]]]:
     subnet = f"{settings.subnet}.0/24"
     name = f"EDGE-{settings.name.upper()}"
     clamp = ["-p", "tcp", "--tcp-flags", "SYN,RST", "SYN", "-j", "TCPMSS", "--clamp-mss-to-pmtu"]
+    replies = ["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT"]
+    served = [
+        ["-p", "udp", "--dport", "53"],
+        ["-p", "tcp", "--dport", "53"],
+        ["-p", "udp", "--dport", "123"],
+        ["-p", "tcp", "--dport", str(settings.mirror_port)],
+        ["-p", "icmp", "--icmp-type", "echo-request"],
+    ]
     return [
         ("nat", "POSTROUTING", f"{name}-NAT", [["-s", subnet, "!", "-d", subnet, "-j", "MASQUERADE"]]),
-        ("filter", "INPUT", f"{name}-IN", [["-i", host, "-j", "ACCEPT"]]),
-        ("filter", "FORWARD", f"{name}-FWD", [["-i", host, "-j", "ACCEPT"], ["-o", host, "-j", "ACCEPT"]]),
+        # Of this machine boards reach what the gateway serves, and nothing more, at no address.
+        (
+            "filter",
+            "INPUT",
+            f"{name}-IN",
+            [
+                ["-i", host, *replies],
+                *(["-i", host, "-d", settings.gateway, *service, "-j", "ACCEPT"] for service in served),
+                ["-i", host, "-j", "REJECT"],
+            ],
+        ),
+        # Boards get out, but not to other labs; only this machine itself, which forwards nothing to do so, gets in.
+        (
+            "filter",
+            "FORWARD",
+            f"{name}-FWD",
+            [
+                ["-i", host, "-o", f"{PREFIX}+", "-j", "REJECT"],
+                ["-i", host, "-s", subnet, "-j", "ACCEPT"],
+                ["-i", host, "-j", "DROP"],
+                ["-o", host, *replies],
+                ["-o", host, "-j", "REJECT"],
+            ],
+        ),
         # The way out of this machine may have a smaller MTU than 1500.
         ("mangle", "FORWARD", f"{name}-MSS", [["-i", host, *clamp], ["-o", host, *clamp]]),
     ]

@@ -67,7 +67,7 @@ PARTUUID={disk_id}-02  /               ext4    defaults,noatime  0       1
 
 def digest(settings: Settings) -> str:
     """Digest of what the image is made from: release, kernel, the files of lab/os and this recipe."""
-    recipe = [PACKAGE / name for name in ("os", "os-setup.sh", "os-packages.txt", "osimage.py")]
+    recipe = [PACKAGE / name for name in ("os", "os-setup.sh", "os-packages.txt", "osimage.py", "apt.py")]
     return digest_of([settings.os_suite, kernel.digest(settings), *recipe], PACKAGE)
 
 
@@ -118,7 +118,7 @@ def _debian(settings: Settings, root: Path, folder: Path) -> None:
         f"--include={','.join(PACKAGES)}",
         settings.os_suite,
         root,
-        apt.source_line(settings.os_suite),
+        *apt.mmdebstrap_sources(settings.os_suite),
         env={**os.environ, "TMPDIR": str(folder)},
         log=folder / "mmdebstrap.log",
     )

@@ -15,7 +15,6 @@ MEMORY_GIB = 12
 DISK_GIB = 25
 DISK_BUILT_GIB = 8
 """Enough when the builds are in the cache already."""
-SHM_GIB = 8
 
 
 def packages() -> list[str]:
@@ -34,7 +33,12 @@ def check(settings: Settings, built: bool, packages_too: bool = True) -> None:
     Raises:
         LabError: with all problems at once.
     """
-    problems = [*_system(), *_resources(settings, built), *(_missing_packages() if packages_too else [])]
+    problems = [
+        *_system(),
+        *user_problems(Path("/proc/self/uid_map").read_text(), settings.uid),
+        *_resources(settings, built),
+        *(_missing_packages() if packages_too else []),
+    ]
     if problems:
         listed = "".join(f"\n  - {problem}" for problem in problems)
         raise LabError(f"this machine cannot carry the lab:{listed}")
@@ -54,12 +58,28 @@ def system_problems(os_release: str, machine: str, uid: int) -> list[str]:
     return problems
 
 
+def user_problems(uid_map: str, uid: int) -> list[str]:
+    """What is wrong with the user that boards run as.
+
+    Args:
+        uid_map: text of /proc/self/uid_map: first number inside, first outside, how many.
+        uid: number of the user.
+    """
+    ranges = [(int(first), int(count)) for first, _, count in (line.split() for line in uid_map.splitlines())]
+    if any(first <= uid < first + count for first, count in ranges):
+        return []
+    return [
+        f"boards run as user {uid}, which does not exist in this container: run the lab outside, or give it all users"
+    ]
+
+
 def _system() -> list[str]:
     problems = system_problems(Path("/etc/os-release").read_text(), platform.machine(), os.geteuid())
-    try:
-        apt.mirror()
-    except LabError as error:
-        problems.append(str(error))
+    for archive in (apt.mirror, apt.security_mirror):
+        try:
+            archive()
+        except LabError as error:
+            problems.append(str(error))
     return problems
 
 
@@ -69,12 +89,6 @@ def _resources(settings: Settings, built: bool) -> list[str]:
     available = int(re.findall(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())[0]) / 2**20
     if not boards_run and available < MEMORY_GIB:
         problems.append(f"{available:.1f} GiB of memory are available; the lab needs {MEMORY_GIB} GiB")
-    shm = shutil.disk_usage("/dev/shm").total / 2**30
-    if shm < SHM_GIB:
-        problems.append(
-            f"/dev/shm holds {shm:.1f} GiB and is the boards' memory; it needs {SHM_GIB} GiB: "
-            "mount -o remount,size=75% /dev/shm"
-        )
     wanted = DISK_BUILT_GIB if built or boards_run else DISK_GIB
     for path in {_existing(cache_root()), _existing(settings.state)}:
         free = shutil.disk_usage(path).free / 2**30

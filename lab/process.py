@@ -121,8 +121,12 @@ def wait_gone(identity: Identity, seconds: float) -> bool:
     return True
 
 
-def start_daemon(argv: Sequence[str], pid_file: Path, log: Path, seconds: float = 15) -> Identity:
+def start_daemon(
+    argv: Sequence[str], pid_file: Path, log: Path, seconds: float = 15, prefix: Sequence[str] = ()
+) -> Identity:
     """Start `python -m lab ...` as a session of its own; it writes its pid file itself once it works.
+
+    `prefix` is a command that becomes it, such as nsenter.
 
     Raises:
         LabError: it ended or wrote no pid file in time; with the end of its log.
@@ -131,7 +135,7 @@ def start_daemon(argv: Sequence[str], pid_file: Path, log: Path, seconds: float 
     begin = log.stat().st_size if log.exists() else 0
     with log.open("ab") as handle:
         child = subprocess.Popen(
-            [sys.executable, "-m", "lab", *argv],
+            [*prefix, sys.executable, "-m", "lab", *argv],
             stdin=subprocess.DEVNULL,
             stdout=handle,
             stderr=handle,

@@ -76,6 +76,15 @@ class Settings:
         return "edge-lab" if self.name == DEFAULT_NAME else f"edge-lab-{self.name}"
 
     @property
+    def uid(self) -> int:
+        """User that the boards' kernels run as: the instance's alone, as its network is, and above those of systems.
+
+        (systemd gives away up to 1879048191, and signed 32-bit numbers end at 2147483647.)
+        """
+        first, second, third = (int(part) for part in self.subnet.split("."))
+        return 1_900_000_000 + (first << 16 | second << 8 | third)
+
+    @property
     def state(self) -> Path:
         """What outlives the machine's reboot: cards and logs."""
         return ROOT / ".lab" if self.name == DEFAULT_NAME else ROOT / ".lab" / "instances" / self.name
@@ -94,6 +103,11 @@ class Settings:
     def mirror_root(self) -> Path:
         """What the mirror serves (links into the cache)."""
         return self.state / "mirror"
+
+    @property
+    def snapshots(self) -> Path:
+        """Folder of the instance's snapshots; `down --cards` leaves it alone."""
+        return ROOT / ".lab" / "snapshots" / self.name
 
     @property
     def run(self) -> Path:

@@ -46,6 +46,10 @@ RUNS = 5000
 AHEAD = 86400
 
 
+# Python imports a codec when it is first used; inside of as_owner there may be none that can be read.
+"".encode("unicode_escape")
+
+
 class Refused(Exception):
     """Something in the shared folder that is not used; the message names it and is safe to print."""
 
@@ -88,19 +92,29 @@ def limit_process(seconds: int, memory: int, task: str) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (memory, hard))
 
 
-def become_owner(root: Path) -> None:
-    """Give up root for the owner of `root` for the rest of this process: what the owner may not read is not read.
+@contextmanager
+def as_owner(root: Path) -> Iterator[None]:
+    """Give up root for the owner of `root` inside: what the owner may not read is not read.
 
     Nothing happens to a process that is not root. Raises Refused when `root` is root's, for then nobody squashes root.
+    Only for a time: Ansible imports parts of a module from an archive of root's when the module ends.
     """
     if os.geteuid() != 0:
+        yield
         return
     found = root.stat()
     if found.st_uid == 0:
         raise Refused(f"{root} belongs to root; the role nfs_server gives it to nfs_server_uid")
+    group, groups = os.getegid(), os.getgroups()
     os.setgroups([])
-    os.setresgid(found.st_gid, found.st_gid, found.st_gid)
-    os.setresuid(found.st_uid, found.st_uid, found.st_uid)
+    os.setegid(found.st_gid)
+    os.seteuid(found.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -283,7 +297,7 @@ def run_name(value: Any, what: str = "the name of the run", now: Callable[[], fl
     """`value` when it can be the name of a run. Raises Refused, also for one that begins more than a day from now."""
     name = text(value, RUN_NAME, what)
     try:
-        # Not by strptime, which imports a module: after become_owner there may be none that can be read.
+        # Not by strptime, which imports a module; see above.
         date = (int(name[start:end]) for start, end in ((0, 4), (4, 6), (6, 8), (9, 11), (11, 13), (13, 15)))
         began = datetime(*date, tzinfo=UTC).timestamp()  # type: ignore[misc,arg-type]
     except ValueError:

@@ -35,7 +35,9 @@ Usage: k3s COMMAND [OPTIONS]
   kubectl         run kubectl
   crictl          run a small part of crictl
   ctr             run containerd's client
-  token           manage bootstrap tokens
+  token           manage bootstrap tokens, change the server's token
+  certificate     look at this machine's certificates, have new ones made
+  secrets-encrypt tell whether Secrets are encrypted
   etcd-snapshot   save, list, delete and prune snapshots of etcd
   --version       print the version
 `
@@ -80,9 +82,11 @@ func dispatch(name string, args []string) bool {
 		"etcd":                    components.Etcd,
 	}[name]
 	tool := map[string]func([]string) error{
-		"crictl":        func(args []string) error { return cli.Crictl(args, agent.Socket) },
-		"token":         cli.Token,
-		"etcd-snapshot": cli.EtcdSnapshot,
+		"crictl":          func(args []string) error { return cli.Crictl(args, agent.Socket) },
+		"token":           cli.Token,
+		"etcd-snapshot":   cli.EtcdSnapshot,
+		"certificate":     cli.Certificate,
+		"secrets-encrypt": cli.SecretsEncrypt,
 	}[name]
 	switch {
 	case program != nil:

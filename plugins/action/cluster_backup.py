@@ -345,19 +345,27 @@ def judge(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def token(task: dict[str, Any], check: bool) -> dict[str, Any]:
-    """The token of the backup's cluster on the control node; another one is kept beside it."""
-    backup, there = Path(task["directory"]), Path(task["expect"]["token_file"])
-    wanted = password_of(contents(backup / SERVER))
-    if not wanted:
+    """The secrets of the backup's cluster on the control node; others are kept beside them."""
+    backup, expect = Path(task["directory"]), task["expect"]
+    inside = contents(backup / SERVER)
+    if not password_of(inside):
         raise AnsibleActionFail(f"{backup / SERVER} holds no token")
-    before = there.read_text().strip() if there.is_file() else ""
+    wanted = {"token": expect["token_file"], "agent-token": expect["agent_token_file"]}
+    changed = [put_secret(Path(path), password_of(inside, name), backup.name, check) for name, path in wanted.items()]
+    return {"changed": any(changed)}
+
+
+def put_secret(path: Path, wanted: str, backup: str, check: bool) -> bool:
+    """A secret in its file; whether that changed it. Another one that was there is kept beside it."""
+    before = path.read_text().strip() if path.is_file() else ""
     if before == wanted or check:
-        return {"changed": before != wanted}
-    there.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return before != wanted
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if before:
-        there.rename(there.with_name(f"{there.name}.before-{backup.name}"))
-    write_text(there, wanted + "\n", 0o600)
-    return {"changed": True}
+        path.rename(path.with_name(f"{path.name}.before-{backup}"))
+    if wanted:
+        write_text(path, wanted + "\n", 0o600)
+    return True
 
 
 class ActionModule(ActionBase):

@@ -34,7 +34,7 @@ class ActionModule(ActionBase):
         if report.findings():
             return self._failed(report.findings())
 
-        # Not before now: it reads values by the tags that this series of ansible-core gives them.
+        # Not before now: an older ansible-core lacks what it imports.
         from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.reader import Reader
 
         hostvars = variables["hostvars"]

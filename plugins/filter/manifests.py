@@ -55,9 +55,7 @@ def manifests_image(reference: str) -> dict[str, str]:
     return {"newName": found.group(1), "newTag": found.group(2)}
 
 
-def manifests_overlay(
-    resources: list[str], image: str, nfs_server: str, nfs_path: str, patches: list[Object], manager: str
-) -> str:
+def manifests_overlay(resources: list[str], image: str, nfs_server: str, nfs_path: str, manager: str) -> str:
     """The kustomization.yaml that sets this cluster's values in `resources`, as text."""
     volume = [
         {"op": "replace", "path": "/spec/nfs/server", "value": nfs_server},
@@ -71,10 +69,7 @@ def manifests_overlay(
             "resources": resources,
             "images": [{"name": "edge-ai/tensorflow-jupyter", **manifests_image(image)}],
             "labels": [{"pairs": {"app.kubernetes.io/managed-by": manager}}],
-            "patches": [
-                {"target": {"kind": "PersistentVolume", "name": "nfs"}, "patch": json.dumps(volume)},
-                *patches,
-            ],
+            "patches": [{"target": {"kind": "PersistentVolume", "name": "nfs"}, "patch": json.dumps(volume)}],
         },
         indent=1,
     )

@@ -22,7 +22,9 @@ options:
   keep: {description: How many backups are left; 0 for all (make)., type: int, default: 0}
   wanted: {description: What restore_from says (judge)., type: str, default: ''}
   expect:
-    description: cluster_name, k3s_version, servers (number), apis (URLs), doors (name, host, port), token_file, over.
+    description: >-
+      cluster_name, k3s_version, servers (number), apis (URLs), doors (name, host, port), token_file, agent_token_file,
+      over.
     type: dict
     default: {}
   part: {description: "Name, title, ssh and arguments of the archive (send).", type: dict, default: {}}

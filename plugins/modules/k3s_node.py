@@ -52,8 +52,12 @@ options:
     description: The password a server's existing cluster is expected to have (short form).
     type: str
     default: ''
+  agent_token:
+    description: The password of agents that a server's cluster is expected to have (short form).
+    type: str
+    default: ''
   node_token:
-    description: The full token this server is expected to give to other nodes.
+    description: The full token this server is expected to give to agents.
     type: str
     default: ''
   version:
@@ -86,7 +90,11 @@ archive: {description: SHA-256 of the air-gap archive or null., type: str, retur
 files: {description: "Path to {sha256, mode}; both null when absent.", type: dict, returned: always}
 secrets: {description: "Name to {current, mode}.", type: dict, returned: always}
 cluster_token: {description: "absent, same or other (servers).", type: str, returned: always}
-node_token_same: {description: Whether the server's node-token is O(node_token)., type: bool, returned: always}
+agent_token:
+  description: absent (no cluster), shared (agents have the server's token), same or other (servers).
+  type: str
+  returned: always
+node_token_same: {description: Whether the server's agent-token is O(node_token)., type: bool, returned: always}
 kubeconfig: {description: SHA-256 of the server's own k3s.yaml or null., type: str, returned: always}
 missing_links: {description: Of kubectl crictl ctr those that are not on this node., type: list, returned: always}
 password: {description: "Whether there is a node password: it has joined before.", type: bool, returned: always}
@@ -321,6 +329,16 @@ class Node:
         same = token.password(path.read_text()) == self.module.params["cluster_token"]
         return "same" if same else "other"
 
+    def agent_token(self) -> str:
+        """Whether this server's cluster has a token of its own for agents, and the one that is given."""
+        path = self.data / "server/agent-token"
+        if not (self.data / "server/token").exists():
+            return "absent"
+        if path.is_symlink() or not path.exists():
+            return "shared"
+        same = token.password(path.read_text()) == self.module.params["agent_token"]
+        return "same" if same else "other"
+
     def missing_links(self) -> list[str]:
         """Commands of k3s which neither the distribution nor a link provides."""
         return [name for name in LINKS if not any(os.path.lexists(f"{d}/{name}") for d in BIN_DIRS)]
@@ -331,7 +349,8 @@ class Node:
         service = self.service()
         arch = ARCHES.get(os.uname().machine, "unknown")
         archive = self.data / "agent/images" / params["archive"].replace("{arch}", arch)
-        node_token = self.data / "server/node-token"
+        # For agents: the link node-token is always to the server's.
+        node_token = self.data / "server/agent-token"
         other = "k3s-agent" if self.server else "k3s"
         sha256 = digest(self.binary)
         outdated = self.outdated(service["started"])
@@ -355,6 +374,7 @@ class Node:
                 for name, content in params["secrets"].items()
             },
             "cluster_token": self.cluster_token() if self.server else "absent",
+            "agent_token": self.agent_token() if self.server else "absent",
             "node_token_same": self.server
             and node_token.exists()
             and node_token.read_text().strip() == params["node_token"].strip(),
@@ -454,6 +474,7 @@ def main() -> None:
             "secrets_path": {"type": "path", "default": "/etc/rancher/k3s", "no_log": False},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "cluster_token": {"type": "str", "default": "", "no_log": True},
+            "agent_token": {"type": "str", "default": "", "no_log": True},
             "node_token": {"type": "str", "default": "", "no_log": True},
             "version": {"type": "str", "default": ""},
             "proxy_metrics": {"type": "str", "default": ""},

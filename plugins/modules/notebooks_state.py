@@ -128,8 +128,8 @@ def main() -> None:
         module.fail_json(msg=f"{export} does not exist: the role nfs_server creates it (notebooks_export)")
     try:
         shared_data.limit_process(shared_data.SECONDS, shared_data.MEMORY, f"{export} is inspected")
-        shared_data.become_owner(export)
-        found = state(export, module.params["files"], module.params["inputs_digest"])
+        with shared_data.as_owner(export):
+            found = state(export, module.params["files"], module.params["inputs_digest"])
     except (Refused, MemoryError) as error:
         module.fail_json(msg=f"{error or 'not enough memory'}. Remove foreign files from the export")
     for message in found["refused"]:

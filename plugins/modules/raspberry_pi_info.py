@@ -37,7 +37,6 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of
 from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardware import (
-    decode_revision,
     parse_cpuinfo,
     throttling,
 )
@@ -59,18 +58,12 @@ def output_of(*command: str) -> str:
 
 
 def hardware() -> dict[str, Any]:
-    """Model, revision and serial from the device tree, or from /proc/cpuinfo on a kernel without one."""
+    """Model and serial from the device tree, or from /proc/cpuinfo on a kernel without one."""
     cpu = parse_cpuinfo(text_of("/proc/cpuinfo"))
-    revision = cpu.get("revision", "")
-    decoded = decode_revision(revision)
     memory = re.search(r"^MemTotal:\s+(\d+) kB", text_of("/proc/meminfo"), flags=re.MULTILINE)
     return {
         "model": text_of("/proc/device-tree/model") or cpu.get("model", ""),
-        "revision": revision,
         "serial": text_of("/proc/device-tree/serial-number") or cpu.get("serial", ""),
-        "type": decoded.type if decoded else "",
-        "soc": decoded.soc if decoded else "",
-        "revision_ram_mb": decoded.ram_mb if decoded else 0,
         "memory_mb": int(memory[1]) // 1024 if memory else 0,
         "architecture": platform.machine(),
         "throttling": throttling(output_of("vcgencmd", "get_throttled")),

@@ -52,8 +52,7 @@ def main() -> None:
     export, name = Path(module.params["export"]), module.params["name"]
     try:
         shared_data.limit_process(shared_data.SECONDS, shared_data.MEMORY, f"{export / name} is read")
-        shared_data.become_owner(export)
-        with shared_data.opened(export, name, module.params["limit"]) as file:
+        with shared_data.as_owner(export), shared_data.opened(export, name, module.params["limit"]) as file:
             content = os.pread(file.fileno(), module.params["length"], module.params["offset"])
             size = os.fstat(file.fileno()).st_size
     except (shared_data.Refused, FileNotFoundError, MemoryError) as error:

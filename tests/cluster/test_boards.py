@@ -57,3 +57,15 @@ def test_only_keys_open_the_door(board: Any) -> None:
     effective = board.check_output("sshd -T").splitlines()
     assert "passwordauthentication no" in effective
     assert board.check_output("passwd -S pi").split()[1] == "L"
+
+
+def test_security_updates_are_installed_by_themselves_and_never_reboot(board: Any) -> None:
+    lines = board.check_output("apt-config dump").splitlines()
+    origins = [line.partition(" ")[2].strip('";') for line in lines if line.startswith("Unattended-Upgrade::Origins")]
+    assert list(filter(None, origins)) == ["origin=Debian,codename=${distro_codename}-security,label=Debian-Security"]
+    assert 'Unattended-Upgrade::Automatic-Reboot "false";' in lines
+    assert {f'APT::Periodic::{what} "1";' for what in ("Update-Package-Lists", "Unattended-Upgrade")} <= set(lines)
+    for unit in ("apt-daily.timer", "apt-daily-upgrade.timer"):
+        assert board.check_output("systemctl is-enabled %s", unit) == "enabled"
+    # The archive that the updates come from is among the board's own.
+    assert ",l=Debian-Security" in board.check_output("apt-cache policy")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import ssl
 import stat
-from pathlib import Path
+import urllib.error
+import urllib.request
 from typing import Any
 
 from tests.support.cluster import Cluster
@@ -29,9 +32,63 @@ def test_secrets_on_boards_are_for_root_only(board: Any) -> None:
     assert listed.stdout == ""
 
 
-def test_token_is_in_no_journal(boards: dict[str, Any], cluster: Cluster) -> None:
-    token = Path(cluster.path("cluster_secrets_dir") / "k3s-token").read_text().strip()
-    assert len(token) >= 32
+def secrets_of(cluster: Cluster) -> dict[str, str]:
+    """Secrets of the cluster by the name of their file on the control node."""
+    directory = cluster.path("cluster_secrets_dir")
+    found = {
+        name: (directory / name).read_text().strip() for name in ("k3s-token", "k3s-agent-token", "jupyter-password")
+    }
+    assert all(len(secret) >= 24 for secret in found.values())
+    return found
+
+
+def test_secrets_are_in_no_journal_process_or_environment(boards: dict[str, Any], cluster: Cluster) -> None:
+    secrets = secrets_of(cluster)
     for name, board in boards.items():
-        # Searched here, not there: a command with the token in it would itself be logged by sudo.
-        assert token not in board.check_output("journalctl --no-pager --quiet --output=cat"), name
+        # Searched here, not there: a command with a secret in it would itself be logged by sudo.
+        plain = "| tr -cd '[:print:]\\n'"
+        seen = {
+            "journal": board.check_output("journalctl --no-pager --quiet --output=cat"),
+            "arguments": board.run(f"cat /proc/[0-9]*/cmdline {plain}").stdout,
+            "environment": board.run(f"cat /proc/[0-9]*/environ {plain}").stdout,
+            "logs": board.run(f"find /var/log -type f -not -path '*/journal/*' -exec cat {{}} + {plain}").stdout,
+        }
+        assert all(seen[place] for place in ("journal", "arguments", "environment"))
+        found = [(name, kind, place) for kind, secret in secrets.items() for place in seen if secret in seen[place]]
+        assert found == []
+
+
+def test_an_agent_s_card_holds_no_key_to_the_cluster(boards: dict[str, Any], cluster: Cluster) -> None:
+    server = secrets_of(cluster)["k3s-token"]
+    for name in cluster.hosts("k3s_agents"):
+        found = boards[name].run(
+            "find /etc /var/lib/rancher/k3s -xdev -type f -size -1M -not -path '*/containerd/*' -exec cat {} + "
+            "| tr -cd '[:print:]\\n'"
+        )
+        text = found.stdout
+        assert "K10" in text
+        assert server not in text, name
+
+
+def test_the_agents_token_opens_nothing_but_joining(cluster: Cluster) -> None:
+    password = secrets_of(cluster)["k3s-agent-token"]
+    address = cluster.address(cluster.hosts("k3s_servers")[0])
+
+    def status(path: str, user: str, method: str = "GET") -> int:
+        asked = urllib.request.Request(
+            f"https://{address}:6443{path}", method=method, data=b"{}" if method == "PUT" else None
+        )
+        asked.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
+        try:
+            with urllib.request.urlopen(asked, context=ssl._create_unverified_context(), timeout=20) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert status("/v1-k3s/config", "node") == 200
+    for path in ("/v1-k3s/server-bootstrap", "/v1-k3s/encrypt/status"):
+        assert status(path, "node") in (401, 403), path
+        assert status(path, "server") in (401, 403), path
+    assert status("/v1-k3s/token", "node", "PUT") in (401, 403)
+    for path in ("/api/v1/secrets", "/api/v1/nodes"):
+        assert status(path, "node") in (401, 403), path

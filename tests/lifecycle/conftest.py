@@ -1,11 +1,16 @@
-"""One chain of days in a cluster's life, driven by ansible-runner; its record goes to results/."""
+"""One chain of days in a cluster's life, driven by ansible-runner; its record goes to results/.
+
+A step names what it needs of those before it. Within the chain that is so already; run alone, a step has it made.
+"""
 
 from __future__ import annotations
 
 import pytest
 
+from tests.support import snapshots
 from tests.support.cluster import CLUSTER, Cluster
-from tests.support.plays import Plays, recorded
+from tests.support.plays import FAST, NEXT, ON_NEXT, Plays, lab, recorded
+from tests.support.watch import ready_nodes, versions
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +21,31 @@ def cluster() -> Cluster:
 @pytest.fixture(scope="session")
 def plays() -> Plays:
     return recorded("lifecycle")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def beginning(request: pytest.FixtureRequest, plays: Plays) -> None:
+    if request.config.getoption("--begin") == "finished":
+        snapshots.begin(lambda: plays.run("site", "site.yml", *FAST))
+
+
+@pytest.fixture
+def joined(plays: Plays) -> None:
+    """pi-05 is in the cluster."""
+    if "pi-05" not in ready_nodes():
+        plays.run("add-node", "add-node.yml", "-l", "pi-05", *FAST, *(ON_NEXT if NEXT in versions().values() else ()))
+
+
+@pytest.fixture
+def upgraded(plays: Plays) -> None:
+    """All nodes run the next release."""
+    if set(versions().values()) != {NEXT}:
+        lab("build", "k3s-next")
+        plays.run("upgrade", "playbooks/upgrade.yml", *ON_NEXT)
+
+
+@pytest.fixture
+def backed_up(plays: Plays, upgraded: None) -> None:
+    """There is a backup."""
+    if not list(CLUSTER.path("cluster_backups_dir").glob("2*")):
+        plays.run("backup", "playbooks/backup.yml", *ON_NEXT)

@@ -2,8 +2,11 @@
 
     molecule test -s lifecycle
 
-The lab is up and empty when it begins. Only the fast profile is computed; the default scenario does both. Steps marked
-`interrupted` may be left out, as `make test` does.
+The lab is up and empty when it begins, or has the finished cluster of the default scenario (`--begin=finished`), as in
+`make test`, which leaves out the steps marked `interrupted`. Only the fast profile is computed; the default scenario
+does both. One step alone:
+
+    EDGE_LAB_NAME=molecule EDGE_LAB_SUBNET=10.78.0 pytest -s tests/lifecycle --begin=finished -k test_10
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,13 +27,11 @@ from jsonschema import validate
 from kubernetes import client
 
 from tests.support.cluster import ROOT, Cluster, connect
-from tests.support.plays import Plays, Step, cards_die, lab
-from tests.support.watch import NAMESPACE, Requests, core, machine_ids, ready_nodes, running_on, wait_until
+from tests.support.plays import FAST, NEXT, ON_NEXT, Plays, Step, cards_die, lab
+from tests.support.watch import NAMESPACE, Requests, core, machine_ids, ready_nodes, running_on, versions, wait_until
 
-FAST = ("-e", '\'{"notebooks_profiles": ["fast"]}\'')
 CHECK = ("--check", "--diff")
-FIRST, NEXT = "v1.36.3+lab1", "v1.36.3+lab2"
-ON_NEXT = ("-e", f"k3s_version={NEXT}")
+FIRST = "v1.36.3+lab1"
 SITE_STAGES = (
     # Play of site.yml, and how many seconds into it the control process is killed.
     ("Boards are flashed and answer", 6),
@@ -73,11 +75,6 @@ def weights(cluster: Cluster) -> str:
 
 def all_ready(*names: str) -> bool:
     return ready_nodes() == dict.fromkeys(names, True)
-
-
-def versions() -> dict[str, str]:
-    """The version that each Node runs."""
-    return {node.metadata.name: node.status.node_info.kubelet_version for node in core().list_node().items}
 
 
 @contextmanager
@@ -159,7 +156,9 @@ def test_05_a_board_joins_and_computes(plays: Plays, cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("options", [("-l", "pi-05"), (), CHECK], ids=["again", "no limit", "check"])
-def test_06_add_node_changes_nothing_on_a_complete_cluster(plays: Plays, options: tuple[str, ...]) -> None:
+def test_06_add_node_changes_nothing_on_a_complete_cluster(
+    plays: Plays, options: tuple[str, ...], joined: None
+) -> None:
     unchanged(plays.run(" ".join(["add-node again", *options]), "add-node.yml", *FAST, *options))
 
 
@@ -172,7 +171,7 @@ def test_07_versions_are_refused_before_anything_is_touched(plays: Plays) -> Non
         assert re.search(word, step.output), step.output[-3000:]
 
 
-def test_08_an_upgrade_fails_no_request(plays: Plays, cluster: Cluster) -> None:
+def test_08_an_upgrade_fails_no_request(plays: Plays, cluster: Cluster, joined: None) -> None:
     lab("build", "k3s-next")
     plays.run("two replicas", "playbooks/workload.yml", *FAST, "-e", "manifests_overlay=combined")
     (service,) = [
@@ -209,7 +208,9 @@ def test_09_a_board_that_loses_power_comes_back_with_its_pods(cluster: Cluster) 
     wait_until("pi-02 has its pod", 240, lambda: running_on("pi-02"))
 
 
-def test_10_boards_whose_cards_died_come_back_under_their_names(plays: Plays, cluster: Cluster) -> None:
+def test_10_boards_whose_cards_died_come_back_under_their_names(
+    plays: Plays, cluster: Cluster, joined: None, upgraded: None
+) -> None:
     before, died = machine_ids(), ("pi-03", "pi-05")
     cards_die(*died)
     step = plays.run("re-flash two", "add-node.yml", "-l", ",".join(died), *FAST, *ON_NEXT)
@@ -224,13 +225,13 @@ def test_10_boards_whose_cards_died_come_back_under_their_names(plays: Plays, cl
     assert set(died) <= {each["host"] for each in records(cluster) if each["notebook"] == "prediction"}
 
 
-def test_11_what_the_cluster_cannot_lose_is_not_removed(plays: Plays) -> None:
+def test_11_what_the_cluster_cannot_lose_is_not_removed(plays: Plays, joined: None, upgraded: None) -> None:
     step = plays.run("remove the server", "playbooks/remove-node.yml", "-l", "pi-01", *ON_NEXT, expect=2)
     assert not step.changed_hosts()
     assert all_ready("pi-01", "pi-02", "pi-03", "pi-05")
 
 
-def test_12_a_budget_holds_a_removal_up(plays: Plays) -> None:
+def test_12_a_budget_holds_a_removal_up(plays: Plays, joined: None, upgraded: None) -> None:
     with guarded("pi-05"):
         step = plays.run(
             "remove-node, guarded", "playbooks/remove-node.yml", "-l", "pi-05", *ON_NEXT, "-e", "k3s_drain_timeout=20",
@@ -241,7 +242,7 @@ def test_12_a_budget_holds_a_removal_up(plays: Plays) -> None:
     assert all_ready("pi-01", "pi-02", "pi-03", "pi-05")
 
 
-def test_12_a_node_is_removed(plays: Plays, cluster: Cluster) -> None:
+def test_12_a_node_is_removed(plays: Plays, cluster: Cluster, joined: None, upgraded: None) -> None:
     remove = ("playbooks/remove-node.yml", "-l", "pi-05", *ON_NEXT)
     plays.run("remove-node --check", *remove, *CHECK)
     assert all_ready("pi-01", "pi-02", "pi-03", "pi-05")
@@ -258,7 +259,46 @@ def test_12_a_node_is_removed(plays: Plays, cluster: Cluster) -> None:
     unchanged(plays.run("remove-node again", *remove))
 
 
-def test_13_a_backup_is_made(plays: Plays, cluster: Cluster) -> None:
+def system_pods() -> dict[str, int]:
+    """Pods of kube-system by uid, with the number of their containers' restarts."""
+    pods = core().list_namespaced_pod("kube-system").items
+    return {pod.metadata.uid: sum(one.restart_count for one in pod.status.container_statuses or []) for pod in pods}
+
+
+def test_12_secrets_are_rotated_one_board_at_a_time(plays: Plays, cluster: Cluster) -> None:
+    """After a card was lost: pods run on, old secrets open nothing, the next run changes nothing."""
+    secrets = cluster.path("cluster_secrets_dir")
+    names = ("k3s-token", "k3s-agent-token", "k3s-node-token", "jupyter-password", "id_ed25519", "kubeconfig")
+    before = {name: (secrets / name).read_bytes() for name in names}
+    refused = plays.run(
+        "rotation with a limit", "playbooks/rotate.yml", "-e rotate=all", "-l pi-01,localhost", expect=2
+    )
+    assert "would keep the old secret" in refused.output
+    assert "write -e rotate=all" in plays.run("rotation of nothing", "playbooks/rotate.yml", expect=2).output
+    assert {name: (secrets / name).read_bytes() for name in names} == before
+    pods = system_pods()
+    plays.run("every secret is rotated", "playbooks/rotate.yml", "-e rotate=all")
+    assert [name for name in names if (secrets / name).read_bytes() == before[name]] == []
+    assert not list(secrets.glob("*.new*")) and not list(secrets.glob("*.old"))
+    assert all(ready_nodes().values())
+    assert system_pods() == pods
+    unchanged(plays.run("site.yml after a rotation", "site.yml", *FAST))
+    # A server's second start is the one that a token which is not in the datastore would prevent.
+    for name in cluster.hosts("k3s_servers"):
+        connect(name).check_output("systemctl restart k3s")
+    wait_until("all nodes are Ready after a restart of the server", 180, lambda: all(ready_nodes().values()))
+    old = secrets / "old-key"
+    old.write_bytes(before["id_ed25519"])
+    old.chmod(0o600)
+    address = cluster.address("pi-01")
+    known = f"UserKnownHostsFile={secrets / 'known_hosts'}"
+    login = ["ssh", "-o", "BatchMode=yes", "-o", "ControlPath=none", "-o", "IdentitiesOnly=yes", "-o", known]
+    answer = subprocess.run([*login, "-i", str(old), f"pi@{address}", "true"], capture_output=True, timeout=60)
+    old.unlink()
+    assert answer.returncode == 255 and b"Permission denied" in answer.stderr
+
+
+def test_13_a_backup_is_made(plays: Plays, cluster: Cluster, upgraded: None) -> None:
     unchanged(plays.run("backup --check", "playbooks/backup.yml", *ON_NEXT, *CHECK))
     plays.run("backup", "playbooks/backup.yml", *ON_NEXT)
     made = newest_backup(cluster)
@@ -266,7 +306,9 @@ def test_13_a_backup_is_made(plays: Plays, cluster: Cluster) -> None:
     assert {each.stat().st_mode & 0o777 for each in made.iterdir()} == {0o600}
 
 
-def test_13_a_truncated_or_foreign_backup_is_refused(plays: Plays, cluster: Cluster, tmp_path: Path) -> None:
+def test_13_a_truncated_or_foreign_backup_is_refused(
+    plays: Plays, cluster: Cluster, tmp_path: Path, backed_up: None
+) -> None:
     spoiled = shutil.copytree(newest_backup(cluster), tmp_path / "spoiled")
     os.truncate(spoiled / "server.tar.gz", (spoiled / "server.tar.gz").stat().st_size - 1)
     manifest = spoiled / "manifest.json"
@@ -277,7 +319,7 @@ def test_13_a_truncated_or_foreign_backup_is_refused(plays: Plays, cluster: Clus
     assert "truncated" in step.output
 
 
-def test_13_destruction_and_restore(plays: Plays, cluster: Cluster) -> None:
+def test_13_destruction_and_restore(plays: Plays, cluster: Cluster, backed_up: None) -> None:
     old_weights, old_objects = weights(cluster), {each.metadata.uid for each in core().list_namespace().items}
     cards_die("pi-01", "pi-02", "pi-03")
     restore = ("playbooks/restore.yml", *FAST, *ON_NEXT, "-e", "restore_from=latest")
@@ -288,7 +330,7 @@ def test_13_destruction_and_restore(plays: Plays, cluster: Cluster) -> None:
     unchanged(plays.run("restore again --check", *restore, *CHECK))
 
 
-def test_14_the_restored_cluster_predicts_with_the_old_weights(plays: Plays, cluster: Cluster) -> None:
+def test_14_the_restored_cluster_predicts_with_the_old_weights(plays: Plays, cluster: Cluster, upgraded: None) -> None:
     old = weights(cluster)
     plays.run("site after restore", "site.yml", *FAST, *ON_NEXT)
     unchanged(plays.run("site after restore, again", "site.yml", *FAST, *ON_NEXT))
@@ -298,7 +340,7 @@ def test_14_the_restored_cluster_predicts_with_the_old_weights(plays: Plays, clu
     assert hashlib.sha256(name.read_bytes()).hexdigest() == old
 
 
-def test_15_reset_asks_and_leaves_a_base_system(plays: Plays, cluster: Cluster) -> None:
+def test_15_reset_asks_and_leaves_a_base_system(plays: Plays, cluster: Cluster, upgraded: None) -> None:
     refused = plays.run("reset, unconfirmed", "playbooks/reset.yml", "-e", "reset_confirm=another", expect=2)
     assert not refused.changed_hosts()
     plays.run("reset --check", "playbooks/reset.yml", *CHECK)

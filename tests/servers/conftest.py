@@ -1,12 +1,28 @@
-"""What is driven here is recorded in results/."""
+"""What is driven here is recorded in results/. A step that is run alone has made what it needs of those before it."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.support.plays import Plays, recorded
+from tests.support import snapshots
+from tests.support.plays import NEXT, ON_NEXT, Plays, lab, recorded
+from tests.support.watch import versions
 
 
 @pytest.fixture(scope="session")
 def plays() -> Plays:
     return recorded("servers")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def beginning(request: pytest.FixtureRequest, plays: Plays) -> None:
+    if request.config.getoption("--begin") == "finished":
+        snapshots.begin(lambda: plays.run("three servers", "molecule/three-servers/converge.yml"))
+
+
+@pytest.fixture
+def upgraded(plays: Plays) -> None:
+    """All servers run the next release."""
+    if set(versions().values()) != {NEXT}:
+        lab("build", "k3s-next")
+        plays.run("upgrade", "playbooks/upgrade.yml", *ON_NEXT)

@@ -1,4 +1,8 @@
-"""Three servers with embedded etcd: any one may fail, all may be lost. Each test begins where the one before ended."""
+"""Three servers with embedded etcd: any one may fail, all may be lost. Each test begins where the one before ended.
+
+One alone: EDGE_INVENTORY=inventory/lab-ha EDGE_LAB_NAME=servers EDGE_LAB_SUBNET=10.82.0 pytest -s tests/servers
+--begin=finished -k removed
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,10 @@ import pytest
 from kubernetes import client
 
 from tests.support.cluster import CLUSTER, connect, kubernetes_api
-from tests.support.plays import Plays, cards_die, lab
+from tests.support.plays import NEXT, ON_NEXT, Plays, cards_die, lab
 from tests.support.watch import Answers, core, machine_ids, ready_nodes, wait_until
 
 SERVERS = CLUSTER.hosts("k3s_servers")
-NEXT = "v1.36.3+lab2"
-ON_NEXT = ("-e", f"k3s_version={NEXT}")
 TO_A_CLUSTER = ("--tags", "flash,base,storage,cluster")
 """Stages of site.yml: what runs on a cluster is the default scenario's."""
 
@@ -132,7 +134,7 @@ def test_an_upgrade_goes_from_server_to_server(plays: Plays) -> None:
     assert not plays.run("upgrade again", "playbooks/upgrade.yml", *ON_NEXT).changed_hosts()
 
 
-def test_first_server_joins_the_others_with_a_blank_card(plays: Plays) -> None:
+def test_first_server_joins_the_others_with_a_blank_card(plays: Plays, upgraded: None) -> None:
     before = machine_ids()
     write("before-the-card-died")
     cards_die(SERVERS[0])
@@ -145,7 +147,7 @@ def test_first_server_joins_the_others_with_a_blank_card(plays: Plays) -> None:
     assert after == before
 
 
-def test_a_server_is_removed_and_joins_again(plays: Plays) -> None:
+def test_a_server_is_removed_and_joins_again(plays: Plays, upgraded: None) -> None:
     leaving = SERVERS[-1]
     plays.run("remove a server", "playbooks/remove-node.yml", "-l", leaving, *ON_NEXT, "-e", "k3s_remove_accept=label")
     assert ready_nodes() == dict.fromkeys(SERVERS[:-1], True)
@@ -156,7 +158,7 @@ def test_a_server_is_removed_and_joins_again(plays: Plays) -> None:
     all_serve()
 
 
-def test_all_cards_die_and_a_backup_is_restored(plays: Plays) -> None:
+def test_all_cards_die_and_a_backup_is_restored(plays: Plays, upgraded: None) -> None:
     write("before-the-backup")
     plays.run("backup", "playbooks/backup.yml", *ON_NEXT)
     kept = written()
@@ -169,7 +171,7 @@ def test_all_cards_die_and_a_backup_is_restored(plays: Plays) -> None:
     assert not plays.run("restore again", *restore).changed_hosts()
 
 
-def test_a_backup_is_put_over_a_living_cluster_only_by_its_name(plays: Plays) -> None:
+def test_a_backup_is_put_over_a_living_cluster_only_by_its_name(plays: Plays, upgraded: None) -> None:
     kept = written()
     plays.run("backup", "playbooks/backup.yml", *ON_NEXT)
     write("after-the-second-backup")

@@ -1,6 +1,6 @@
 """What an attacker could put into the shared folder: each case beside one good run, in a folder of its own.
 
-    python hostile.py EXPORT OUTSIDE INPUTS_DIGEST    # on a board, as the share's user; prints the names of the cases
+    python hostile.py EXPORT OUTSIDE INPUTS_DIGEST CASE...    # on a board, as the share's user
 
 Standard library only: it runs in unit tests and on a board. A case is a function that is given the folder of a run that
 is newer than the good one, and a folder outside of the export that must stay as it is.
@@ -431,14 +431,13 @@ def changed_while_read(run: Path, outside: Path) -> None:
     threading.Thread(target=change, daemon=True).start()
 
 
-def build(export: Path, outside: Path, names: list[str]) -> None:
-    """The good run, and the named cases, each newer than it and than the one before."""
+def build(export: Path, outside: Path, names: list[str], minute: str = "20261122T0215") -> None:
+    """The good run, and the named cases in runs of that minute, each newer than the one before."""
     good(export / "runs" / GOOD)
     for number, name in enumerate(names):
-        CASES[name](export / "runs" / f"20261122T0215{number % 60:02}Z-{number:08x}", outside)
+        CASES[name](export / "runs" / f"{minute}{number % 60:02}Z-{number:08x}", outside)
 
 
 if __name__ == "__main__":
     DIGEST = sys.argv[3]
-    build(Path(sys.argv[1]), Path(sys.argv[2]), sorted(CASES))
-    print(" ".join(sorted(CASES)))
+    build(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[4:], time.strftime("%Y%m%dT%H%M", time.gmtime()))

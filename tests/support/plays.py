@@ -20,6 +20,11 @@ from tests.support.cluster import CLUSTER, ROOT
 INVENTORY = os.environ.get("EDGE_INVENTORY", str(ROOT / "inventory" / "lab"))
 LIMIT_S = 1800
 """No playbook of these tests may take longer."""
+FAST = ("-e", '\'{"notebooks_profiles": ["fast"]}\'')
+"""Options for the short profile alone."""
+NEXT = "v1.36.3+lab2"
+ON_NEXT = ("-e", f"k3s_version={NEXT}")
+"""Options for a cluster that was upgraded."""
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,11 @@ def machine_ids() -> dict[str, str]:
     return {node.metadata.name: node.status.node_info.machine_id for node in core().list_node().items}
 
 
+def versions() -> dict[str, str]:
+    """The version that each Node runs."""
+    return {node.metadata.name: node.status.node_info.kubelet_version for node in core().list_node().items}
+
+
 def running_on(node: str) -> list[str]:
     """Names of the ready pods of the workload on a node."""
     pods = core().list_namespaced_pod(NAMESPACE, field_selector=f"spec.nodeName={node}").items

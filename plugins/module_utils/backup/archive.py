@@ -30,7 +30,7 @@ TOPS = {SERVER: "server", DATA: "data"}
 LIMITS = Limits(ARCHIVE, MOST, depth=128, seconds=3600)
 STAMP = re.compile(r"\d{8}T\d{6}Z")
 #: Members of the server's archive that are looked into, and never longer than this (bytes).
-LOOKED_AT, SHORT = ("server/token", "server/tls/server-ca.crt"), 1 << 16
+LOOKED_AT, SHORT = ("server/token", "server/agent-token", "server/tls/server-ca.crt"), 1 << 16
 FIELDS: dict[str, type] = {
     "format": int,
     "cluster_name": str,
@@ -110,9 +110,12 @@ def ca_sha256(server: Contents) -> str:
     return known.ca_sha256
 
 
-def password_of(server: Contents) -> str:
-    """The cluster's secret in its short form; empty when there is none."""
-    known = token.parse(server.texts.get("server/token", ""))
+def password_of(server: Contents, name: str = "token") -> str:
+    """A secret of the cluster in its short form; empty when there is none.
+
+    `name` is token, or agent-token: the agents' own, which in a cluster without one is a link and so is none here.
+    """
+    known = token.parse(server.texts.get(f"server/{name}", ""))
     return known.password if known else ""
 
 

@@ -35,7 +35,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import (
     copy,
     members,
 )
-from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, become_owner, printable
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, as_owner, printable
 
 # Last member of every tar: the digest of each file as it was read here, and what was left out (JSON).
 SUMS = "SHA256SUMS.json"
@@ -250,9 +250,9 @@ def send_server(options: argparse.Namespace) -> None:
 def send_data(options: argparse.Namespace) -> None:
     """The export, as its owner may read it."""
     export = Target(Path(options.export))
-    become_owner(export.path)
     packer = Packer(sys.stdout.buffer, options.limit)
-    packer.tree(export.descriptor, "data", {each for each in names(export) if not_data(each)})
+    with as_owner(export.path):
+        packer.tree(export.descriptor, "data", {each for each in names(export) if not_data(each)})
     packer.close()
 
 

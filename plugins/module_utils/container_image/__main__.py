@@ -28,6 +28,9 @@ def _parser() -> argparse.ArgumentParser:
     builder.add_argument("--cache", type=Path, required=True, help="directory of archives, wheels and logs")
     builder.add_argument("--builder", choices=["auto", "buildah", "podman", "docker"], default="auto")
     builder.add_argument("--mirror", default="", help="Debian archive for mmdebstrap; none: that of /etc/apt")
+    builder.add_argument(
+        "--security-mirror", default="", help="Debian security archive for mmdebstrap; none: that of /etc/apt"
+    )
     builder.add_argument("--compression-level", type=int, default=3)
     builder.add_argument("--timeout", type=float, default=3600, help="seconds for one command of the build")
     builder.add_argument("--reference", default="", help="expected reference of the image")
@@ -66,7 +69,12 @@ def main() -> int:
                 "leave container_image_ref to the lookup, with the same base and name"
             )
         settings = build.Settings(
-            options.cache, options.name, options.builder, options.mirror, options.compression_level, options.timeout
+            options.cache,
+            options.name,
+            options.builder,
+            (options.mirror, options.security_mirror),
+            options.compression_level,
+            options.timeout,
         )
         made = {arch: build.build(inputs, arch, settings) for arch in options.arch}
         result = {

@@ -35,7 +35,8 @@ class Settings:
     cache: Path
     name: str
     builder: str = "auto"
-    mirror: str = ""
+    mirrors: tuple[str, str] = ("", "")
+    """Debian archive and security archive for mmdebstrap; '' takes those of this machine's /etc/apt."""
     compression_level: int = 3
     timeout: float = 3600.0
 
@@ -159,7 +160,7 @@ def _bases(inputs: Inputs, arch: str, settings: Settings, progress: Progress) ->
     if inputs.source != "mmdebstrap":
         return {}
     for wanted in sorted({arch, _machine()}):
-        base.root_file_system(settings.cache, inputs.suite, wanted, settings.mirror, progress, settings.timeout)
+        base.root_file_system(settings.cache, inputs.suite, wanted, settings.mirrors, progress, settings.timeout)
     return {"BUILD_IMAGE": _machine(), "BASE_IMAGE": arch}
 
 
@@ -191,7 +192,7 @@ def _import_base(
     tool: list[str], builder: str, arch: str, inputs: Inputs, settings: Settings, progress: Progress
 ) -> str:
     """Import the cached root file system as an image into the builder's store, if missing. Returns its reference."""
-    tar = base.root_file_system(settings.cache, inputs.suite, arch, settings.mirror, progress, settings.timeout)
+    tar = base.root_file_system(settings.cache, inputs.suite, arch, settings.mirrors, progress, settings.timeout)
     reference = f"localhost/edge-ai-base:{inputs.suite}-{arch}"
     if (
         subprocess.run([*tool, "inspect", "--type", "image", reference], capture_output=True, check=False).returncode

@@ -5,11 +5,12 @@ Standard library only and no relative imports: the lookup plugin loads this file
 
 import fnmatch
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 #: Incremented when this program builds another image from the same files.
-RECIPE = 1
+RECIPE = 2
 
 #: Packages of a base by mmdebstrap in addition to Debian's essential ones.
 BASE_PACKAGES = ("ca-certificates", "libstdc++6", "python3", "python3-venv")
@@ -54,16 +55,40 @@ def context_files(context: Path) -> list[Path]:
     return [path for path in files if any(fnmatch.fnmatch(path.relative_to(context).as_posix(), p) for p in patterns)]
 
 
+def check_base(inputs: Inputs) -> None:
+    """Check that a base from a registry is pinned by its digest: the content of a tag changes without notice.
+
+    An image of this machine alone (localhost/...) has no digest to pin it by, and cannot be replaced from outside.
+
+    Raises:
+        ImageError: it is not pinned.
+    """
+    if inputs.source != "registry":
+        return
+    base, place = inputs.base, "container_image_base"
+    if not base:
+        place = f"{inputs.context}/Dockerfile: ARG BASE_IMAGE"
+        found = re.search(r"(?m)^ARG BASE_IMAGE=(\S+)", (inputs.context / "Dockerfile").read_text())
+        base = found[1] if found else ""
+    if not base.startswith("localhost/") and not re.search(r"@sha256:[0-9a-f]{64}$", base):
+        raise ImageError(
+            f"{place} = {base or 'empty'}: a base image from a registry must be pinned by the digest of its index, as "
+            "NAME:TAG@sha256:...; `docker buildx imagetools inspect NAME:TAG` shows it (docker/README.md)"
+        )
+
+
 def digest(inputs: Inputs) -> str:
     """SHA-256 (64 hex digits) over everything that determines the image.
 
     Raises:
-        ImageError: see context_files.
+        ImageError: see context_files and check_base.
     """
     total = hashlib.sha256(f"recipe {RECIPE}\nsource {inputs.source}\nbase {inputs.base}\n".encode())
     if inputs.source == "mmdebstrap":
         total.update(f"suite {inputs.suite} {BASE_PACKAGES} {BASE_EXCLUDES}\n".encode())
-    for path in context_files(inputs.context):
+    files = context_files(inputs.context)
+    check_base(inputs)
+    for path in files:
         content = path.read_bytes()
         total.update(f"file {path.relative_to(inputs.context).as_posix()} {len(content)}\n".encode())
         total.update(content)

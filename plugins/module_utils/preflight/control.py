@@ -37,14 +37,14 @@ class Needs:
     hint: str
 
 
-def check_ansible(version: str, wanted: str, report: Report) -> None:
-    """Report an ansible-core of another series than `wanted` (such as 2.19): values are read by its own tags."""
-    if version.split(".")[:2] != wanted.split("."):
+def check_ansible(version: str, oldest: str, report: Report) -> None:
+    """Report an ansible-core that is older than the series `oldest`, such as 2.19."""
+    if [int(part) for part in version.split(".")[:2]] < [int(part) for part in oldest.split(".")]:
         report.add(
             HERE,
             "ansible-core",
             version,
-            f"this project requires ansible-core {wanted}",
+            f"this project requires ansible-core {oldest} or newer",
             "run it from the virtual environment that `make` sets up from requirements.txt",
         )
 

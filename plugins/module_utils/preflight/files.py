@@ -21,6 +21,8 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _IGNORED = re.compile(r"(~|\.(orig|cfg|retry|bak|pyc|pyo|swp|rpm|md|csv|txt))$")
 _INI_SECTION = re.compile(r"^\[([^:\]]+)(?::(vars|children))?\]\s*(?:[#;].*)?$")
 _VARIABLE_FILES = ("", ".yml", ".yaml", ".json")
+#: Placeholder for the names in an encrypted file.
+ENCRYPTED = ""
 _Key = TypeVar("_Key", str, tuple[str, str])
 
 
@@ -28,6 +30,9 @@ _Key = TypeVar("_Key", str, tuple[str, str])
 class Written:
     """Where groups, hosts and their variables are written, and the findings of reading the files.
 
+    `inner` has, for the place of a variable that is a dictionary, where the values of its keys are. `variable_files`
+    are the files of group_vars and host_vars, which win over the inventory's own file. A file that is encrypted as a
+    whole is a setting of the name ENCRYPTED.
     `unreadable` is true if Ansible drops a whole file or stops at it, so that what it loaded is not what is written.
     """
 
@@ -37,8 +42,36 @@ class Written:
     group_settings: dict[tuple[str, str], list[Place]] = field(default_factory=dict)
     files_of_groups: dict[str, Place] = field(default_factory=dict)
     files_of_hosts: dict[str, Place] = field(default_factory=dict)
+    inner: dict[Place, dict[str, Place]] = field(default_factory=dict)
+    variable_files: set[str] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
     unreadable: bool = False
+
+    def note_inner(self, place: Place, value: yaml.Node) -> None:
+        """Record where the values of a dictionary are."""
+        if isinstance(value, yaml.MappingNode):
+            self.inner[place] = {
+                str(key.value): Place(place.file, item.start_mark.line + 1) for key, item in value.value
+            }
+
+    def of_host(self, host: str, name: str) -> Place | None:
+        """Where the host's own value of a variable is written, by Ansible's precedence; None if it has none."""
+        return self._winner([(0, place) for place in self._settings(self.host_settings, host, name)])
+
+    def of_groups(self, groups: list[str], name: str) -> Place | None:
+        """The same for the value that a host has by its groups, which come in rising precedence."""
+        return self._winner(
+            [(rank, p) for rank, group in enumerate(groups) for p in self._settings(self.group_settings, group, name)]
+        )
+
+    @staticmethod
+    def _settings(settings: dict[tuple[str, str], list[Place]], owner: str, name: str) -> list[Place]:
+        return settings.get((owner, name)) or settings.get((owner, ENCRYPTED)) or []
+
+    def _winner(self, places: list[tuple[int, Place]]) -> Place | None:
+        """The last of the places by file, rank and order; a file of variables overrides the inventory's own."""
+        ranked = [(p.file in self.variable_files, rank, order, p) for order, (rank, p) in enumerate(places)]
+        return max(ranked, key=lambda each: each[:3])[3] if ranked else None
 
     def unreadable_at(self, place: Place, key: str, problem: str, remedy: str) -> None:
         """Record an error with which Ansible drops the file or stops."""
@@ -74,6 +107,7 @@ def read(sources: list[Path], named: Callable[[Path], str]) -> Written:
         ):
             for owner, path in _variable_files(base / folder):
                 files.setdefault(owner, Place(named(path)))
+                written.variable_files.add(named(path))
                 _read_variables_file(path, named(path), owner, settings, written)
     return written
 
@@ -109,7 +143,7 @@ def _variable_files(folder: Path) -> list[tuple[str, Path]]:
 def _compose(path: Path, name: str, written: Written) -> yaml.Node | None:
     """The file's YAML tree, with syntax errors and duplicate keys recorded; None if there is nothing to walk."""
     text = path.read_text(encoding="utf-8", errors="replace")
-    if text.startswith("$ANSIBLE_VAULT;"):
+    if _is_vault(text):
         return None
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -122,6 +156,10 @@ def _compose(path: Path, name: str, written: Written) -> yaml.Node | None:
     if node is not None:
         _note_duplicates(node, name, "", written)
     return node
+
+
+def _is_vault(text: str) -> bool:
+    return text.startswith("$ANSIBLE_VAULT;")
 
 
 def _note_duplicates(node: yaml.Node, name: str, within: str, written: Written) -> None:
@@ -155,12 +193,16 @@ def _read_variables_file(
 ) -> None:
     node = _compose(path, name, written)
     if node is None:
+        if _is_vault(path.read_text(encoding="utf-8", errors="replace")):
+            _note(settings, (owner, ENCRYPTED), Place(name))
         return
     if not isinstance(node, yaml.MappingNode):
         written.unreadable_at(Place(name, 1), owner, "not a mapping", "write lines `name: value`")
         return
-    for key, _value in node.value:
-        settings.setdefault((owner, key.value), []).append(Place(name, key.start_mark.line + 1))
+    for key, value in node.value:
+        place = Place(name, key.start_mark.line + 1)
+        _note(settings, (owner, key.value), place)
+        written.note_inner(place, value)
 
 
 def _read_hosts_file(path: Path, name: str, written: Written) -> None:
@@ -202,8 +244,10 @@ def _walk_group(group: yaml.Node, body: yaml.Node, name: str, written: Written) 
             for child, child_body in content.value:
                 _walk_group(child, child_body, name, written)
         elif section.value == "vars":
-            for key, _value in content.value:
-                _note(written.group_settings, (group.value, key.value), Place(name, key.start_mark.line + 1))
+            for key, value in content.value:
+                at = Place(name, key.start_mark.line + 1)
+                _note(written.group_settings, (group.value, key.value), at)
+                written.note_inner(at, value)
         else:
             # A name written twice in one place is reported as such; its settings need not be compared too.
             for host, settings in {host.value: (host, settings) for host, settings in content.value}.values():
@@ -214,7 +258,7 @@ def _walk_host(host: yaml.Node, settings: yaml.Node, name: str, written: Written
     at = Place(name, host.start_mark.line + 1)
     _note(written.hosts, host.value, at)
     if isinstance(settings, yaml.MappingNode):
-        for key, _value in settings.value:
+        for key, value in settings.value:
             place = Place(name, key.start_mark.line + 1)
             before = written.host_settings.get((host.value, key.value), [])
             if before and before[0].line != place.line:
@@ -228,6 +272,7 @@ def _walk_host(host: yaml.Node, settings: yaml.Node, name: str, written: Written
                     )
                 )
             _note(written.host_settings, (host.value, key.value), place)
+            written.note_inner(place, value)
     elif not _is_empty(settings):
         written.unreadable_at(at, host.value, "not a mapping", "write lines `name: value` below it")
 

@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible._internal._datatag._tags import Origin
 from ansible.errors import AnsibleError
 from ansible.inventory.host import Host as AnsibleHost
 from ansible.inventory.manager import InventoryManager
-from ansible.module_utils._internal._datatag import AnsibleTagHelper
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import EncryptedString
 from ansible.template import Templar
@@ -127,7 +125,7 @@ class Reader:
         templar = Templar(self._loader, variables=everything)
         settings = {}
         for name, value in raw.items():
-            place, own = self._place(host, name, value, source)
+            place, own = self._place(host, name, source)
             templated = _has_template(value)
             encrypted = _is_encrypted(value)
             try:
@@ -137,16 +135,13 @@ class Reader:
                 self._unread.add(name)
                 self._note_undefined(host, name, place, own, error)
                 continue
-            inner = {}
-            if isinstance(value, Mapping):
-                inner = {str(key): self._origin_place(item) or place for key, item in value.items()}
             settings[name] = Setting(
                 name=name,
                 value=_native(evaluated),
                 place=place,
                 per_host=own or (templated and place.file != COMMAND_LINE),
                 plain=not templated and not encrypted,
-                inner=inner,
+                inner=self._written.inner.get(place, {}),
             )
         return settings
 
@@ -163,28 +158,14 @@ class Reader:
             remedy = did_you_mean(unknown[1], self._names, f"define {unknown[1]} in the inventory")
         self._findings.append(Finding(place, f"{host.name}.{name}" if own else name, None, problem, remedy))
 
-    def _place(self, host: AnsibleHost, name: str, value: Any, source: Place) -> tuple[Place, bool]:
+    def _place(self, host: AnsibleHost, name: str, source: Place) -> tuple[Place, bool]:
         """(where a host's variable is written, whether it is the host's own rather than its group's)."""
         if name in self._variables.extra_vars:
             return Place(COMMAND_LINE), False
-        own = self._written.host_settings.get((host.name, name), [])
-        groups = sorted(host.get_groups(), key=lambda group: (group.depth, group.priority, group.name), reverse=True)
-        shared = [
-            place for group in groups for place in self._written.group_settings.get((group.name, name), [])
-        ] + self._written.group_settings.get(("all", name), [])
-        origin = self._origin_place(value)
-        if origin is None:
-            return self._first(own or shared, source), bool(own)
-        # A dictionary's own origin is the line of its first key; the variable's name is at or above it.
-        above = [place for place in own + shared if place.file == origin.file and place.line <= origin.line]
-        place = max(above, default=origin)
-        return place, place in own
-
-    def _origin_place(self, value: Any) -> Place | None:
-        origin = Origin.get_tag(value)
-        if origin is None or not origin.path:
-            return None
-        return Place(self._named(Path(origin.path)), origin.line_num or 0)
+        if own := self._written.of_host(host.name, name):
+            return own, True
+        groups = sorted(host.get_groups(), key=lambda group: (group.depth, group.priority, group.name))
+        return self._written.of_groups([group.name for group in groups], name) or source, False
 
     @staticmethod
     def _first(places: list[Place] | None, otherwise: Place) -> Place:
@@ -197,7 +178,12 @@ def _native(value: Any) -> Any:
         return {str(key): _native(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_native(item) for item in value]
-    return AnsibleTagHelper.as_native_type(value)
+    # Tagged values are of subclasses; these calls make plain ones.
+    if isinstance(value, str):
+        return "".join((value,))
+    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool)):
+        return value + 0
+    return value
 
 
 def _has_template(value: Any) -> bool:

@@ -64,6 +64,50 @@ def test_no_mirror_is_an_error_that_tells_where_it_was_looked_for(sources):
         apt.find_mirror(sources, "bookworm")
 
 
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        ({"debian.sources": DEB822}, "http://mirror.example/debian-security"),
+        (
+            {
+                "a.list": "deb http://one.example/debian trixie main\n",
+                "b.list": "deb http://one.example/sec/ trixie-security main\n",
+            },
+            "http://one.example/sec",
+        ),
+        (
+            {"old.list": "deb http://old.example/debian-security buster/updates main"},
+            "http://old.example/debian-security",
+        ),
+    ],
+)
+def test_the_security_archive_of_this_machine_is_found(sources, expected):
+    assert apt.find_security_mirror(sources) == expected
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        {},
+        {"a.list": "deb http://mirror.example/debian bookworm main"},
+        {"a.list": "#deb http://mirror.example/debian-security bookworm-security main"},
+        {"a.sources": "Enabled: no\n" + DEB822.split("\n\n")[1]},
+    ],
+)
+def test_no_security_archive_is_an_error_that_tells_what_to_add(sources):
+    with pytest.raises(LabError, match=r"no Debian security archive found in /etc/apt.*add one, such as"):
+        apt.find_security_mirror(sources)
+
+
+def test_settings_about_old_lists_are_taken_over():
+    dump = (
+        'APT::Architecture "amd64";\nAcquire::Check-Valid-Until "false";\nAcquire::Check-Date "0";\n'
+        'Acquire::http::Proxy "http://p.example";\nAcquire::Check-Valid-Until-Not "1";\n'
+    )
+    assert apt.validity_options(dump) == ['Acquire::Check-Valid-Until "false"', 'Acquire::Check-Date "0"']
+    assert apt.validity_options('APT::Architecture "amd64";\n') == []
+
+
 def test_codename():
     assert apt.host_codename("ID=debian\nVERSION_CODENAME=trixie\n") == "trixie"
     assert apt.host_codename("ID=other\n") == ""

@@ -61,7 +61,7 @@ def test_a_final_empty_line_is_no_second_line():
 
 
 def test_kernel_arguments_are_hardware_then_card():
-    arguments = cmdline.kernel_arguments(["root=/dev/x"], BOARD, "/c.img", "pi-01", "pi-01", "/run/uml", "10.77.0.1")
+    arguments = cmdline.kernel_arguments(["root=/dev/x"], BOARD, "pi-01", "10.77.0.1")
     assert "mem=3G" in arguments
     assert "noreboot" in arguments
     assert "vec0:transport=raw,ifname=pi-01,depth=128,mac=dc:a6:32:00:00:01" in arguments

@@ -26,6 +26,14 @@ def test_all_problems_of_a_machine_are_told_at_once():
     assert "aarch64" in problems[2]
 
 
+@pytest.mark.parametrize(
+    ("uid_map", "problems"),
+    [("         0          0 4294967295\n", 0), ("0 100000 65536\n", 1), ("0 0 1000\n1000 1000 2000000000\n", 0)],
+)
+def test_a_container_without_the_boards_user_is_refused(uid_map, problems):
+    assert len(preconditions.user_problems(uid_map, LAB.uid)) == problems
+
+
 @pytest.fixture
 def instance(tmp_path, monkeypatch):
     """An instance whose run folder is a temporary one."""

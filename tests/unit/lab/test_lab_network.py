@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from lab import network, settings
+from lab import gateway, network, settings
 
 TEXT = (settings.PACKAGE / "lab.toml").read_text()
 FIRST = settings.parse(TEXT, {}, cpus=2)
@@ -50,3 +50,37 @@ def test_rules_stand_in_chains_of_their_own():
 def test_paths_of_the_instance():
     assert FIRST.run == Path("/run/edge-lab/lab")
     assert FIRST.card(FIRST.board("pi-01")) == settings.ROOT / ".lab/cards/pi-01.img"
+
+
+def rules(builtin):
+    (found,) = [rules for table, chain, _, rules in network.firewall(FIRST) if (table, chain) == ("filter", builtin)]
+    return [" ".join(rule) for rule in found]
+
+
+def test_boards_reach_names_time_and_mirror_of_the_gateway_and_nothing_else_of_this_machine():
+    first, *accepted, last = rules("INPUT")
+    assert "ESTABLISHED,RELATED" in first
+    assert last == "-i edge-lab -j REJECT"
+    opened = {rule.removeprefix("-i edge-lab -d 10.77.0.1 -p ").removesuffix(" -j ACCEPT") for rule in accepted}
+    assert opened == {
+        "udp --dport 53",
+        "tcp --dport 53",
+        "udp --dport 123",
+        "tcp --dport 8077",
+        "icmp --icmp-type echo-request",
+    }
+
+
+def test_boards_get_out_and_only_replies_get_in():
+    assert rules("FORWARD") == [
+        "-i edge-lab -o edge-+ -j REJECT",
+        "-i edge-lab -s 10.77.0.0/24 -j ACCEPT",
+        "-i edge-lab -j DROP",
+        "-o edge-lab -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+        "-o edge-lab -j REJECT",
+    ]
+    assert network.host_end(SECOND).startswith("edge-")
+
+
+def test_names_are_not_looked_up_as_root():
+    assert "--user=nobody" in gateway.dns_command(FIRST)

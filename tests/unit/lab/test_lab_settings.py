@@ -107,3 +107,12 @@ def test_model_and_revision_agree(revision):
 def test_the_release_to_upgrade_to_is_another_one():
     same = SHIPPED.replace('next = "v1.36.3+lab2"', 'next = "v1.36.3+lab1"')
     assert "[k3s] next: 'v1.36.3+lab1' is [k3s] version already" in complaint(same)
+
+
+def test_every_instance_has_a_user_of_its_own_that_no_system_gives_away():
+    users = [settings.parse(SHIPPED, {"EDGE_LAB_NAME": "x", "EDGE_LAB_SUBNET": net}, cpus=2).uid for net in NETWORKS]
+    assert len(set(users)) == len(NETWORKS)
+    assert all(1_879_048_191 < uid < 2**31 for uid in users)
+
+
+NETWORKS = ("10.77.0", "10.78.0", "10.77.1", "192.168.255", "0.0.0", "255.255.255")

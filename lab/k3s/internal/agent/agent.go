@@ -10,11 +10,15 @@ import (
 	"strings"
 
 	log "github.com/sirupsen/logrus"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 
+	"edge-ai/lab/k3s/internal/certcheck"
 	"edge-ai/lab/k3s/internal/config"
 	"edge-ai/lab/k3s/internal/images"
 	"edge-ai/lab/k3s/internal/network"
 	"edge-ai/lab/k3s/internal/nodepassword"
+	"edge-ai/lab/k3s/internal/passwd"
 	"edge-ai/lab/k3s/internal/supervise"
 	"edge-ai/lab/k3s/internal/token"
 )
@@ -67,9 +71,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	runtimeReady := make(chan error, 1)
 	go func() { runtimeReady <- a.prepareRuntime(ctx) }()
 
-	t, err := token.Parse(a.Token)
-	if err != nil {
-		return err
+	var t token.Token
+	if a.Token != "" { // a node that has its certificate can do without
+		if t, err = token.Parse(a.Token); err != nil {
+			return err
+		}
 	}
 	password, err := nodepassword.Ensure(nodepassword.Dir)
 	if err != nil {
@@ -93,7 +99,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	j := &joiner{url: strings.TrimSuffix(a.URL, "/"), token: t, dir: a.dir, nodeName: a.nodeName, nodeIP: a.nodeIP, password: password}
+	j := &joiner{url: a.apiURL, server: strings.TrimSuffix(a.URL, "/"), user: passwd.Node, token: t, dir: a.dir, nodeName: a.nodeName, nodeIP: a.nodeIP, password: password}
 	if lb != nil {
 		j.dial = lb.DialContext
 	}
@@ -104,7 +110,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := j.certificates(ctx); err != nil {
 		return err
 	}
-	log.Infof("Joined cluster at %s as node %s (%s)", j.url, a.nodeName, a.nodeIP)
+	log.Infof("Joined cluster at %s as node %s (%s)", j.server, a.nodeName, a.nodeIP)
 	if lb != nil {
 		go lb.refresh(ctx, j.apiServers)
 	}
@@ -131,7 +137,20 @@ func (a *Agent) Run(ctx context.Context) error {
 		ClusterCIDR: cluster.ClusterCIDR,
 		ConfDir:     a.cniDir(),
 	}
-	return n.Start(ctx)
+	if err := n.Start(ctx); err != nil {
+		return err
+	}
+	// As the node itself, which may write events about it.
+	access, err := clientcmd.BuildConfigFromFlags("", filepath.Join(a.dir, "kubelet.kubeconfig"))
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(access)
+	if err != nil {
+		return err
+	}
+	go certcheck.Monitor(ctx, client, a.Config.DataDir, a.nodeName)
+	return nil
 }
 
 func (a *Agent) prepareRuntime(ctx context.Context) error {

@@ -3,7 +3,6 @@ package agent
 import (
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 )
@@ -42,10 +41,13 @@ func TestUsableNameserver(t *testing.T) {
 	}
 }
 
-func TestFlags(t *testing.T) {
-	got := Flags([]string{"max-pods=20", "--v=2", "fail-cgroupv1"})
-	if want := []string{"--max-pods=20", "--v=2", "--fail-cgroupv1"}; !reflect.DeepEqual(got, want) {
-		t.Errorf("got %v", got)
+func TestKernelDiffers(t *testing.T) {
+	line := `E1125 17:00:00.000000 1 kubelet.go:1711] "Failed to start ContainerManager" err="[invalid kernel flag: vm/overcommit_memory, expected value: 1, actual value: 0]"`
+	if err := kernelDiffers("  something else\n  " + line + "\n"); err == nil || !strings.HasPrefix(err.Error(), "kubelet exited: E1125") {
+		t.Errorf("got %v", err)
+	}
+	if err := kernelDiffers("  killed\n"); err != nil {
+		t.Errorf("got %v", err)
 	}
 }
 

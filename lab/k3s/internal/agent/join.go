@@ -20,6 +20,7 @@ import (
 
 	"edge-ai/lab/k3s/internal/certs"
 	"edge-ai/lab/k3s/internal/nodepassword"
+	"edge-ai/lab/k3s/internal/passwd"
 	"edge-ai/lab/k3s/internal/routes"
 	"edge-ai/lab/k3s/internal/token"
 )
@@ -34,20 +35,25 @@ const (
 const rejected = "Node password rejected, duplicate hostname or contents of '" + nodepassword.Dir + "/password' may not match " +
 	"server node-passwd entry, try enabling a unique node name with the --with-node-id flag"
 
-// statusError is an HTTP answer that is not 200.
+// waiting is how an agent's log begins its lines while the server does not let it in.
+const waiting = "Waiting to retrieve agent configuration; server is not ready"
+
+// statusError is an HTTP answer that is not 200. As in k3s its text does not have the body.
 type statusError struct {
-	path string
+	url  string
 	code int
 	body string
 }
 
 func (e *statusError) Error() string {
-	return fmt.Sprintf("%s: %d %s: %s", e.path, e.code, http.StatusText(e.code), strings.TrimSpace(e.body))
+	return fmt.Sprintf("%s: %d %s", e.url, e.code, http.StatusText(e.code))
 }
 
 // joiner talks to the supervisor of a server.
 type joiner struct {
-	url      string // https://host:6443
+	url      string // https://host:port of the server, or of this node's load balancer
+	server   string // the server's URL in the configuration
+	user     string // of the token's password, whatever user the token names
 	token    token.Token
 	dir      string // <data>/agent
 	nodeName string
@@ -58,26 +64,39 @@ type joiner struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// FetchBootstrap gets what a second server needs from one that runs; it waits until that answers and accepts the token.
-func FetchBootstrap(ctx context.Context, url string, t token.Token, nodeName string) (*routes.Cluster, *routes.Join, error) {
-	j := &joiner{url: strings.TrimSuffix(url, "/"), token: t, nodeName: nodeName}
+// ServerJoin is how a server talks to one that runs: as user server for the cluster's keys, and as an agent for what
+// agents may see.
+type ServerJoin struct {
+	URL          string
+	Hash         string // of the CA; empty for a short token
+	Password     string // of the server's token
+	NodePassword string // of the agents'
+	NodeName     string
+}
+
+func (s *ServerJoin) joiner(user, password string) *joiner {
+	url := strings.TrimSuffix(s.URL, "/")
+	return &joiner{url: url, server: url, user: user, token: token.Token{Hash: s.Hash, Password: password}, nodeName: s.NodeName}
+}
+
+// Fetch gets what a second server needs; it waits until the other answers and accepts the tokens.
+func (s *ServerJoin) Fetch(ctx context.Context) (*routes.Cluster, *routes.Join, error) {
+	cluster, err := s.joiner(passwd.Node, s.NodePassword).connect(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	last := ""
 	for {
-		cluster, err := j.connect(ctx)
-		if err != nil {
-			return nil, nil, err
-		}
-		data, err := j.call(ctx, "GET", "server-bootstrap", nil)
+		join, err := s.Keys(ctx)
 		if err == nil {
-			var join routes.Join
-			return cluster, &join, json.Unmarshal(data, &join)
+			return cluster, join, nil
 		}
 		var status *statusError
 		if errors.As(err, &status) && status.code == http.StatusConflict {
 			return nil, nil, err
 		}
 		if text := err.Error(); text != last {
-			log.Errorf("Failed to get the cluster's keys from %s: %s", j.url, text)
+			log.Errorf("Failed to get the cluster's keys from %s: %s", s.URL, text)
 			last = text
 		}
 		if err := sleep(ctx, connectRetry); err != nil {
@@ -86,16 +105,40 @@ func FetchBootstrap(ctx context.Context, url string, t token.Token, nodeName str
 	}
 }
 
+// Keys asks once.
+func (s *ServerJoin) Keys(ctx context.Context) (*routes.Join, error) {
+	data, err := s.Call(ctx, "GET", "server-bootstrap", nil)
+	if err != nil {
+		return nil, err
+	}
+	var join routes.Join
+	return &join, json.Unmarshal(data, &join)
+}
+
+// Call sends a request as user server; name is the route's, after /v1-k3s/.
+func (s *ServerJoin) Call(ctx context.Context, method, name string, body []byte) ([]byte, error) {
+	j := s.joiner(passwd.Server, s.Password)
+	if err := j.fetchCA(ctx); err != nil {
+		return nil, err
+	}
+	data, err := j.call(ctx, method, name, body)
+	var status *statusError
+	if errors.As(err, &status) {
+		return nil, fmt.Errorf("%w: %s", err, status.body)
+	}
+	return data, err
+}
+
 // connect waits until the server presents a CA that fits the token and accepts it, and returns the cluster's settings.
 func (j *joiner) connect(ctx context.Context) (*routes.Cluster, error) {
 	last := ""
 	for {
-		cluster, err := j.tryConnect(ctx)
+		cluster, level, err := j.tryConnect(ctx)
 		if err == nil {
 			return cluster, nil
 		}
 		if text := err.Error(); text != last { // say it once, then each time it changes
-			log.Errorf("Failed to validate connection to cluster at %s: %s", j.url, text)
+			log.StandardLogger().Log(level, text)
 			last = text
 		}
 		if err := sleep(ctx, connectRetry); err != nil {
@@ -104,28 +147,33 @@ func (j *joiner) connect(ctx context.Context) (*routes.Cluster, error) {
 	}
 }
 
-func (j *joiner) tryConnect(ctx context.Context) (*routes.Cluster, error) {
-	// Only this request trusts blindly: what it brings is checked against the token's hash.
+// tryConnect asks once; its errors are what k3s logs while it waits, with k3s's level.
+func (j *joiner) tryConnect(ctx context.Context) (*routes.Cluster, log.Level, error) {
+	if err := j.fetchCA(ctx); err != nil {
+		return nil, log.ErrorLevel, fmt.Errorf("Failed to validate connection to cluster at %s: %w", j.server, err)
+	}
+	data, err := j.call(ctx, "GET", "config", nil)
+	if err != nil {
+		return nil, log.InfoLevel, fmt.Errorf("%s: failed to retrieve configuration from server: %w", waiting, err)
+	}
+	var cluster routes.Cluster
+	return &cluster, log.ErrorLevel, json.Unmarshal(data, &cluster)
+}
+
+// fetchCA gets the CA that the server presents and checks it against the token's hash.
+func (j *joiner) fetchCA(ctx context.Context) error {
+	// Only this request trusts blindly: what it brings is checked against the hash.
 	blind := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true, DialContext: j.dial}} //nolint:gosec // see above
 	caPEM, err := get(ctx, blind, j.url+"/cacerts")
 	if err != nil {
-		return nil, fmt.Errorf("failed to get CA certs: %w", err)
+		return fmt.Errorf("failed to get CA certs: %w", err)
 	}
 	if err := j.token.CheckCA(caPEM); err != nil {
-		return nil, err
+		return err
 	}
 	j.caPEM = caPEM
-	data, err := j.call(ctx, "GET", "config", nil)
-	var status *statusError
-	if errors.As(err, &status) && status.code == http.StatusUnauthorized {
-		return nil, fmt.Errorf("token is not valid: %w", err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	var cluster routes.Cluster
-	return &cluster, json.Unmarshal(data, &cluster)
+	return nil
 }
 
 // call sends a request, first with the node's certificate if there is one, then with the token.
@@ -148,12 +196,8 @@ func (j *joiner) call(ctx context.Context, method, name string, body []byte) ([]
 		case !withToken:
 		case j.token.ID != "":
 			request.Header.Set("Authorization", "Bearer "+j.token.ID+"."+j.token.Secret)
-		default:
-			user := j.token.User
-			if user == "" {
-				user = "node"
-			}
-			request.SetBasicAuth(user, j.token.Password)
+		case j.token.Password != "":
+			request.SetBasicAuth(j.user, j.token.Password)
 		}
 		return do(client, request)
 	}
@@ -165,7 +209,7 @@ func (j *joiner) call(ctx context.Context, method, name string, body []byte) ([]
 		withCert.Certificates = []tls.Certificate{pair}
 		data, err := try(withCert, false)
 		var status *statusError
-		if !errors.As(err, &status) || status.code != http.StatusUnauthorized {
+		if refused := errors.As(err, &status) && status.code == http.StatusUnauthorized; !refused || j.token == (token.Token{}) {
 			return data, err
 		}
 	}
@@ -199,7 +243,7 @@ func (j *joiner) certificates(ctx context.Context) error {
 			last = "" // k3s repeats this line; a role may read only the newest part of the log
 		}
 		if text != last {
-			log.Infof("Waiting to retrieve agent configuration; server is not ready: %s", text)
+			log.Infof("%s: %s", waiting, text)
 			last = text
 		}
 		if err := sleep(ctx, wait); err != nil {
@@ -258,7 +302,8 @@ func do(client *http.Client, request *http.Request) ([]byte, error) {
 		return nil, err
 	}
 	if answer.StatusCode != http.StatusOK {
-		return nil, &statusError{request.URL.Path, answer.StatusCode, string(body)}
+		log.Debugf("%s: %s", request.URL, strings.TrimSpace(string(body)))
+		return nil, &statusError{request.URL.String(), answer.StatusCode, strings.TrimSpace(string(body))}
 	}
 	return body, nil
 }

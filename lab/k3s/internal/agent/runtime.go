@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"edge-ai/lab/k3s/internal/certs"
+	"edge-ai/lab/k3s/internal/config"
 	"edge-ai/lab/k3s/internal/routes"
 	"edge-ai/lab/k3s/internal/supervise"
 )
@@ -107,6 +108,7 @@ evictionHard:
 evictionMinimumReclaim:
   imagefs.available: 10%%
   nodefs.available: 10%%
+eventRecordQPS: 0
 failSwapOn: false
 healthzBindAddress: 127.0.0.1
 logging:
@@ -149,10 +151,21 @@ func (a *Agent) startKubelet(cluster *routes.Cluster) error {
 	}
 	a.Group.Start(supervise.Component{
 		Name:  "kubelet",
-		Args:  append(args, Flags(a.Config.KubeletArgs)...),
+		Args:  config.Flags(args, a.Config.KubeletArgs),
 		Env:   []string{"PATH=" + a.Bin + ":" + os.Getenv("PATH")},
 		Phase: 1,
+		Fatal: kernelDiffers,
 	})
+	return nil
+}
+
+// kernelDiffers ends k3s at once when kubelet refuses the machine's sysctls (protect-kernel-defaults).
+func kernelDiffers(lines string) error {
+	for line := range strings.Lines(lines) {
+		if strings.Contains(line, "invalid kernel flag") {
+			return fmt.Errorf("kubelet exited: %s", strings.TrimSpace(line))
+		}
+	}
 	return nil
 }
 
@@ -172,7 +185,7 @@ func (a *Agent) startProxy(cluster *routes.Cluster) error {
 		"--conntrack-tcp-timeout-established=0s",
 		"--conntrack-tcp-timeout-close-wait=0s",
 	}
-	a.Group.Start(supervise.Component{Name: "kube-proxy", Args: append(args, Flags(a.Config.KubeProxyArgs)...), Phase: 1})
+	a.Group.Start(supervise.Component{Name: "kube-proxy", Args: config.Flags(args, a.Config.KubeProxyArgs), Phase: 1})
 	return nil
 }
 
@@ -180,13 +193,4 @@ func (a *Agent) kubeconfig(name, client string) (string, error) {
 	file := filepath.Join(a.dir, name)
 	return file, writeKubeconfig(file, a.apiURL, filepath.Join(a.dir, "server-ca.crt"),
 		filepath.Join(a.dir, client+".crt"), filepath.Join(a.dir, client+".key"))
-}
-
-// Flags turns values of a *-arg key (flag=value, or flag alone) into command-line flags.
-func Flags(args []string) []string {
-	flags := make([]string, 0, len(args))
-	for _, a := range args {
-		flags = append(flags, "--"+strings.TrimLeft(a, "-"))
-	}
-	return flags
 }

@@ -1,7 +1,10 @@
-// Package bootstrap handles what makes a server one of its cluster: the keys of the cluster's CAs.
+// Package bootstrap handles what makes a server one of its cluster: the keys of the cluster's CAs, the passwords of its
+// tokens and the key that encrypts its Secrets.
 //
 // The first server makes them. They are kept in the datastore, encrypted with the cluster's token, so that a snapshot
-// and that token are enough to restore; other servers get them from a server that runs.
+// and that token are enough to restore; other servers get them from a server that runs. At each start files and
+// datastore are compared, as k3s does it: what is newer in the datastore is written to disk; a file that is newer than
+// the datastore ends the start.
 package bootstrap
 
 import (
@@ -17,113 +20,190 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
+
+	log "github.com/sirupsen/logrus"
 
 	"edge-ai/lab/k3s/internal/certs"
 )
-
-// Prefix is where the datastore keeps the sealed data; the rest of the key is derived from the token.
-const Prefix = "/bootstrap/"
-
-// ErrOtherToken is what k3s says of a token that is not the one the data was sealed with.
-var ErrOtherToken = errors.New("bootstrap data already found and encrypted with different token")
 
 const (
 	saltSize   = 16
 	keySize    = 32
 	iterations = 100_000 // 50 ms on a Pi 4; the default token has 128 random bits anyway
+
+	// skew is how much newer, in whole seconds, a file must be than the datastore's copy to be called newer.
+	skew = 3
 )
 
-// cas are the authorities under <data>/server/tls, each with a .crt and a .key.
+// cas are the authorities under <data>/server/tls, each with a .crt and a .key. With SQLite there are none of etcd.
 var cas = []string{"server-ca", "client-ca", "request-header-ca", "etcd/server-ca", "etcd/peer-ca"}
 
-// Files are the names of all files, relative to <data>/server/tls.
+// Names of files in <data>/server that not only CAs need.
+const (
+	PasswdFile           = "cred/passwd"
+	EncryptionConfigFile = "cred/encryption-config.json"
+	EncryptionStateFile  = "cred/encryption-state.json"
+)
+
+// Files are the names of all files that there can be, relative to <data>/server.
 func Files() []string {
-	names := []string{"service.key"}
+	names := []string{"tls/service.key", PasswdFile, EncryptionConfigFile, EncryptionStateFile}
 	for _, ca := range cas {
-		names = append(names, ca+".crt", ca+".key")
+		names = append(names, "tls/"+ca+".crt", "tls/"+ca+".key")
 	}
 	return names
 }
 
-// Data is the content of each of Files.
-type Data map[string]string
+// optional tells whether a cluster can be without a file.
+func optional(name string) bool {
+	return strings.HasPrefix(name, "tls/etcd/") || strings.HasPrefix(name, "cred/")
+}
 
-// Read collects the files of a server; all must be there.
-func Read(tlsDir string) (Data, error) {
+// File is the content of one file and the time of its last change.
+type File struct {
+	Timestamp time.Time
+	Content   []byte
+}
+
+// Data holds files by their names.
+type Data map[string]File
+
+// Read collects the files of a server.
+func Read(serverDir string) (Data, error) {
 	d := Data{}
 	for _, name := range Files() {
-		text, err := os.ReadFile(filepath.Join(tlsDir, name))
+		file := filepath.Join(serverDir, name)
+		content, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) && optional(name) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		d[name] = string(text)
+		info, err := os.Stat(file)
+		if err != nil {
+			return nil, err
+		}
+		d[name] = File{info.ModTime(), content}
 	}
 	return d, nil
 }
 
-// check refuses data that lacks a file or has another.
+// check refuses data that lacks a file which every cluster has.
 func (d Data) check() error {
 	for _, name := range Files() {
-		if d[name] == "" {
+		if len(d[name].Content) == 0 && !optional(name) {
 			return fmt.Errorf("bootstrap data lacks %s", name)
 		}
 	}
-	if len(d) != len(Files()) {
-		return errors.New("bootstrap data has files that this version does not know")
-	}
 	return nil
 }
 
-// Write puts the files in place. A file that is there with other content is not overwritten: the error says, in k3s's
-// words, which it is.
-func (d Data) Write(tlsDir string) error {
+// names are those of the files in the data that this version knows; others are never written.
+func (d Data) names() []string {
+	return slices.DeleteFunc(Files(), func(name string) bool {
+		_, found := d[name]
+		return !found
+	})
+}
+
+// Write puts all files in place, with their times.
+func (d Data) Write(serverDir string) error {
 	if err := d.check(); err != nil {
 		return err
 	}
-	if err := d.Compare(tlsDir); err != nil {
-		return err
-	}
-	for _, name := range Files() {
-		file := filepath.Join(tlsDir, name)
-		if _, err := os.Stat(file); err == nil {
-			continue
+	for _, name := range d.names() {
+		file := filepath.Join(serverDir, name)
+		mode := fs.FileMode(0o600)
+		if strings.HasSuffix(name, ".crt") {
+			mode = 0o644
 		}
-		mode := fs.FileMode(0o644)
-		if strings.HasSuffix(name, ".key") {
-			mode = 0o600
+		if err := certs.WriteFile(file, d[name].Content, mode); err != nil {
+			return err
 		}
-		if err := certs.WriteFile(file, []byte(d[name]), mode); err != nil {
+		if err := os.Chtimes(file, d[name].Timestamp, d[name].Timestamp); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Compare returns an error when a file on disk has another content; absent files do not matter.
-func (d Data) Compare(tlsDir string) error {
-	var differ []string
-	for _, name := range Files() {
-		file := filepath.Join(tlsDir, name)
-		text, err := os.ReadFile(file)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if err == nil && string(text) != d[name] {
-			differ = append(differ, file)
-		}
-	}
-	if len(differ) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%s newer than datastore and could cause a cluster outage. Remove the file(s) from disk and "+
-		"restart to be recreated from datastore.", strings.Join(differ, ", "))
+// Differ gives the files on disk whose content is another one; absent files do not count.
+func (d Data) Differ(serverDir string) ([]string, error) {
+	differ, _, err := d.compare(serverDir)
+	return differ, err
 }
 
-// Key is the datastore's key for data sealed with this password.
-func Key(password string) string {
-	sum := sha256.Sum256([]byte(password))
-	return Prefix + hex.EncodeToString(sum[:])[:12]
+// compare gives the files of another content and tells whether one is absent.
+func (d Data) compare(serverDir string) (differ []string, absent bool, err error) {
+	for _, name := range d.names() {
+		file := filepath.Join(serverDir, name)
+		content, err := os.ReadFile(file)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			absent = true
+		case err != nil:
+			return nil, false, err
+		case string(content) != string(d[name].Content):
+			differ = append(differ, name)
+		}
+	}
+	return differ, absent, nil
+}
+
+// Reconcile brings the files of a server to the state of the datastore. A file of another content that is at least
+// three seconds newer than the datastore's copy is an error, in k3s's words, and nothing is changed. With reset the
+// datastore wins, and what was in tls is kept as tls-<Unix time of now>.
+func (d Data) Reconcile(serverDir string, reset bool, now time.Time) error {
+	if err := d.check(); err != nil {
+		return err
+	}
+	for _, dir := range []string{"cred", "tls"} {
+		if entries, err := os.ReadDir(filepath.Join(serverDir, dir)); err != nil || len(entries) == 0 {
+			return d.Write(serverDir) // as a new server gets them
+		}
+	}
+	differ, update, err := d.compare(serverDir)
+	if err != nil {
+		return err
+	}
+	if reset && len(differ) > 0 {
+		backup := filepath.Join(serverDir, fmt.Sprintf("tls-%d", now.Unix()))
+		log.Infof("Cluster reset: backing up certificates directory to %s", backup)
+		if err := os.CopyFS(backup, os.DirFS(filepath.Join(serverDir, "tls"))); err != nil {
+			return err
+		}
+	}
+	var newer []string
+	for _, name := range differ {
+		file := filepath.Join(serverDir, name)
+		info, err := os.Stat(file)
+		if err != nil {
+			return err
+		}
+		switch {
+		case info.ModTime().Unix()-d[name].Timestamp.Unix() < skew:
+			log.Warnf("Datastore newer than %s", file)
+			update = true
+		case reset:
+			log.Infof("Cluster reset: replacing file on disk: %s", file)
+			update = true
+		default:
+			newer = append(newer, file)
+		}
+	}
+	if len(newer) > 0 {
+		return fmt.Errorf("%s newer than datastore and could cause a cluster outage. Remove the file(s) from disk and "+
+			"restart to be recreated from datastore.", strings.Join(newer, ", "))
+	}
+	if !update {
+		return nil
+	}
+	log.Warn("Updating bootstrap data on disk from datastore")
+	return d.Write(serverDir)
 }
 
 // Seal encrypts with a key derived from the password: salt, nonce and ciphertext (AES-256-GCM) one after another.
@@ -163,11 +243,28 @@ func Open(sealed []byte, password string) (Data, error) {
 	if err != nil {
 		return nil, ErrOtherToken
 	}
-	var d Data
-	if err := json.Unmarshal(plain, &d); err != nil {
+	d, err := decode(plain)
+	if err != nil {
 		return nil, err
 	}
 	return d, d.check()
+}
+
+// decode also reads the form of the first lab builds, which held the CAs alone and no times.
+func decode(plain []byte) (Data, error) {
+	var d Data
+	if err := json.Unmarshal(plain, &d); err == nil {
+		return d, nil
+	}
+	var old map[string]string
+	if err := json.Unmarshal(plain, &old); err != nil {
+		return nil, err
+	}
+	d = Data{}
+	for name, text := range old {
+		d["tls/"+name] = File{Content: []byte(text)}
+	}
+	return d, nil
 }
 
 func newBox(password string, salt []byte) (cipher.AEAD, error) {
@@ -180,4 +277,10 @@ func newBox(password string, salt []byte) (cipher.AEAD, error) {
 		return nil, err
 	}
 	return cipher.NewGCM(block)
+}
+
+// Key is the datastore's key for data sealed with this password.
+func Key(password string) string {
+	sum := sha256.Sum256([]byte(password))
+	return Prefix + hex.EncodeToString(sum[:])[:12]
 }

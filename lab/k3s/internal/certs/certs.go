@@ -30,8 +30,6 @@ const (
 	CALife      = 10 * 365 * 24 * time.Hour
 	LeafLife    = 365 * 24 * time.Hour
 	RenewBefore = 120 * 24 * time.Hour
-	// backdate lets a board whose clock is a little behind the server's accept a fresh certificate.
-	backdate = time.Hour
 )
 
 // CA is a certificate authority with its key.
@@ -85,7 +83,7 @@ func newCA(crt, keyFile, commonName string, now time.Time) (*CA, error) {
 	template := &x509.Certificate{
 		SerialNumber:          serial(),
 		Subject:               pkix.Name{CommonName: fmt.Sprintf("%s@%d", commonName, now.Unix())},
-		NotBefore:             now.Add(-backdate).UTC(),
+		NotBefore:             now.UTC(),
 		NotAfter:              now.Add(CALife).UTC(),
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment | x509.KeyUsageCertSign,
 		BasicConstraintsValid: true,
@@ -154,16 +152,13 @@ func (ca *CA) Sign(key crypto.PublicKey, leaf Leaf, now time.Time) ([]byte, erro
 	template := &x509.Certificate{
 		SerialNumber:          serial(),
 		Subject:               pkix.Name{CommonName: leaf.CommonName, Organization: leaf.Organization},
-		NotBefore:             now.Add(-backdate).UTC(),
+		NotBefore:             ca.Cert.NotBefore, // as in k3s: a clock that is behind matters only until the CA was made
 		NotAfter:              notAfter.UTC(),
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
 		ExtKeyUsage:           leaf.Usage,
 		BasicConstraintsValid: true,
 		DNSNames:              leaf.DNSNames,
 		IPAddresses:           leaf.IPs,
-	}
-	if template.NotBefore.Before(ca.Cert.NotBefore) {
-		template.NotBefore = ca.Cert.NotBefore
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.Cert, key, ca.Key)
 	if err != nil {

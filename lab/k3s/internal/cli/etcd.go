@@ -36,7 +36,7 @@ const snapshotTimeout = 5 * time.Minute
 
 // EtcdSnapshot is `k3s etcd-snapshot`. It reads the server's configuration for names and directories.
 func EtcdSnapshot(args []string) error {
-	if len(args) == 0 || args[0] == "--help" || args[0] == "-h" || args[0] == "help" {
+	if wantsHelp(args) {
 		fmt.Print(etcdUsage)
 		return nil
 	}

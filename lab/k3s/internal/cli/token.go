@@ -1,8 +1,9 @@
-// Package cli holds the sub-commands that talk to a running cluster: token, etcd-snapshot, crictl.
+// Package cli holds the sub-commands that look at or change a machine's part of the cluster: token, certificate, etcd-snapshot, crictl.
 package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"edge-ai/lab/k3s/internal/routes"
 	"edge-ai/lab/k3s/internal/token"
 )
 
@@ -27,22 +29,26 @@ const tokenUsage = `Usage: k3s token COMMAND [OPTIONS]
   list                                              list bootstrap tokens
   delete ID...                                      delete bootstrap tokens
   generate                                          print a random token; nothing is stored
+  rotate [--token OLD] --new-token NEW              change the server's token; afterwards restart every node with it
 
-Options: --data-dir /var/lib/rancher/k3s, --kubeconfig FILE
+Options: --data-dir /var/lib/rancher/k3s, --kubeconfig FILE; of rotate: --data-dir, --server https://127.0.0.1:6443
 `
 
 const secretPrefix = "bootstrap-token-"
 
 // Token is `k3s token`.
 func Token(args []string) error {
-	if len(args) == 0 || args[0] == "--help" || args[0] == "-h" || args[0] == "help" {
+	if wantsHelp(args) {
 		fmt.Print(tokenUsage)
 		return nil
 	}
 	command := args[0]
+	if command == "rotate" {
+		return rotateToken(args[1:])
+	}
 	flags := flag.NewFlagSet("k3s token "+command, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	dataDir := flags.String("data-dir", "/var/lib/rancher/k3s", "")
+	dataDir := dataDirFlag(flags)
 	kubeconfig := flags.String("kubeconfig", "", "")
 	ttl := flags.Duration("ttl", 24*time.Hour, "")
 	description := flags.String("description", "", "")
@@ -54,9 +60,6 @@ func Token(args []string) error {
 		id, secret := token.RandomBootstrap()
 		fmt.Printf("%s.%s\n", id, secret)
 		return nil
-	}
-	if command == "rotate" {
-		return errors.New("this lab build cannot rotate the server token yet")
 	}
 	if *kubeconfig == "" {
 		*kubeconfig = filepath.Join(*dataDir, "server", "cred", "admin.kubeconfig")
@@ -90,6 +93,31 @@ func Token(args []string) error {
 		return nil
 	}
 	return fmt.Errorf("unknown command %q\n%s", command, tokenUsage)
+}
+
+// rotateToken asks a server to change the cluster's token. Without a new one the server makes one, to be read from its
+// file.
+func rotateToken(args []string) error {
+	flags := flag.NewFlagSet("k3s token rotate", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	server := newAccess(flags)
+	fresh := flags.String("new-token", "", "")
+	if rest, err := parseMixed(flags, args); err != nil {
+		return err
+	} else if len(rest) > 0 {
+		return fmt.Errorf("unexpected argument %q", rest[0])
+	}
+	fmt.Println("\033[33mWARNING\033[0m: Recommended to keep a record of the old token. If restoring from a snapshot, " +
+		"you must use the token associated with that snapshot.")
+	body, err := json.Marshal(routes.TokenRequest{NewToken: *fresh})
+	if err != nil {
+		return err
+	}
+	if _, err := server.call(context.Background(), "PUT", "token", body); err != nil {
+		return err
+	}
+	fmt.Println("Token rotated, restart k3s nodes with new token")
+	return nil
 }
 
 func createToken(ctx context.Context, client kubernetes.Interface, caPEM []byte, caFile string, args []string, ttl time.Duration, description string) error {

@@ -2,10 +2,12 @@
 //
 // Order of precedence, as in k3s: command line, then files (config.yaml, then config.yaml.d in
 // alphabetical order), then environment, then default. A list on the command line replaces the list of the files.
-// Unlike k3s, a key that is unknown or not supported is an error for a server too, never skipped.
+// A key that k3s does not know is skipped with a warning by a server and fatal for an agent, as in k3s. A key of k3s
+// that this build cannot obey is an error for both.
 package config
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -18,9 +20,10 @@ import (
 	"strings"
 
 	"github.com/robfig/cron/v3"
+	log "github.com/sirupsen/logrus"
 )
 
-// Role is what a node is started as; some keys belong to a server only.
+// Role is what a node is started as; keys.txt tells which keys belong to which.
 type Role string
 
 // The two roles, named as the sub-commands are.
@@ -52,6 +55,7 @@ type Config struct {
 	PauseImage            string
 	ResolvConf            string
 	ProtectKernelDefaults bool
+	BindAddress           string // an agent accepts it, to no effect
 	LBServerPort          int
 	PrivateRegistry       string
 	Debug                 bool
@@ -68,7 +72,6 @@ type Config struct {
 	ServiceNodePortRange   string
 	ClusterDNS             []string
 	ClusterDomain          string
-	BindAddress            string
 	AdvertiseAddress       string
 	HTTPSListenPort        int
 	Disable                []string
@@ -81,6 +84,9 @@ type Config struct {
 	DisableHelmController  bool
 	DisableKubeProxy       bool
 	DisableAgent           bool
+
+	SecretsEncryption         bool
+	SecretsEncryptionProvider string
 
 	// Server only: embedded etcd.
 	ClusterInit             bool
@@ -112,6 +118,8 @@ func defaults(role Role) *Config {
 		HTTPSListenPort:      6443,
 		FlannelBackend:       "vxlan",
 
+		SecretsEncryptionProvider: EncryptionProviders[0],
+
 		EtcdSnapshotName:      "etcd-snapshot",
 		EtcdSnapshotCron:      "0 */12 * * *",
 		EtcdSnapshotRetention: 5,
@@ -120,90 +128,77 @@ func defaults(role Role) *Config {
 
 // key ties a k3s key to its typed place in Config.
 type key struct {
-	name  string
-	env   string
-	dest  value
-	roles []Role
+	name string
+	env  string
+	dest value
 }
 
 func (c *Config) keys() []key {
-	both := []Role{Server, Agent}
-	server := []Role{Server}
 	return []key{
-		{"token", "K3S_TOKEN", (*text)(&c.Token), both},
-		{"token-file", "K3S_TOKEN_FILE", (*text)(&c.TokenFile), both},
-		{"server", "K3S_URL", (*text)(&c.ServerURL), both},
-		{"data-dir", "K3S_DATA_DIR", (*text)(&c.DataDir), both},
-		{"node-name", "K3S_NODE_NAME", (*text)(&c.NodeName), both},
-		{"with-node-id", "", (*boolean)(&c.WithNodeID), both},
-		{"node-ip", "", &list{&c.NodeIP, true}, both},
-		{"node-label", "", &list{&c.NodeLabels, false}, both},
-		{"node-taint", "", &list{&c.NodeTaints, false}, both},
-		{"flannel-iface", "", (*text)(&c.FlannelIface), both},
-		{"kubelet-arg", "", &list{&c.KubeletArgs, false}, both},
-		{"kube-proxy-arg", "", &list{&c.KubeProxyArgs, false}, both},
-		{"pause-image", "", (*text)(&c.PauseImage), both},
-		{"resolv-conf", "K3S_RESOLV_CONF", (*text)(&c.ResolvConf), both},
-		{"protect-kernel-defaults", "", (*boolean)(&c.ProtectKernelDefaults), both},
-		{"lb-server-port", "K3S_LB_SERVER_PORT", (*integer)(&c.LBServerPort), both},
-		{"private-registry", "", (*text)(&c.PrivateRegistry), both},
-		{"debug", "K3S_DEBUG", (*boolean)(&c.Debug), both},
-		{"v", "", (*integer)(&c.Verbosity), both},
+		{"token", "K3S_TOKEN", (*text)(&c.Token)},
+		{"token-file", "K3S_TOKEN_FILE", (*text)(&c.TokenFile)},
+		{"server", "K3S_URL", (*text)(&c.ServerURL)},
+		{"data-dir", "K3S_DATA_DIR", (*text)(&c.DataDir)},
+		{"node-name", "K3S_NODE_NAME", (*text)(&c.NodeName)},
+		{"with-node-id", "", (*boolean)(&c.WithNodeID)},
+		{"node-ip", "", &list{&c.NodeIP, true}},
+		{"node-label", "", &list{&c.NodeLabels, false}},
+		{"node-taint", "", &list{&c.NodeTaints, false}},
+		{"flannel-iface", "", (*text)(&c.FlannelIface)},
+		{"kubelet-arg", "", &list{&c.KubeletArgs, false}},
+		{"kube-proxy-arg", "", &list{&c.KubeProxyArgs, false}},
+		{"pause-image", "", (*text)(&c.PauseImage)},
+		{"resolv-conf", "K3S_RESOLV_CONF", (*text)(&c.ResolvConf)},
+		{"protect-kernel-defaults", "", (*boolean)(&c.ProtectKernelDefaults)},
+		{"bind-address", "", (*text)(&c.BindAddress)},
+		{"lb-server-port", "K3S_LB_SERVER_PORT", (*integer)(&c.LBServerPort)},
+		{"private-registry", "", (*text)(&c.PrivateRegistry)},
+		{"debug", "K3S_DEBUG", (*boolean)(&c.Debug)},
+		{"v", "", (*integer)(&c.Verbosity)},
 
-		{"agent-token", "K3S_AGENT_TOKEN", (*text)(&c.AgentToken), server},
-		{"agent-token-file", "K3S_AGENT_TOKEN_FILE", (*text)(&c.AgentTokenFile), server},
-		{"write-kubeconfig", "K3S_KUBECONFIG_OUTPUT", (*text)(&c.WriteKubeconfig), server},
-		{"write-kubeconfig-mode", "K3S_KUBECONFIG_MODE", (*mode)(&c.WriteKubeconfigMode), server},
-		{"tls-san", "", &list{&c.TLSSAN, true}, server},
-		{"cluster-cidr", "", &list{&c.ClusterCIDR, true}, server},
-		{"service-cidr", "", &list{&c.ServiceCIDR, true}, server},
-		{"service-node-port-range", "", (*text)(&c.ServiceNodePortRange), server},
-		{"cluster-dns", "", &list{&c.ClusterDNS, true}, server},
-		{"cluster-domain", "", (*text)(&c.ClusterDomain), server},
-		{"bind-address", "", (*text)(&c.BindAddress), server},
-		{"advertise-address", "", (*text)(&c.AdvertiseAddress), server},
-		{"https-listen-port", "", (*integer)(&c.HTTPSListenPort), server},
-		{"disable", "", &list{&c.Disable, true}, server},
-		{"flannel-backend", "", (*text)(&c.FlannelBackend), server},
-		{"kube-apiserver-arg", "", &list{&c.APIServerArgs, false}, server},
-		{"kube-controller-manager-arg", "", &list{&c.ControllerManagerArgs, false}, server},
-		{"kube-scheduler-arg", "", &list{&c.SchedulerArgs, false}, server},
-		{"disable-network-policy", "", (*boolean)(&c.DisableNetworkPolicy), server},
-		{"disable-cloud-controller", "", (*boolean)(&c.DisableCloudController), server},
-		{"disable-helm-controller", "", (*boolean)(&c.DisableHelmController), server},
-		{"disable-kube-proxy", "", (*boolean)(&c.DisableKubeProxy), server},
-		{"disable-agent", "", (*boolean)(&c.DisableAgent), server},
+		{"agent-token", "K3S_AGENT_TOKEN", (*text)(&c.AgentToken)},
+		{"agent-token-file", "K3S_AGENT_TOKEN_FILE", (*text)(&c.AgentTokenFile)},
+		{"write-kubeconfig", "K3S_KUBECONFIG_OUTPUT", (*text)(&c.WriteKubeconfig)},
+		{"write-kubeconfig-mode", "K3S_KUBECONFIG_MODE", (*mode)(&c.WriteKubeconfigMode)},
+		{"tls-san", "", &list{&c.TLSSAN, true}},
+		{"cluster-cidr", "", &list{&c.ClusterCIDR, true}},
+		{"service-cidr", "", &list{&c.ServiceCIDR, true}},
+		{"service-node-port-range", "", (*text)(&c.ServiceNodePortRange)},
+		{"cluster-dns", "", &list{&c.ClusterDNS, true}},
+		{"cluster-domain", "", (*text)(&c.ClusterDomain)},
+		{"advertise-address", "", (*text)(&c.AdvertiseAddress)},
+		{"https-listen-port", "", (*integer)(&c.HTTPSListenPort)},
+		{"disable", "", &list{&c.Disable, true}},
+		{"flannel-backend", "", (*text)(&c.FlannelBackend)},
+		{"kube-apiserver-arg", "", &list{&c.APIServerArgs, false}},
+		{"kube-controller-manager-arg", "", &list{&c.ControllerManagerArgs, false}},
+		{"kube-scheduler-arg", "", &list{&c.SchedulerArgs, false}},
+		{"disable-network-policy", "", (*boolean)(&c.DisableNetworkPolicy)},
+		{"disable-cloud-controller", "", (*boolean)(&c.DisableCloudController)},
+		{"disable-helm-controller", "", (*boolean)(&c.DisableHelmController)},
+		{"disable-kube-proxy", "", (*boolean)(&c.DisableKubeProxy)},
+		{"disable-agent", "", (*boolean)(&c.DisableAgent)},
+		{"secrets-encryption", "", (*boolean)(&c.SecretsEncryption)},
+		{"secrets-encryption-provider", "", (*text)(&c.SecretsEncryptionProvider)},
 
-		{"cluster-init", "K3S_CLUSTER_INIT", (*boolean)(&c.ClusterInit), server},
-		{"cluster-reset", "K3S_CLUSTER_RESET", (*boolean)(&c.ClusterReset), server},
-		{"cluster-reset-restore-path", "", (*text)(&c.ClusterResetRestorePath), server},
-		{"etcd-expose-metrics", "", (*boolean)(&c.EtcdExposeMetrics), server},
-		{"etcd-disable-snapshots", "", (*boolean)(&c.EtcdDisableSnapshots), server},
-		{"etcd-snapshot-name", "", (*text)(&c.EtcdSnapshotName), server},
-		{"etcd-snapshot-schedule-cron", "", (*text)(&c.EtcdSnapshotCron), server},
-		{"etcd-snapshot-retention", "", (*integer)(&c.EtcdSnapshotRetention), server},
-		{"etcd-snapshot-dir", "", (*text)(&c.EtcdSnapshotDir), server},
-		{"etcd-arg", "", &list{&c.EtcdArgs, false}, server},
+		{"cluster-init", "K3S_CLUSTER_INIT", (*boolean)(&c.ClusterInit)},
+		{"cluster-reset", "K3S_CLUSTER_RESET", (*boolean)(&c.ClusterReset)},
+		{"cluster-reset-restore-path", "", (*text)(&c.ClusterResetRestorePath)},
+		{"etcd-expose-metrics", "", (*boolean)(&c.EtcdExposeMetrics)},
+		{"etcd-disable-snapshots", "", (*boolean)(&c.EtcdDisableSnapshots)},
+		{"etcd-snapshot-name", "", (*text)(&c.EtcdSnapshotName)},
+		{"etcd-snapshot-schedule-cron", "", (*text)(&c.EtcdSnapshotCron)},
+		{"etcd-snapshot-retention", "", (*integer)(&c.EtcdSnapshotRetention)},
+		{"etcd-snapshot-dir", "", (*text)(&c.EtcdSnapshotDir)},
+		{"etcd-arg", "", &list{&c.EtcdArgs, false}},
 	}
 }
 
-// unsupported lists keys of k3s that this build knows by name only, so that the error can say so.
-var unsupported = strings.Fields(`
-	tls-san-security advertise-port flannel-ipv6-masq
-	flannel-external-ip egress-selector-mode servicelb-namespace write-kubeconfig-group write-kubeconfig-name
-	datastore-endpoint datastore-cafile datastore-certfile datastore-keyfile
-	etcd-snapshot-compress etcd-s3 etcd-s3-endpoint etcd-s3-endpoint-ca etcd-s3-skip-ssl-verify etcd-s3-access-key
-	etcd-s3-secret-key etcd-s3-bucket etcd-s3-bucket-lookup-type etcd-s3-region etcd-s3-folder etcd-s3-proxy
-	etcd-s3-config-secret etcd-s3-insecure etcd-s3-timeout etcd-s3-retention default-local-storage-path
-	disable-scheduler disable-apiserver disable-controller-manager disable-etcd embedded-registry supervisor-metrics
-	secrets-encryption secrets-encryption-provider kube-cloud-controller-manager-arg system-default-registry
-	enable-pprof prefer-bundled-bin selinux vpn-auth vpn-auth-file node-external-ip node-internal-dns
-	node-external-dns flannel-conf flannel-cni-conf snapshotter container-runtime-endpoint image-service-endpoint
-	default-runtime disable-default-registry-endpoint nonroot-devices image-credential-provider-bin-dir
-	image-credential-provider-config disable-apiserver-lb docker log alsologtostderr vmodule rootless`)
-
 // Packaged are the names that k3s accepts in `disable`. Only coredns exists in this build.
 var Packaged = []string{"coredns", "servicelb", "traefik", "local-storage", "metrics-server", "runtimes", "ccm"}
+
+// EncryptionProviders are the values of secrets-encryption-provider; the first is the default.
+var EncryptionProviders = []string{"aescbc", "secretbox"}
 
 // Load merges command line, files and environment, and checks the outcome. All errors are returned together.
 func Load(role Role, args []string) (*Config, error) {
@@ -216,7 +211,7 @@ func load(role Role, args []string, env func(string) (string, bool)) (*Config, e
 	for _, k := range c.keys() {
 		table[k.name] = k
 	}
-	flags, file, err := parseArgs(table, args)
+	flags, file, err := parseArgs(role, args)
 	if err != nil {
 		return nil, err
 	}
@@ -231,13 +226,17 @@ func load(role Role, args []string, env func(string) (string, bool)) (*Config, e
 
 	given := map[string]bool{}
 	apply := func(s setting) {
-		k, ok := table[s.key]
-		if !ok {
-			errs = append(errs, fmt.Errorf("%s: %w", s.where, unknownKey(s.key)))
+		if known, ok := k3sKeys[s.key]; !ok || !known.belongs(role) {
+			if role == Server {
+				log.Warnf("Unknown flag --%s found in config.yaml, skipping", s.key)
+			} else {
+				errs = append(errs, fmt.Errorf("%s: %w", s.where, notDefined(s.key)))
+			}
 			return
 		}
-		if !slices.Contains(k.roles, role) {
-			errs = append(errs, fmt.Errorf("%s: key %q belongs to a server; an agent does not accept it", s.where, s.key))
+		k, ok := table[s.key]
+		if !ok {
+			errs = append(errs, fmt.Errorf("%s: %w", s.where, notBuilt(s.key)))
 			return
 		}
 		if err := k.dest.set(s.values, s.isList, s.isNumber); err != nil {
@@ -252,7 +251,7 @@ func load(role Role, args []string, env func(string) (string, bool)) (*Config, e
 		apply(s)
 	}
 	for name, k := range table {
-		if k.env == "" || given[name] || !slices.Contains(k.roles, role) {
+		if k.env == "" || given[name] || !k3sKeys[name].belongs(role) {
 			continue
 		}
 		if v, ok := env(k.env); ok && v != "" {
@@ -266,13 +265,6 @@ func load(role Role, args []string, env func(string) (string, bool)) (*Config, e
 		return nil, err
 	}
 	return c, nil
-}
-
-func unknownKey(name string) error {
-	if slices.Contains(unsupported, name) {
-		return fmt.Errorf("key %q is a key of k3s that this lab build does not support; remove it (lab/k3s/README.md lists what is supported)", name)
-	}
-	return fmt.Errorf("unknown key %q", name)
 }
 
 var (
@@ -298,7 +290,7 @@ func (c *Config) check() (errs []error) {
 		if c.ServerURL == "" {
 			errs = append(errs, errors.New("--server is required"))
 		}
-		if c.Token == "" {
+		if c.Token == "" && !c.hasCertificate() {
 			errs = append(errs, errors.New("--token is required"))
 		}
 	}
@@ -342,7 +334,7 @@ func (c *Config) check() (errs []error) {
 	for key, args := range map[string][]string{"kubelet-arg": c.KubeletArgs, "kube-proxy-arg": c.KubeProxyArgs,
 		"kube-apiserver-arg": c.APIServerArgs, "kube-controller-manager-arg": c.ControllerManagerArgs, "kube-scheduler-arg": c.SchedulerArgs, "etcd-arg": c.EtcdArgs} {
 		for _, a := range args {
-			if strings.TrimLeft(a, "-") == "" || strings.HasPrefix(a, "=") {
+			if name, _, _ := strings.Cut(strings.TrimLeft(a, "-"), "="); strings.TrimRight(name, "+-") == "" {
 				bad(key, "%q is not of the form flag=value", a)
 			}
 		}
@@ -352,6 +344,9 @@ func (c *Config) check() (errs []error) {
 			bad(key, "%d is not a port", port)
 		}
 	}
+	if net.ParseIP(c.BindAddress) == nil {
+		bad("bind-address", "%q is not an address", c.BindAddress)
+	}
 	if !strings.HasPrefix(c.DataDir, "/") {
 		bad("data-dir", "%q is not an absolute path", c.DataDir)
 	}
@@ -359,6 +354,13 @@ func (c *Config) check() (errs []error) {
 		c.checkServer(bad)
 	}
 	return errs
+}
+
+// hasCertificate tells whether this agent was let into a cluster before; then it needs no token.
+func (c *Config) hasCertificate() bool {
+	dir := filepath.Join(c.DataDir, "agent")
+	_, err := tls.LoadX509KeyPair(filepath.Join(dir, "client-kubelet.crt"), filepath.Join(dir, "client-kubelet.key"))
+	return err == nil
 }
 
 func (c *Config) checkServer(bad func(key, format string, args ...any)) {
@@ -412,10 +414,11 @@ func (c *Config) checkServer(bad func(key, format string, args ...any)) {
 	} else if info, err := os.Stat(c.EtcdSnapshotDir); err != nil || !info.IsDir() {
 		bad("etcd-snapshot-dir", "%q is not a directory that exists", c.EtcdSnapshotDir)
 	}
-	for key, a := range map[string]string{"advertise-address": c.AdvertiseAddress, "bind-address": c.BindAddress} {
-		if a != "" && net.ParseIP(a) == nil {
-			bad(key, "%q is not an address", a)
-		}
+	if a := c.AdvertiseAddress; a != "" && net.ParseIP(a) == nil {
+		bad("advertise-address", "%q is not an address", a)
+	}
+	if !slices.Contains(EncryptionProviders, c.SecretsEncryptionProvider) {
+		bad("secrets-encryption-provider", "%q is not one of %s", c.SecretsEncryptionProvider, strings.Join(EncryptionProviders, ", "))
 	}
 }
 

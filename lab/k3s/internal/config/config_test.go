@@ -4,8 +4,14 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	log "github.com/sirupsen/logrus"
+
+	"edge-ai/lab/k3s/internal/certs"
 )
 
 // write makes config.yaml and drop-ins in a fresh directory and returns the main file.
@@ -93,24 +99,29 @@ func TestErrors(t *testing.T) {
 		text string
 		want string
 	}{
-		{Server, "flanel-backend: host-gw\n", `line 1: unknown key "flanel-backend"`},
-		{Agent, agent + "flanel-iface: eth0\n", `line 3: unknown key "flanel-iface"`},
+		{Agent, agent + "flanel-iface: eth0\n", `line 3: flag provided but not defined: -flanel-iface`},
+		{Agent, agent + "system-default-registry: a\n", `flag provided but not defined: -system-default-registry`},
+		{Agent, agent + "docker: true\n", `"docker" is a key of k3s that this lab build does not support`},
 		{Server, "etcd-s3: true\n", `"etcd-s3" is a key of k3s that this lab build does not support`},
-		{Agent, agent + "cluster-init: true\n", `key "cluster-init" belongs to a server`},
+		{Agent, agent + "cluster-init: true\n", "flag provided but not defined: -cluster-init"},
 		{Server, "cluster-reset-restore-path: /a\n", "invalid flag use; --cluster-reset required with --cluster-reset-restore-path"},
 		{Server, "cluster-reset: true\nserver: https://s:6443\ntoken: t\n", "cannot perform cluster-reset while server URL is set"},
 		{Server, "etcd-snapshot-schedule-cron: sometimes\n", `key "etcd-snapshot-schedule-cron"`},
 		{Server, "etcd-snapshot-retention: 0\n", "is not 1 or more"},
 		{Server, "etcd-snapshot-name: a/b\n", "is not a file name"},
 		{Server, "etcd-snapshot-dir: /no/where\n", "is not a directory that exists"},
-		{Agent, agent + "tls-san: x\n", `key "tls-san" belongs to a server`},
+		{Agent, agent + "tls-san: x\n", "flag provided but not defined: -tls-san"},
 		{Server, "write-kubeconfig-mode: 0644\n", `quote the mode: "0644"`},
 		{Server, "write-kubeconfig-mode: \"rw\"\n", "is not a file mode"},
 		{Server, "https-listen-port: many\n", "is not a whole number"},
 		{Server, "debug: perhaps\n", "is not true or false"},
 		{Server, "node-name: [a, b]\n", "one value is wanted, not a list"},
 		{Server, "node-name: {a: b}\n", "a value or a list is wanted"},
-		{Server, "token:\n", `key "token" has no value`},
+		{Server, "debug:\n", `"" is not true or false`},
+		{Server, "https-listen-port:\n", `"" is not a whole number`},
+		{Agent, agent + "bind-address: here\n", "is not an address"},
+		{Server, "secrets-encryption-provider: rot13\n", "is not one of aescbc, secretbox"},
+		{Server, "kubelet-arg: [+=a]\n", "is not of the form flag=value"},
 		{Server, "debug: true\ndebug: false\n", `key "debug" is given twice`},
 		{Server, "- a\n", "keys and values are wanted"},
 		{Server, "flannel-backend: wireguard-native\n", `"wireguard-native" is not supported; choose vxlan, host-gw or none`},
@@ -137,15 +148,58 @@ func TestErrors(t *testing.T) {
 }
 
 func TestErrorsAreReportedTogether(t *testing.T) {
-	file := write(t, "one: 1\ntwo: 2\n", map[string]string{"x.yaml": "three: 3\n"})
-	_, err := load(Server, []string{"--config", file}, noEnv)
+	file := write(t, "server: https://s:6443\ntoken: t\none: 1\ntwo: 2\n", map[string]string{"x.YAML": "three: 3\n"})
+	_, err := load(Agent, []string{"--config", file}, noEnv)
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{file + `: line 1: unknown key "one"`, `unknown key "two"`, filepath.Join(file+".d", "x.yaml") + `: line 1: unknown key "three"`} {
+	for _, want := range []string{file + ": line 3: flag provided but not defined: -one", "not defined: -two",
+		filepath.Join(file+".d", "x.YAML") + ": line 1: flag provided but not defined: -three"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in %q", want, err)
 		}
+	}
+}
+
+func TestServerSkipsWhatK3sDoesNotKnow(t *testing.T) {
+	var out strings.Builder
+	log.SetOutput(&out)
+	defer log.SetOutput(os.Stderr)
+	file := write(t, "flanel-backend: host-gw\ndisable-apiserver-lb: true\ntoken:\n", nil)
+	c, err := load(Server, []string{"--config", file}, noEnv)
+	if err != nil || c.FlannelBackend != "vxlan" || c.Token != "" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for _, key := range []string{"flanel-backend", "disable-apiserver-lb"} {
+		if want := "Unknown flag --" + key + " found in config.yaml, skipping"; !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in %q", want, out.String())
+		}
+	}
+}
+
+func TestShortNames(t *testing.T) {
+	file := write(t, "t: secret\ns: https://s:6443\nd: /data\n", nil)
+	c, err := load(Agent, []string{"-c", file, "-i", "10.0.0.1", "--bind-address=10.0.0.1"}, noEnv)
+	if err != nil || c.Token != "secret" || c.ServerURL != "https://s:6443" || c.DataDir != "/data" || c.NodeIP[0] != "10.0.0.1" {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func TestAnAgentWithItsCertificateNeedsNoToken(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, "server: https://s:6443\ndata-dir: "+dir+"\n", nil)
+	if _, err := load(Agent, []string{"--config", file}, noEnv); err == nil || err.Error() != "--token is required" {
+		t.Errorf("got %v", err)
+	}
+	ca, err := certs.EnsureCA(t.TempDir(), "ca", "ca", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := certs.EnsureLeaf(filepath.Join(dir, "agent"), "client-kubelet", ca, certs.Leaf{CommonName: "system:node:n"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := load(Agent, []string{"--config", file}, noEnv); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -177,10 +231,61 @@ func TestTokenFile(t *testing.T) {
 	}
 }
 
-func TestNoKeyIsBothSupportedAndNot(t *testing.T) {
+// keys.txt is k3s 1.36's: 125 keys of a server, 46 of an agent.
+func TestKeysOfK3s(t *testing.T) {
+	count := map[Role]int{}
+	for name, d := range k3sKeys {
+		if !slices.Contains([]string{"string", "list", "bool", "int", "duration"}, d.kind) ||
+			!slices.Contains([]string{"both", "server", "agent"}, d.scope) {
+			t.Errorf("%s: %+v", name, d)
+		}
+		for _, role := range []Role{Server, Agent} {
+			if d.belongs(role) {
+				count[role]++
+			}
+		}
+	}
+	if count[Server] != 125 || count[Agent] != 46 {
+		t.Errorf("%v", count)
+	}
+	for _, name := range []string{"cluster-secret", "no-flannel", "no-deploy", "disable-selinux", "write-kubeconfig-name"} {
+		if _, ok := k3sKeys[name]; ok {
+			t.Errorf("1.36 does not know %s", name)
+		}
+	}
+}
+
+func TestEverySupportedKeyIsOneOfK3s(t *testing.T) {
 	for _, k := range defaults(Server).keys() {
-		if err := unknownKey(k.name); !strings.HasPrefix(err.Error(), "unknown key") {
-			t.Errorf("%s is in the list of unsupported keys", k.name)
+		if d, ok := k3sKeys[k.name]; !ok || d.kind != k.dest.kind() {
+			t.Errorf("%s: %+v, here %s", k.name, d, k.dest.kind())
+		}
+	}
+	for short, long := range aliases {
+		if _, ok := k3sKeys[long]; !ok {
+			t.Errorf("%s stands for %s, which k3s does not know", short, long)
+		}
+	}
+}
+
+func TestFlags(t *testing.T) {
+	defaults := []string{"--a=1", "--plugins=NodeRestriction", "--force"}
+	for _, c := range []struct {
+		extra []string
+		want  string
+	}{
+		{nil, "--a=1 --force=true --plugins=NodeRestriction"},
+		{[]string{"a=2"}, "--a=2 --force=true --plugins=NodeRestriction"},
+		{[]string{"--a=2", "force=false", "fail-cgroupv1"}, "--a=2 --fail-cgroupv1=true --force=false --plugins=NodeRestriction"},
+		{[]string{"plugins+=X"}, "--a=1 --force=true --plugins=NodeRestriction --plugins=X"},
+		{[]string{"plugins-=X"}, "--a=1 --force=true --plugins=X --plugins=NodeRestriction"},
+		{[]string{"plugins+=X", "plugins+=Y"}, "--a=1 --force=true --plugins=NodeRestriction --plugins=X --plugins=Y"},
+		{[]string{"plugins=X", "plugins+=Y"}, "--a=1 --force=true --plugins=X --plugins=Y"},
+		{[]string{"eviction-hard+=memory.available<1Mi"}, "--a=1 --eviction-hard=memory.available<1Mi --force=true --plugins=NodeRestriction"},
+		{[]string{"a=x=y,z"}, "--a=x=y,z --force=true --plugins=NodeRestriction"},
+	} {
+		if got := strings.Join(Flags(defaults, c.extra), " "); got != c.want {
+			t.Errorf("%q:\n got %s\nwant %s", c.extra, got, c.want)
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -32,15 +31,18 @@ func readFiles(file string, mustExist bool) ([]setting, []error) {
 		}
 		files = nil
 	}
-	var drop []string
-	for _, pattern := range []string{"*.yaml", "*.yml"} {
-		found, _ := filepath.Glob(filepath.Join(file+".d", pattern))
-		drop = append(drop, found...)
+	entries, err := os.ReadDir(file + ".d") // in the order of names, byte by byte
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
 	}
-	sort.Strings(drop)
+	for _, e := range entries {
+		if ext := strings.ToLower(filepath.Ext(e.Name())); !e.IsDir() && (ext == ".yaml" || ext == ".yml") {
+			files = append(files, filepath.Join(file+".d", e.Name()))
+		}
+	}
 
 	var merged []setting
-	for _, f := range append(files, drop...) {
+	for _, f := range files {
 		settings, err := readFile(f)
 		if err != nil {
 			errs = append(errs, err)
@@ -48,6 +50,7 @@ func readFiles(file string, mustExist bool) ([]setting, []error) {
 		}
 		for _, s := range settings {
 			name, appends := strings.CutSuffix(s.key, "+")
+			name = longName(name)
 			s.key = name
 			i := slices.IndexFunc(merged, func(m setting) bool { return m.key == name })
 			switch {
@@ -100,8 +103,8 @@ func readFile(file string) ([]setting, error) {
 		switch v.Kind {
 		case yaml.ScalarNode:
 			s.values = []string{v.Value}
-			if v.Tag == "!!null" {
-				return nil, fmt.Errorf("%s: key %q has no value", s.where, s.key)
+			if v.Tag == "!!null" { // k3s makes --key= of it: nothing for a text, an error for a number
+				s.values = []string{""}
 			}
 			s.isNumber = v.Tag == "!!int" || v.Tag == "!!float"
 		case yaml.SequenceNode:
@@ -121,33 +124,20 @@ func readFile(file string) ([]setting, error) {
 }
 
 // parseArgs reads --key=value, --key value and bare --key for booleans. Repeated list flags gather in one setting.
-func parseArgs(table map[string]key, args []string) (settings []setting, file string, err error) {
+func parseArgs(role Role, args []string) (settings []setting, file string, err error) {
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		if !strings.HasPrefix(arg, "-") || strings.TrimLeft(arg, "-") == "" {
 			return nil, "", fmt.Errorf("unexpected argument %q", arg)
 		}
 		name, val, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		switch name { // k3s's short names
-		case "c":
-			name = "config"
-		case "t":
-			name = "token"
-		case "s":
-			name = "server"
-		case "d":
-			name = "data-dir"
-		case "o":
-			name = "write-kubeconfig"
-		case "i":
-			name = "node-ip"
-		}
-		k, known := table[name]
-		if !known && name != "config" {
-			return nil, "", fmt.Errorf("flag provided but not defined: -%s", name)
+		name = longName(name)
+		known, ok := k3sKeys[name]
+		if !ok || !known.belongs(role) {
+			return nil, "", notDefined(name)
 		}
 		if !hasValue {
-			if known && k.dest.isBool() {
+			if known.kind == "bool" {
 				val = "true"
 			} else if i+1 < len(args) {
 				i++
@@ -160,7 +150,7 @@ func parseArgs(table map[string]key, args []string) (settings []setting, file st
 			file = val
 			continue
 		}
-		if _, isList := k.dest.(*list); isList {
+		if known.kind == "list" {
 			if j := slices.IndexFunc(settings, func(s setting) bool { return s.key == name }); j >= 0 {
 				settings[j].values = append(settings[j].values, val)
 				continue

@@ -9,7 +9,7 @@ import (
 // value is a typed place for a setting. isList and isNumber tell how YAML wrote it.
 type value interface {
 	set(values []string, isList, isNumber bool) error
-	isBool() bool
+	kind() string // as in keys.txt
 }
 
 func one(values []string, isList bool) (string, error) {
@@ -21,7 +21,7 @@ func one(values []string, isList bool) (string, error) {
 
 type text string
 
-func (t *text) isBool() bool { return false }
+func (t *text) kind() string { return "string" }
 func (t *text) set(values []string, isList, _ bool) error {
 	v, err := one(values, isList)
 	*t = text(v)
@@ -30,7 +30,7 @@ func (t *text) set(values []string, isList, _ bool) error {
 
 type boolean bool
 
-func (b *boolean) isBool() bool { return true }
+func (b *boolean) kind() string { return "bool" }
 func (b *boolean) set(values []string, isList, _ bool) error {
 	v, err := one(values, isList)
 	if err != nil {
@@ -46,7 +46,7 @@ func (b *boolean) set(values []string, isList, _ bool) error {
 
 type integer int
 
-func (i *integer) isBool() bool { return false }
+func (i *integer) kind() string { return "int" }
 func (i *integer) set(values []string, isList, _ bool) error {
 	v, err := one(values, isList)
 	if err != nil {
@@ -64,7 +64,7 @@ func (i *integer) set(values []string, isList, _ bool) error {
 // here that trap is an error.
 type mode string
 
-func (m *mode) isBool() bool { return false }
+func (m *mode) kind() string { return "string" }
 func (m *mode) set(values []string, isList, isNumber bool) error {
 	v, err := one(values, isList)
 	if err != nil {
@@ -86,7 +86,7 @@ type list struct {
 	commas bool
 }
 
-func (l *list) isBool() bool { return false }
+func (l *list) kind() string { return "list" }
 func (l *list) set(values []string, _, _ bool) error {
 	*l.dest = nil
 	for _, v := range values {

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap"
 
 	"edge-ai/lab/k3s/internal/certs"
+	"edge-ai/lab/k3s/internal/config"
 	"edge-ai/lab/k3s/internal/token"
 )
 
@@ -47,7 +48,7 @@ type Node struct {
 	NodeName      string
 	NodeIP        string
 	ExposeMetrics bool
-	Args          []string // additional flags
+	Args          []string // values of etcd-arg
 }
 
 // Dir is the data directory of the member.
@@ -177,7 +178,7 @@ func (n *Node) Flags(name, cluster string, force bool) []string {
 	if force {
 		flags = append(flags, "--force-new-cluster")
 	}
-	return append(flags, n.Args...)
+	return config.Flags(flags, n.Args)
 }
 
 // tlsConfig is that of a client of any member.

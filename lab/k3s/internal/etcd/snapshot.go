@@ -194,6 +194,16 @@ func ReadPrefix(file, prefix string) (map[string][]byte, error) {
 	if err := Verify(file); err != nil {
 		return nil, err
 	}
+	return readPrefix(file, prefix)
+}
+
+// ReadPrefix gives such keys of a member that is not running. What etcd had only in its log when it was killed is not
+// among them.
+func (n *Node) ReadPrefix(prefix string) (map[string][]byte, error) {
+	return readPrefix(filepath.Join(n.Dir(), "member", "snap", "db"), prefix)
+}
+
+func readPrefix(file, prefix string) (map[string][]byte, error) {
 	db, err := bbolt.Open(file, 0o400, &bbolt.Options{ReadOnly: true, Timeout: callTimeout})
 	if err != nil {
 		return nil, fmt.Errorf("%s is not a snapshot of etcd: %w", file, err)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/subtle"
 	"crypto/x509"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,8 +16,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/k3s-io/kine/pkg/endpoint"
+	log "github.com/sirupsen/logrus"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,8 +30,10 @@ import (
 
 	"edge-ai/lab/k3s/internal/bootstrap"
 	"edge-ai/lab/k3s/internal/certs"
+	"edge-ai/lab/k3s/internal/encryption"
 	"edge-ai/lab/k3s/internal/etcd"
 	"edge-ai/lab/k3s/internal/nodepassword"
+	"edge-ai/lab/k3s/internal/passwd"
 	"edge-ai/lab/k3s/internal/token"
 )
 
@@ -44,9 +48,18 @@ const (
 	SecretType   = "k3s.cattle.io/node-password"
 	SecretSuffix = ".node-password.k3s"
 
+	// RoleLabel marks the Nodes of servers.
+	RoleLabel = "node-role.kubernetes.io/control-plane"
+
+	// Groups of callers that have no password.
+	nodesGroup     = "system:nodes"
+	bootstrapGroup = "system:bootstrappers"
+
 	maxRequest = 64 << 10
 	// apiPatience is how long a request waits for the API behind it.
 	apiPatience = 8 * time.Second
+	// rotatePatience bounds a rotation; once begun it had better end, for the files come first.
+	rotatePatience = time.Minute
 )
 
 // Options is what kube-apiserver's process is told by the main process, as a JSON file.
@@ -56,6 +69,11 @@ type Options struct {
 	APIServers []string // this one; the cluster's are asked for
 	// Etcd is this server's member; nil with SQLite.
 	Etcd *etcd.Node
+	// Datastore is SQLite's server or Etcd.
+	Datastore endpoint.ETCDConfig
+	// AgentToken tells that agents have a password of their own.
+	AgentToken bool
+	NodeName   string
 }
 
 // Join is the answer of /v1-k3s/server-bootstrap: what another server needs to be one of this cluster.
@@ -72,14 +90,40 @@ type Cluster struct {
 	ClusterDomain    string
 	FlannelBackend   string
 	DisableKubeProxy bool
+	EncryptSecrets   bool
+	EncryptProvider  string
 	Version          string
 }
 
+// Differ gives the keys whose values are not the same, with both values.
+func (c Cluster) Differ(other Cluster) (different []string) {
+	for _, v := range []struct {
+		key       string
+		own, that any
+	}{
+		{"cluster-cidr", c.ClusterCIDR, other.ClusterCIDR},
+		{"service-cidr", c.ServiceCIDR, other.ServiceCIDR},
+		{"cluster-dns", c.ClusterDNS, other.ClusterDNS},
+		{"cluster-domain", c.ClusterDomain, other.ClusterDomain},
+		{"flannel-backend", c.FlannelBackend, other.FlannelBackend},
+		{"disable-kube-proxy", c.DisableKubeProxy, other.DisableKubeProxy},
+		{"secrets-encryption", c.EncryptSecrets, other.EncryptSecrets},
+		{"secrets-encryption-provider", c.EncryptProvider, other.EncryptProvider},
+	} {
+		if v.own != v.that {
+			different = append(different, fmt.Sprintf("%s (%v here, %v in the cluster)", v.key, v.own, v.that))
+		}
+	}
+	return different
+}
+
 type handler struct {
-	options   Options
-	clientCA  *certs.CA
-	serverCA  *certs.CA
-	passwords map[string]string
+	options  Options
+	clientCA *certs.CA
+	serverCA *certs.CA
+	// passwords are those of the start, as in k3s: a rotated token counts from the next start on.
+	passwords *passwd.Table
+	rotating  sync.Mutex
 	client    kubernetes.Interface
 	next      http.Handler
 	mux       *http.ServeMux
@@ -115,7 +159,7 @@ func New(o Options, client kubernetes.Interface, next http.Handler) (http.Handle
 	if h.serverCA, err = certs.EnsureCA(tls, "server-ca", "k3s-server-ca", time.Now()); err != nil {
 		return nil, err
 	}
-	if h.passwords, err = ReadPasswords(filepath.Join(o.ServerDir, "cred", "passwd")); err != nil {
+	if h.passwords, err = passwd.Read(h.passwdFile()); err != nil {
 		return nil, err
 	}
 	h.mux.HandleFunc("GET /ping", func(w http.ResponseWriter, _ *http.Request) { reply(w, "text/plain", []byte("pong")) })
@@ -128,8 +172,14 @@ func New(o Options, client kubernetes.Interface, next http.Handler) (http.Handle
 	h.agent("POST", "serving-kubelet.crt", h.servingKubelet)
 	h.agent("POST", "client-kubelet.crt", h.clientKubelet)
 	h.agent("POST", "client-kube-proxy.crt", h.clientProxy)
-	h.mux.HandleFunc("GET "+Prefix+"server-bootstrap", h.serverBootstrap)
+	h.handle("GET", "server-bootstrap", h.serverBootstrap, passwd.ServerGroup)
+	h.handle("PUT", "token", h.rotateToken, passwd.ServerGroup)
+	h.handle("GET", "encrypt/status", h.encryptionStatus, passwd.ServerGroup)
 	return h, nil
+}
+
+func (h *handler) passwdFile() string {
+	return filepath.Join(h.options.ServerDir, bootstrap.PasswdFile)
 }
 
 // apiServers are the addresses of all API servers that renewed their lease lately; in doubt this one.
@@ -160,18 +210,13 @@ func addresses(slice *discoveryv1.EndpointSlice) (servers []string) {
 	return servers
 }
 
-// serverBootstrap hands the keys of the cluster to a server that knows the server token; an agent's does not do.
+// serverBootstrap hands this server's files to another server.
 func (h *handler) serverBootstrap(w http.ResponseWriter, r *http.Request) {
-	user, password, _ := r.BasicAuth()
-	if user != "server" || password == "" || subtle.ConstantTimeCompare([]byte(h.passwords["server"]), []byte(password)) != 1 {
-		http.Error(w, "not authorized", http.StatusUnauthorized)
-		return
-	}
 	if h.options.Etcd == nil {
 		http.Error(w, "this server keeps its data in SQLite, so no second server can join; start it anew with cluster-init", http.StatusConflict)
 		return
 	}
-	files, err := bootstrap.Read(filepath.Join(h.options.ServerDir, "tls"))
+	files, err := bootstrap.Read(h.options.ServerDir)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -192,78 +237,190 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.next.ServeHTTP(w, r)
 }
 
-// agent registers a route for holders of a node's or server's token, or of a node's certificate.
+// agent registers a route for holders of the agents' token, of a bootstrap token, or of a node's certificate. As in
+// k3s a server's token is not enough.
 func (h *handler) agent(method, name string, f http.HandlerFunc) {
+	h.handle(method, name, f, passwd.AgentGroup, nodesGroup, bootstrapGroup)
+}
+
+// handle registers a route for requests of one of the groups.
+func (h *handler) handle(method, name string, f http.HandlerFunc, groups ...string) {
 	h.mux.HandleFunc(method+" "+Prefix+name, func(w http.ResponseWriter, r *http.Request) {
-		if err := h.authorize(r); err != nil {
+		switch group, err := h.authenticate(r); {
+		case err != nil:
 			http.Error(w, err.Error(), http.StatusUnauthorized)
-			return
+		case !slices.Contains(groups, group):
+			http.Error(w, "forbidden", http.StatusForbidden)
+		default:
+			f(w, r)
 		}
-		f(w, r)
 	})
 }
 
-func (h *handler) authorize(r *http.Request) error {
+// errUnauthorized is all that a caller hears of a wrong password or certificate.
+var errUnauthorized = errors.New("not authorized")
+
+// authenticate gives the group of the caller, empty for one who shows nothing.
+func (h *handler) authenticate(r *http.Request) (string, error) {
 	if user, password, ok := r.BasicAuth(); ok {
-		want, known := h.passwords[user]
-		if known && subtle.ConstantTimeCompare([]byte(want), []byte(password)) == 1 {
-			return nil
+		group, ok := h.passwords.Group(user, password)
+		if !ok {
+			return "", errUnauthorized
 		}
-		return errors.New("not authorized")
+		return group, nil
 	}
 	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		return h.bootstrapToken(r.Context(), bearer)
+		return bootstrapGroup, h.bootstrapToken(r.Context(), bearer)
+	}
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return "", nil
 	}
 	return h.nodeIdentity(r)
 }
 
-// bootstrapToken accepts what `k3s token create` made.
+// bootstrapToken accepts what `k3s token create` made, while it has not expired.
 func (h *handler) bootstrapToken(ctx context.Context, bearer string) error {
 	ctx, cancel := context.WithTimeout(ctx, apiPatience)
 	defer cancel()
 	t, err := token.Parse(bearer)
 	if err != nil || t.ID == "" {
-		return errors.New("not authorized")
+		return errUnauthorized
 	}
 	secret, err := h.client.CoreV1().Secrets(metav1.NamespaceSystem).Get(ctx, "bootstrap-token-"+t.ID, metav1.GetOptions{})
 	if err != nil {
-		return errors.New("not authorized")
+		return errUnauthorized
 	}
 	if subtle.ConstantTimeCompare(secret.Data["token-secret"], []byte(t.Secret)) != 1 ||
-		string(secret.Data["usage-bootstrap-authentication"]) != "true" ||
-		!slices.Contains(strings.Split(string(secret.Data["auth-extra-groups"]), ","), token.BootstrapGroup) {
-		return errors.New("not authorized")
+		string(secret.Data["usage-bootstrap-authentication"]) != "true" {
+		return errUnauthorized
 	}
 	if end := string(secret.Data["expiration"]); end != "" {
 		at, err := time.Parse(time.RFC3339, end)
 		if err != nil || time.Now().After(at) {
-			return errors.New("not authorized: token has expired")
+			return fmt.Errorf("%w: token has expired", errUnauthorized)
 		}
 	}
 	return nil
 }
 
 // nodeIdentity accepts the client certificate of a node that exists, so that a node can start without a token again.
-func (h *handler) nodeIdentity(r *http.Request) error {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
-		return errors.New("not authorized")
-	}
+func (h *handler) nodeIdentity(r *http.Request) (string, error) {
 	roots := x509.NewCertPool()
 	roots.AddCert(h.clientCA.Cert)
 	cert := r.TLS.PeerCertificates[0]
 	if _, err := cert.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
-		return errors.New("not authorized")
+		return "", errUnauthorized
 	}
 	name, ok := strings.CutPrefix(cert.Subject.CommonName, "system:node:")
-	if !ok || (r.Header.Get(HeaderName) != "" && r.Header.Get(HeaderName) != name) {
-		return errors.New("not authorized")
+	if !ok || !slices.Contains(cert.Subject.Organization, nodesGroup) {
+		return "", nil
+	}
+	if wanted := r.Header.Get(HeaderName); wanted != "" && wanted != name {
+		return "", errUnauthorized
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), apiPatience)
 	defer cancel()
 	if _, err := h.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{}); err != nil {
-		return fmt.Errorf("unable to verify node identity: %w", err)
+		return "", fmt.Errorf("unable to verify node identity: %w", err)
 	}
-	return nil
+	return nodesGroup, nil
+}
+
+// TokenRequest is the body of a rotation, with k3s's name. Without a new token the server makes one.
+type TokenRequest struct {
+	NewToken string `json:"newToken,omitempty"`
+}
+
+func (h *handler) rotateToken(w http.ResponseWriter, r *http.Request) {
+	var request TokenRequest
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&request); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	fresh := request.NewToken
+	if fresh != "" {
+		if password, err := token.ServerPassword(fresh, h.serverCA.PEM); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		} else if fresh = password; token.LooksLikeBootstrap(fresh) {
+			http.Error(w, "the new token has the form of a bootstrap token (6 characters, a dot, 16 characters): "+
+				"agents could not join with it", http.StatusBadRequest)
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), rotatePatience)
+	defer cancel()
+	store, err := bootstrap.Connect(h.options.Datastore)
+	if err == nil {
+		defer store.Close()
+		h.rotating.Lock()
+		defer h.rotating.Unlock()
+		err = rotate(ctx, store, h.options.ServerDir, h.serverCA.PEM, fresh, h.options.AgentToken)
+	}
+	if err != nil {
+		log.Errorf("Rotation of the token: %v", err)
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	log.Info("The server's token was rotated; this server takes the new one after its restart")
+	w.WriteHeader(http.StatusOK)
+}
+
+// rotate changes the server's password in the files and seals the datastore's data with it, in k3s's order. Agents keep
+// theirs when they have one of their own.
+func rotate(ctx context.Context, store bootstrap.Store, serverDir string, caPEM []byte, fresh string, agentToken bool) error {
+	file := filepath.Join(serverDir, bootstrap.PasswdFile)
+	table, err := passwd.Read(file)
+	if err != nil {
+		return err
+	}
+	old := table.Password(passwd.Server)
+	if old == "" {
+		return errors.New("server token not found")
+	}
+	if fresh == "" {
+		fresh = token.Random(16)
+	}
+	if !agentToken && table.Password(passwd.Node) == old {
+		table.Ensure(passwd.Node, passwd.AgentGroup, fresh)
+	}
+	table.Ensure(passwd.Server, passwd.ServerGroup, fresh)
+	if err := table.Write(file); err != nil {
+		return err
+	}
+	if err := WriteToken(filepath.Join(serverDir, "token"), caPEM, fresh); err != nil {
+		return err
+	}
+	return bootstrap.Rotate(ctx, store, serverDir, old, fresh)
+}
+
+// WriteToken writes the server's token in its full form.
+func WriteToken(file string, caPEM []byte, password string) error {
+	full, err := token.Format(caPEM, passwd.Server, password)
+	if err != nil {
+		return err
+	}
+	return certs.WriteFile(file, []byte(full+"\n"), 0o600)
+}
+
+func (h *handler) encryptionStatus(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), apiPatience)
+	defer cancel()
+	servers, err := h.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: RoleLabel + "=true"})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	annotations := map[string]string{}
+	for _, n := range servers.Items {
+		annotations[n.Name] = n.Annotations[encryption.Annotation]
+	}
+	status, err := encryption.Look(h.options.ServerDir, annotations)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	replyJSON(w, status)
 }
 
 func (h *handler) config(w http.ResponseWriter, _ *http.Request) { replyJSON(w, h.options.Config) }
@@ -372,27 +529,6 @@ func (h *handler) checkPassword(ctx context.Context, node, password string) (rej
 	}
 	err = nodepassword.Verify(string(secret.Data["hash"]), password)
 	return err != nil, err
-}
-
-// ReadPasswords reads the passwd file: password,user,user,group a line.
-func ReadPasswords(file string) (map[string]string, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	records, err := csv.NewReader(f).ReadAll()
-	if err != nil {
-		return nil, err
-	}
-	passwords := map[string]string{}
-	for _, r := range records {
-		if len(r) < 2 || r[0] == "" {
-			return nil, fmt.Errorf("%s: a line without password or user", file)
-		}
-		passwords[r[1]] = r[0]
-	}
-	return passwords, nil
 }
 
 func reply(w http.ResponseWriter, contentType string, body []byte) {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/k3s-io/kine/pkg/endpoint"
+	"github.com/k3s-io/kine/pkg/tls"
 	"github.com/robfig/cron/v3"
 	log "github.com/sirupsen/logrus"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -21,7 +23,7 @@ import (
 	"edge-ai/lab/k3s/internal/agent"
 	"edge-ai/lab/k3s/internal/bootstrap"
 	"edge-ai/lab/k3s/internal/etcd"
-	"edge-ai/lab/k3s/internal/routes"
+	"edge-ai/lab/k3s/internal/passwd"
 	"edge-ai/lab/k3s/internal/supervise"
 	"edge-ai/lab/k3s/internal/token"
 )
@@ -35,6 +37,8 @@ const memberAnnotation = "etcd.k3s.cattle.io/node-name"
 const (
 	promoteInterval = 3 * time.Second
 	resetTimeout    = 5 * time.Minute
+	// storePatience bounds the wait for a datastore that starts, and the reading and writing of the bootstrap data.
+	storePatience = 2 * time.Minute
 )
 
 func (s *Server) newMember() *etcd.Node {
@@ -43,7 +47,7 @@ func (s *Server) newMember() *etcd.Node {
 		NodeName:      s.nodeName,
 		NodeIP:        s.nodeIP,
 		ExposeMetrics: s.Config.EtcdExposeMetrics,
-		Args:          agent.Flags(s.Config.EtcdArgs),
+		Args:          s.Config.EtcdArgs,
 	}
 }
 
@@ -83,35 +87,57 @@ func (s *Server) chooseDatastore(ctx context.Context) error {
 	return nil
 }
 
-// fetchKeys gets CAs from the server to join and compares what must be equal on every server.
+// fetchKeys gets the cluster's files from the server to join and compares what must be equal on every server.
 func (s *Server) fetchKeys(ctx context.Context) error {
-	t, err := token.Parse(s.Config.Token)
+	j, err := s.joiner()
 	if err != nil {
 		return err
 	}
-	if t.ID != "" { // a password that looks like a bootstrap token
-		t = token.Token{Hash: t.Hash, Password: t.ID + "." + t.Secret}
-	}
-	if t.User == "" {
-		t.User = "server"
-	}
-	if t.User != "server" {
-		return token.ErrForm
-	}
-	cluster, join, err := agent.FetchBootstrap(ctx, s.Config.ServerURL, t, s.nodeName)
+	cluster, join, err := j.Fetch(ctx)
 	if err != nil {
 		return err
 	}
 	own := s.cluster()
 	own.Version = cluster.Version // differs during an upgrade
-	if *cluster != own {
-		return fmt.Errorf("critical configuration value mismatch between servers: the cluster has %+v, this server's configuration says %+v", *cluster, own)
-	}
-	if err := join.Files.Write(filepath.Join(s.dir, "tls")); err != nil {
-		return err
+	if different := own.Differ(*cluster); len(different) > 0 {
+		for _, d := range different {
+			log.Errorf("critical configuration mismatched: %s", d)
+		}
+		return fmt.Errorf("critical configuration value mismatch between servers: %s", strings.Join(different, "; "))
 	}
 	s.joinEndpoints = join.Endpoints
-	return nil
+	return join.Files.Reconcile(s.dir, false, time.Now())
+}
+
+// joiner talks to the server in the configuration: as user server, and as an agent for what agents may see.
+func (s *Server) joiner() (*agent.ServerJoin, error) {
+	t, err := token.Parse(s.Config.Token)
+	if err != nil {
+		return nil, err
+	}
+	if t.User != "" && t.User != passwd.Server {
+		return nil, token.ErrForm
+	}
+	password, err := token.Normalize(s.Config.Token)
+	if err != nil {
+		return nil, err
+	}
+	nodePassword := password
+	if s.Config.AgentToken != "" {
+		if nodePassword, err = token.Normalize(s.Config.AgentToken); err != nil {
+			return nil, fmt.Errorf("agent-token: %w", err)
+		}
+	}
+	return &agent.ServerJoin{URL: s.Config.ServerURL, Hash: t.Hash, Password: password, NodePassword: nodePassword, NodeName: s.nodeName}, nil
+}
+
+// datastore is how the other components and the routes reach it.
+func (s *Server) datastore() endpoint.ETCDConfig {
+	if s.etcd == nil {
+		return endpoint.ETCDConfig{Endpoints: []string{"unix://" + s.socket()}}
+	}
+	return endpoint.ETCDConfig{Endpoints: []string{etcd.LocalURL},
+		TLSConfig: tls.Config{CAFile: s.tls("etcd/server-ca.crt"), CertFile: s.tls("etcd/client.crt"), KeyFile: s.tls("etcd/client.key")}}
 }
 
 // startDatastore starts SQLite's server, or this server's member of etcd and waits until it has a vote.
@@ -119,6 +145,15 @@ func (s *Server) startDatastore(ctx context.Context) error {
 	if s.etcd == nil {
 		s.startKine()
 		return nil
+	}
+	// The datastore may be all that has the CAs of its own members; so they are looked for in its file.
+	if s.etcd.HasData() {
+		if err := s.etcdFiles(); err != nil {
+			return err
+		}
+	}
+	if err := s.etcd.Certificates(time.Now()); err != nil {
+		return err
 	}
 	name, err := s.etcd.Name()
 	if err != nil {
@@ -139,18 +174,115 @@ func (s *Server) startDatastore(ctx context.Context) error {
 	if err := s.etcd.WaitReady(ctx, client); err != nil {
 		return err
 	}
-	if err := s.syncKeys(ctx, client); err != nil {
+	s.etcdClient, s.memberName = client, name
+	return nil
+}
+
+// etcdFiles gets etcd's CAs back that are absent on disk.
+func (s *Server) etcdFiles() error {
+	for _, name := range []string{"server-ca.crt", "server-ca.key", "peer-ca.crt", "peer-ca.key"} {
+		if _, err := os.Stat(s.tls("etcd/" + name)); err == nil {
+			continue
+		}
+		password, err := s.knownPassword()
+		if err != nil {
+			return err
+		}
+		found, err := s.etcd.ReadPrefix(bootstrap.Prefix)
+		if err != nil {
+			return err
+		}
+		data, err := unseal(found, password)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.etcd.Dir(), err)
+		}
+		return data.Reconcile(s.dir, false, time.Now())
+	}
+	return nil
+}
+
+// unseal opens the files that a datastore without a running server holds.
+func unseal(found map[string][]byte, password string) (bootstrap.Data, error) {
+	sealed, ok := found[bootstrap.Key(password)]
+	switch {
+	case len(found) == 0:
+		return nil, errors.New("no bootstrap data: this is not of a k3s server")
+	case !ok:
+		return nil, bootstrap.ErrOtherToken
+	}
+	return bootstrap.Open(sealed, password)
+}
+
+// reconcile compares the files on disk with those of the cluster, before any is made or renewed. A server of several
+// asks the one in its configuration first, as in k3s, and its own datastore when that does not answer or refuses.
+func (s *Server) reconcile(ctx context.Context, store bootstrap.Store, reset bool) error {
+	if s.joinEndpoints != nil {
+		return nil // they just came from another server
+	}
+	if s.etcd != nil && s.Config.ServerURL != "" && s.Config.Token != "" {
+		j, err := s.joiner()
+		if err != nil {
+			return err
+		}
+		join, err := j.Keys(ctx)
+		if err == nil {
+			return join.Files.Reconcile(s.dir, false, time.Now())
+		}
+		log.Warnf("Unable to reconcile with remote datastore: %v", err)
+	}
+	password, err := s.knownPassword()
+	if err != nil || password == "" {
+		return err // the first start, or one without any token: save finds out about another cluster's data
+	}
+	data, err := bootstrap.Load(ctx, store, password)
+	if err != nil || data == nil {
 		return err
 	}
+	log.Info("Reconciling bootstrap data between datastore and disk")
+	return data.Reconcile(s.dir, reset, time.Now())
+}
+
+// save puts this server's files into a datastore that has none yet.
+func (s *Server) save(ctx context.Context, store bootstrap.Store) error {
+	if err := bootstrap.Save(ctx, store, s.dir, s.password, false); err != nil {
+		return fmt.Errorf("failed to save bootstrap data: %w", err)
+	}
+	return nil
+}
+
+// withStore calls f with a client of the datastore, which may be only starting.
+func (s *Server) withStore(ctx context.Context, f func(context.Context, bootstrap.Store) error) error {
+	ctx, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	store, err := bootstrap.Connect(s.datastore())
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	for {
+		limited, stop := context.WithTimeout(ctx, 5*time.Second)
+		_, err := store.List(limited, bootstrap.Prefix, 0)
+		stop()
+		if err == nil {
+			return f(ctx, store)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the datastore does not answer: %w", err)
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}
+
+// runsOnEtcd is for the time after the start of a member whose files are in order.
+func (s *Server) runsOnEtcd(ctx context.Context) {
 	if err := os.Remove(s.resetFlag()); err == nil {
 		log.Info("etcd runs after its reset; other servers: delete server/db there and start them")
 	}
-	s.etcdClient, s.memberName = client, name
-	go promote(ctx, client)
+	go promote(ctx, s.etcdClient)
 	if !s.Config.EtcdDisableSnapshots {
 		go s.snapshots(ctx)
 	}
-	return nil
 }
 
 func (s *Server) runEtcd(name, cluster string, force bool) {
@@ -173,40 +305,6 @@ func (s *Server) runEtcd(name, cluster string, force bool) {
 
 // removedMember recognises what etcd logs last when the others have removed it.
 func removedMember(lines string) bool { return strings.Contains(lines, etcd.Removed) }
-
-// syncKeys keeps the CAs in the datastore, sealed with the token, and refuses to run with others than those.
-func (s *Server) syncKeys(ctx context.Context, client *clientv3.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	found, err := client.Get(ctx, bootstrap.Prefix, clientv3.WithPrefix())
-	if err != nil {
-		return err
-	}
-	key, dir := bootstrap.Key(s.password), filepath.Join(s.dir, "tls")
-	for _, kv := range found.Kvs {
-		if string(kv.Key) != key {
-			continue
-		}
-		data, err := bootstrap.Open(kv.Value, s.password)
-		if err != nil {
-			return err
-		}
-		return data.Compare(dir)
-	}
-	if len(found.Kvs) > 0 {
-		return bootstrap.ErrOtherToken
-	}
-	data, err := bootstrap.Read(dir)
-	if err != nil {
-		return err
-	}
-	sealed, err := data.Seal(s.password)
-	if err != nil {
-		return err
-	}
-	_, err = client.Put(ctx, key, string(sealed))
-	return err
-}
 
 func promote(ctx context.Context, client *clientv3.Client) {
 	last := ""
@@ -314,7 +412,10 @@ func (s *Server) Reset(ctx context.Context) error {
 	} else if !s.etcd.HasData() {
 		return fmt.Errorf("cluster-reset: there is no etcd data in %s", s.etcd.Dir())
 	}
-	if err := s.prepare(now); err != nil {
+	if err := s.etcdFiles(); err != nil {
+		return err
+	}
+	if err := s.etcd.Certificates(now); err != nil {
 		return err
 	}
 	name, err := s.etcd.Name()
@@ -330,7 +431,16 @@ func (s *Server) Reset(ctx context.Context) error {
 	if err := s.etcd.WaitReady(ctx, client); err != nil {
 		return fmt.Errorf("cluster-reset: etcd does not answer after %s: %w", resetTimeout, err)
 	}
-	if err := s.syncKeys(ctx, client); err != nil {
+	err = s.withStore(ctx, func(ctx context.Context, store bootstrap.Store) error {
+		if err := s.reconcile(ctx, store, true); err != nil {
+			return err
+		}
+		if err := s.prepare(now); err != nil {
+			return err
+		}
+		return s.save(ctx, store)
+	})
+	if err != nil {
 		return err
 	}
 	s.Group.Stop()
@@ -345,11 +455,11 @@ func (s *Server) Reset(ctx context.Context) error {
 // restore puts a snapshot and the keys in it in place; nothing is changed unless both are good. What was there is kept.
 func (s *Server) restore(file string, now time.Time) error {
 	if s.Config.Token == "" {
-		if _, err := os.Stat(s.cred("passwd")); err != nil {
+		if _, err := os.Stat(filepath.Join(s.dir, "token")); err != nil {
 			return fmt.Errorf("%s does not exist, please pass --token to complete the restoration", filepath.Join(s.dir, "token"))
 		}
 	}
-	password, err := s.restorePassword()
+	password, err := s.knownPassword()
 	if err != nil {
 		return err
 	}
@@ -357,44 +467,12 @@ func (s *Server) restore(file string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	sealed, ok := found[bootstrap.Key(password)]
-	switch {
-	case len(found) == 0:
-		return fmt.Errorf("%s holds no bootstrap data: it is not a snapshot of a k3s server", file)
-	case !ok:
-		return bootstrap.ErrOtherToken
-	}
-	data, err := bootstrap.Open(sealed, password)
+	data, err := unseal(found, password)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", file, err)
 	}
-	dir := filepath.Join(s.dir, "tls")
 	if err := s.etcd.Restore(file, now); err != nil {
 		return err
 	}
-	if data.Compare(dir) != nil { // of another cluster, or of this one before it was made anew
-		if err := os.Rename(dir, fmt.Sprintf("%s-%d", dir, now.Unix())); err != nil {
-			return err
-		}
-		if err := os.Rename(s.cred("passwd"), fmt.Sprintf("%s-%d", s.cred("passwd"), now.Unix())); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return data.Write(dir)
-}
-
-// restorePassword is the token's, which may have the hash of a CA that is not on this disk yet.
-func (s *Server) restorePassword() (string, error) {
-	if s.Config.Token == "" {
-		inUse, err := routes.ReadPasswords(s.cred("passwd"))
-		return inUse["server"], err
-	}
-	t, err := token.Parse(s.Config.Token)
-	if err != nil {
-		return "", err
-	}
-	if t.ID != "" {
-		return t.ID + "." + t.Secret, nil
-	}
-	return t.Password, nil
+	return data.Reconcile(s.dir, true, now)
 }

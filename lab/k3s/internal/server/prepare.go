@@ -1,10 +1,8 @@
 package server
 
 import (
-	"bytes"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,8 +15,9 @@ import (
 	"strings"
 	"time"
 
-	"edge-ai/lab/k3s/internal/bootstrap"
 	"edge-ai/lab/k3s/internal/certs"
+	"edge-ai/lab/k3s/internal/encryption"
+	"edge-ai/lab/k3s/internal/passwd"
 	"edge-ai/lab/k3s/internal/routes"
 	"edge-ai/lab/k3s/internal/token"
 	"edge-ai/lab/k3s/internal/version"
@@ -44,6 +43,9 @@ func (s *Server) prepare(now time.Time) error {
 	if err := s.tokens(serverCA.PEM); err != nil {
 		return fmt.Errorf("token: %w", err)
 	}
+	if err := s.secretsEncryption(); err != nil {
+		return fmt.Errorf("secrets-encryption: %w", err)
+	}
 	if err := s.kubeconfigs(serverCA.PEM); err != nil {
 		return fmt.Errorf("kubeconfig: %w", err)
 	}
@@ -52,6 +54,9 @@ func (s *Server) prepare(now time.Time) error {
 		Config:     s.cluster(),
 		APIServers: []string{net.JoinHostPort(s.advertise, strconv.Itoa(s.Config.HTTPSListenPort))},
 		Etcd:       s.etcd,
+		Datastore:  s.datastore(),
+		AgentToken: s.Config.AgentToken != "",
+		NodeName:   s.nodeName,
 	}, "", "  ")
 	if err != nil {
 		return err
@@ -68,6 +73,8 @@ func (s *Server) cluster() routes.Cluster {
 		ClusterDomain:    s.Config.ClusterDomain,
 		FlannelBackend:   s.Config.FlannelBackend,
 		DisableKubeProxy: s.Config.DisableKubeProxy,
+		EncryptSecrets:   s.Config.SecretsEncryption,
+		EncryptProvider:  s.Config.SecretsEncryptionProvider,
 		Version:          version.Version,
 	}
 }
@@ -145,22 +152,18 @@ func (s *Server) names() (names []string, ips []net.IP, err error) {
 	return names, ips, nil
 }
 
-// tokens settles the cluster's token: the configured one, or the one in use, or a random one.
+// tokens settles the cluster's passwords and writes the files from which tokens are handed out. As in k3s the
+// configuration wins over what is in use, whatever the datastore holds; save and the next start then find out.
 func (s *Server) tokens(caPEM []byte) error {
-	inUse, err := routes.ReadPasswords(s.cred("passwd"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	table, err := passwd.Read(s.cred("passwd"))
+	if err != nil {
 		return err
 	}
-	password := inUse["server"]
+	password := table.Password(passwd.Server)
 	if s.Config.Token != "" {
-		configured, err := token.ServerPassword(s.Config.Token, caPEM)
-		if err != nil {
+		if password, err = token.ServerPassword(s.Config.Token, caPEM); err != nil {
 			return err
 		}
-		if password != "" && password != configured {
-			return bootstrap.ErrOtherToken
-		}
-		password = configured
 	}
 	if password == "" {
 		password = token.Random(16)
@@ -168,45 +171,52 @@ func (s *Server) tokens(caPEM []byte) error {
 	s.password = password
 	nodePassword := password
 	if s.Config.AgentToken != "" {
-		t, err := token.Parse(s.Config.AgentToken)
-		if err != nil {
+		if nodePassword, err = token.AgentPassword(s.Config.AgentToken, caPEM); err != nil {
 			return fmt.Errorf("agent-token: %w", err)
 		}
-		if err := t.CheckCA(caPEM); err != nil {
-			return fmt.Errorf("agent-token: %w", err)
-		}
-		if nodePassword = t.Password; t.ID != "" {
-			nodePassword = t.ID + "." + t.Secret
-		}
 	}
-	var table bytes.Buffer
-	w := csv.NewWriter(&table)
-	_ = w.Write([]string{password, "server", "server", "k3s:server"}) // a Buffer never fails
-	_ = w.Write([]string{nodePassword, "node", "node", "k3s:agent"})
-	w.Flush()
-	if err := certs.WriteFile(s.cred("passwd"), table.Bytes(), 0o600); err != nil {
+	table.Ensure(passwd.Node, passwd.AgentGroup, nodePassword)
+	table.Ensure(passwd.Server, passwd.ServerGroup, password)
+	if err := table.Write(s.cred("passwd")); err != nil {
 		return err
 	}
-
-	full, err := token.Format(caPEM, "server", password)
-	if err != nil {
+	if s.agentToken, err = token.Format(caPEM, passwd.Node, nodePassword); err != nil {
 		return err
 	}
-	s.agentToken = full
-	if err := certs.WriteFile(filepath.Join(s.dir, "token"), []byte(full+"\n"), 0o600); err != nil {
+	file, agentFile := filepath.Join(s.dir, "token"), filepath.Join(s.dir, "agent-token")
+	if err := routes.WriteToken(file, caPEM, password); err != nil {
 		return err
 	}
-	if err := relink("token", filepath.Join(s.dir, "node-token")); err != nil {
+	if err := relink(file, filepath.Join(s.dir, "node-token")); err != nil {
 		return err
 	}
-	agentFile := filepath.Join(s.dir, "agent-token")
 	if s.Config.AgentToken == "" {
-		return relink("token", agentFile)
+		return relink(file, agentFile)
 	}
-	if full, err = token.Format(caPEM, "node", nodePassword); err != nil {
-		return err
+	return certs.WriteFile(agentFile, []byte(s.agentToken+"\n"), 0o600)
+}
+
+// knownPassword is that of the configured token, or of the one in use; empty on a machine that has neither.
+func (s *Server) knownPassword() (string, error) {
+	if s.Config.Token != "" {
+		return token.Normalize(s.Config.Token)
 	}
-	return certs.WriteFile(agentFile, []byte(full+"\n"), 0o600)
+	text, err := os.ReadFile(filepath.Join(s.dir, "token"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return token.Normalize(string(text))
+}
+
+// secretsEncryption makes the key that encrypts Secrets, once, as the first server of a cluster does.
+func (s *Server) secretsEncryption() error {
+	if !s.Config.SecretsEncryption {
+		return nil
+	}
+	return encryption.Ensure(s.dir, s.Config.SecretsEncryptionProvider)
 }
 
 func relink(target, name string) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -22,8 +23,10 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"edge-ai/lab/k3s/internal/agent"
+	"edge-ai/lab/k3s/internal/bootstrap"
 	"edge-ai/lab/k3s/internal/config"
 	"edge-ai/lab/k3s/internal/deploy"
+	"edge-ai/lab/k3s/internal/encryption"
 	"edge-ai/lab/k3s/internal/etcd"
 	"edge-ai/lab/k3s/internal/routes"
 	"edge-ai/lab/k3s/internal/supervise"
@@ -67,20 +70,35 @@ func (s *Server) Start(ctx context.Context) error {
 	if err := s.chooseDatastore(ctx); err != nil {
 		return err
 	}
-	if err := s.prepare(time.Now()); err != nil {
+	if err := os.MkdirAll(filepath.Join(s.dir, "db"), 0o700); err != nil {
 		return err
 	}
 	started := time.Now()
 	if err := s.startDatastore(ctx); err != nil {
 		return err
 	}
-	s.startAPI()
-	config, err := clientcmd.BuildConfigFromFlags("", s.cred("supervisor.kubeconfig"))
+	err := s.withStore(ctx, func(ctx context.Context, store bootstrap.Store) error {
+		if err := s.reconcile(ctx, store, false); err != nil {
+			return err
+		}
+		if err := s.prepare(time.Now()); err != nil {
+			return err
+		}
+		return s.save(ctx, store)
+	})
 	if err != nil {
 		return err
 	}
-	config.QPS, config.Burst = 50, 100
-	client, err := kubernetes.NewForConfig(config)
+	if s.etcd != nil {
+		s.runsOnEtcd(ctx)
+	}
+	s.startAPI()
+	access, err := clientcmd.BuildConfigFromFlags("", s.cred("supervisor.kubeconfig"))
+	if err != nil {
+		return err
+	}
+	access.QPS, access.Burst = 50, 100
+	client, err := kubernetes.NewForConfig(access)
 	if err != nil {
 		return err
 	}
@@ -89,7 +107,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	log.Infof("API is ready %s after its start", time.Since(started).Round(100*time.Millisecond))
 	s.startControllers()
-	manifests, err := s.manifests(ctx, config)
+	manifests, err := s.manifests(ctx, access)
 	if err != nil {
 		return err
 	}
@@ -185,8 +203,12 @@ func (s *Server) startAPI() {
 		"--service-node-port-range=" + c.ServiceNodePortRange,
 		"--storage-backend=etcd3",
 		"--tls-cert-file=" + s.tls("serving-kube-apiserver.crt"),
+		"--tls-cipher-suites=" + cipherSuites,
 		"--tls-private-key-file=" + s.tls("serving-kube-apiserver.key"),
 		"--v=" + strconv.Itoa(c.Verbosity),
+	}
+	if c.SecretsEncryption {
+		args = append(args, "--encryption-provider-config="+encryption.ConfigFile(s.dir), "--encryption-provider-config-automatic-reload=true")
 	}
 	if s.etcd == nil {
 		args = append(args, "--etcd-servers=unix://"+s.socket())
@@ -196,11 +218,16 @@ func (s *Server) startAPI() {
 	}
 	s.Group.Start(supervise.Component{
 		Name:  "kube-apiserver",
-		Args:  append(args, agent.Flags(c.APIServerArgs)...),
+		Args:  config.Flags(args, c.APIServerArgs),
 		Env:   []string{"K3S_SUPERVISOR_OPTIONS=" + s.optionsFile()},
 		Phase: 3,
 	})
 }
+
+// cipherSuites are k3s's for TLS 1.2.
+const cipherSuites = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256," +
+	"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384," +
+	"TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"
 
 func (s *Server) startControllers() {
 	c := s.Config
@@ -236,9 +263,9 @@ func (s *Server) startControllers() {
 		"--service-account-private-key-file="+s.tls("service.key"),
 		"--use-service-account-credentials=true",
 	)
-	s.Group.Start(supervise.Component{Name: "kube-controller-manager", Args: append(manager, agent.Flags(c.ControllerManagerArgs)...), Phase: 2})
+	s.Group.Start(supervise.Component{Name: "kube-controller-manager", Args: config.Flags(manager, c.ControllerManagerArgs), Phase: 2})
 	s.Group.Start(supervise.Component{Name: "kube-scheduler",
-		Args: append(common(s.cred("scheduler.kubeconfig")), agent.Flags(c.SchedulerArgs)...), Phase: 2})
+		Args: config.Flags(common(s.cred("scheduler.kubeconfig")), c.SchedulerArgs), Phase: 2})
 }
 
 // manifests writes or removes the packaged components and gives the controller of the directory.
@@ -266,8 +293,12 @@ func (s *Server) manifests(ctx context.Context, config *rest.Config) (*deploy.Co
 
 // labelNode gives the server's Node the role that a kubelet may not give itself, whenever it lacks it.
 func (s *Server) labelNode(ctx context.Context, client kubernetes.Interface) {
-	const label = "node-role.kubernetes.io/control-plane"
-	labels, annotations := map[string]string{label: "true"}, map[string]string{}
+	labels, annotations := map[string]string{routes.RoleLabel: "true"}, map[string]string{}
+	if state, err := encryption.State(s.dir); err != nil {
+		log.Errorf("State of the encryption of Secrets: %v", err)
+	} else if s.Config.SecretsEncryption {
+		annotations[encryption.Annotation] = state
+	}
 	if s.etcd != nil {
 		labels["node-role.kubernetes.io/etcd"] = "true"
 		annotations[memberAnnotation] = s.memberName
@@ -279,7 +310,7 @@ func (s *Server) labelNode(ctx context.Context, client kubernetes.Interface) {
 	wait := time.Second
 	for {
 		node, err := client.CoreV1().Nodes().Get(ctx, s.nodeName, metav1.GetOptions{})
-		if err == nil && (node.Labels[label] != "true" || node.Annotations[memberAnnotation] != s.memberName) {
+		if err == nil && !(has(node.Labels, labels) && has(node.Annotations, annotations)) {
 			_, err = client.CoreV1().Nodes().Patch(ctx, s.nodeName, types.MergePatchType, patch, metav1.PatchOptions{})
 		}
 		if err == nil {
@@ -293,6 +324,16 @@ func (s *Server) labelNode(ctx context.Context, client kubernetes.Interface) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// has tells whether all of want is in have.
+func has(have, want map[string]string) bool {
+	for k, v := range want {
+		if have[k] != v {
+			return false
+		}
+	}
+	return true
 }
 
 // sweepPasswords ties each node's password to its Node, so that it goes with it, and deletes old ones without a Node.

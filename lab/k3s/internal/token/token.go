@@ -128,22 +128,53 @@ func (t Token) CheckCA(caPEM []byte) error {
 	return nil
 }
 
+// Normalize gives the password of a server's token of any form, without looking at a CA.
+func Normalize(s string) (string, error) {
+	t, err := Parse(s)
+	switch {
+	case err != nil:
+		return "", err
+	case t.ID != "" && t.Hash == "":
+		// A password that happens to look like a bootstrap token is fine for k3s's first server too.
+		return t.ID + "." + t.Secret, nil
+	case t.ID != "":
+		return "", ErrForm
+	}
+	return t.Password, nil
+}
+
 // ServerPassword gives the password of a token that a server is configured with: a bare password, or the full form
 // whose user is server and whose hash fits the CA.
 func ServerPassword(s string, caPEM []byte) (string, error) {
+	password, err := Normalize(s)
+	if err != nil {
+		return "", err
+	}
 	t, err := Parse(s)
 	if err != nil {
 		return "", err
 	}
-	if t.ID != "" {
-		// A password that happens to look like a bootstrap token is fine for k3s's first server too.
-		return t.ID + "." + t.Secret, nil
-	}
 	if t.Hash != "" && t.User != "server" {
 		return "", ErrForm
 	}
-	return t.Password, t.CheckCA(caPEM)
+	return password, t.CheckCA(caPEM)
 }
+
+// AgentPassword gives the password of a configured agent token, which may name any user, or none.
+func AgentPassword(s string, caPEM []byte) (string, error) {
+	password, err := Normalize(s)
+	if err != nil {
+		return "", err
+	}
+	t, err := Parse(s)
+	if err != nil {
+		return "", err
+	}
+	return password, t.CheckCA(caPEM)
+}
+
+// LooksLikeBootstrap tells whether a password has the form of a bootstrap token; agents would send it as one.
+func LooksLikeBootstrap(password string) bool { return bootstrap.MatchString(password) }
 
 // Random gives n random bytes in hexadecimal digits.
 func Random(n int) string {

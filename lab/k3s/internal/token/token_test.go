@@ -121,6 +121,26 @@ func TestServerPassword(t *testing.T) {
 	}
 }
 
+func TestNormalizeAndAgentPassword(t *testing.T) {
+	ca, _ := caPEM(t)
+	full, _ := Format(ca, "node", "pass")
+	if got, err := AgentPassword(full, ca); err != nil || got != "pass" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	other, _ := caPEM(t)
+	if _, err := AgentPassword(full, other); err == nil {
+		t.Error("an agent token of another cluster: no error")
+	}
+	if _, err := Normalize("K10" + hash + "::abcdef.0123456789abcdef"); !errors.Is(err, ErrForm) {
+		t.Errorf("a full bootstrap token: %v", err)
+	}
+	for text, want := range map[string]bool{"abcdef.0123456789abcdef": true, "abcdef.0123456789abcde": false, "secret": false} {
+		if LooksLikeBootstrap(text) != want {
+			t.Errorf("%s: want %v", text, want)
+		}
+	}
+}
+
 func TestRandom(t *testing.T) {
 	id, secret := RandomBootstrap()
 	if !regexp.MustCompile(`^[a-z0-9]{6}$`).MatchString(id) || !regexp.MustCompile(`^[a-z0-9]{16}$`).MatchString(secret) {

@@ -443,7 +443,8 @@ def test_data_comes_back_into_an_empty_export_only_and_a_cut_off_restore_is_gone
 
 def test_the_token_of_another_cluster_is_put_aside_not_lost(backup: Path, tmp_path: Path) -> None:
     there = tmp_path / "secrets/k3s-token"
-    task = {"directory": str(backup), "expect": {"token_file": str(there)}}
+    agents = there.with_name("k3s-agent-token")
+    task = {"directory": str(backup), "expect": {"token_file": str(there), "agent_token_file": str(agents)}}
     assert action.token(task, check=True) == {"changed": True}
     assert not there.exists()
     assert action.token(task, check=False) == {"changed": True}
@@ -453,3 +454,7 @@ def test_the_token_of_another_cluster_is_put_aside_not_lost(backup: Path, tmp_pa
     there.write_text("another\n")
     action.token(task, check=False)
     assert (there.parent / f"k3s-token.before-{backup.name}").read_text() == "another\n"
+    # The backup's cluster has none of its own for agents: one that lies there is of another cluster.
+    agents.write_text("another\n")
+    assert action.token(task, check=False) == {"changed": True}
+    assert not agents.exists()

@@ -195,7 +195,7 @@ def test_without_argon2_a_short_password_is_rejected(monkeypatch: pytest.MonkeyP
 
 
 def test_overlay_sets_the_clusters_values() -> None:
-    text = manifests.manifests_overlay(["../overlays/split"], "edge-ai/tf:7", "10.77.0.11", "/", [], "edge-ai-cluster")
+    text = manifests.manifests_overlay(["../overlays/split"], "edge-ai/tf:7", "10.77.0.11", "/", "edge-ai-cluster")
     overlay = yaml.safe_load(text)
     assert overlay["images"] == [{"name": "edge-ai/tensorflow-jupyter", "newName": "edge-ai/tf", "newTag": "7"}]
     assert yaml.safe_load(overlay["patches"][0]["patch"])[0]["value"] == "10.77.0.11"

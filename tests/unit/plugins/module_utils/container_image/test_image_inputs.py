@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -51,11 +52,31 @@ def test_the_place_of_the_files_does_not(context: Path, docker: Path) -> None:
 def test_each_kind_of_base_has_its_name(docker: Path) -> None:
     kinds = [
         Inputs(docker),
-        Inputs(docker, base="example.org/python:3.13"),
+        Inputs(docker, base=f"example.org/python:3.13@sha256:{'0' * 64}"),
         Inputs(docker, source="mmdebstrap"),
         Inputs(docker, source="mmdebstrap", suite="forky"),
     ]
     assert len({digest(kind) for kind in kinds}) == len(kinds)
+
+
+@pytest.mark.parametrize(
+    "base", ["docker.io/library/python:3.13-slim", "example.org/x@sha256:0123", "localhost:5000/x:1"]
+)
+def test_base_of_a_registry_must_be_pinned_by_its_digest(docker: Path, base: str) -> None:
+    with pytest.raises(ImageError, match=f"container_image_base = {re.escape(base)}: .*must be pinned by the digest"):
+        digest(Inputs(docker, base=base))
+
+
+def test_default_base_must_be_pinned_too(context: Path) -> None:
+    dockerfile = context / "Dockerfile"
+    dockerfile.write_text(re.sub(r"@sha256:[0-9a-f]{64}", "", dockerfile.read_text()))
+    with pytest.raises(ImageError, match=r"ARG BASE_IMAGE = docker\.io/library/python:.*must be pinned"):
+        digest(Inputs(context))
+    assert digest(Inputs(context, source="mmdebstrap"))
+
+
+def test_image_of_this_machine_alone_needs_no_digest(docker: Path) -> None:
+    assert digest(Inputs(docker, base="localhost/my-python:3.13"))
 
 
 def test_suite_counts_only_where_it_is_used(docker: Path) -> None:

@@ -17,7 +17,11 @@ from types import ModuleType
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image import archive, build, send
 from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.archive import Archive
-from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.base import find_mirror
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.base import (
+    find_mirror,
+    source_lines,
+    validity_options,
+)
 from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.inputs import ImageError
 from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.progress import Progress, run
 
@@ -54,6 +58,36 @@ Suites: bookworm-security
 )
 def test_mirror_is_the_machines_own(sources: dict[str, str], mirror: str) -> None:
     assert find_mirror(sources) == mirror
+
+
+def test_base_is_made_with_security_updates() -> None:
+    lines = source_lines("trixie", "", "", {"debian.sources": DEB822})
+    assert [line.partition("] ")[2] for line in lines] == [
+        "http://mirror.example.org/debian trixie main",
+        "http://security.example.org/debian-security trixie-security main",
+    ]
+    given = source_lines("trixie", "http://a.example.org/debian/", "http://b.example.org/sec", {})
+    assert [line.partition("] ")[2] for line in given] == [
+        "http://a.example.org/debian trixie main",
+        "http://b.example.org/sec trixie-security main",
+    ]
+
+
+def test_settings_about_old_lists_are_taken_over() -> None:
+    dump = 'APT::Architecture "amd64";\nAcquire::Check-Valid-Until "false";\nAcquire::http::Proxy "http://p.example.org";\n'
+    assert validity_options(dump) == ['Acquire::Check-Valid-Until "false"']
+
+
+def test_archives_that_are_not_known_are_named_all_at_once() -> None:
+    with pytest.raises(ImageError) as error:
+        source_lines("trixie", "", "", {})
+    assert "container_image_base_mirror: empty" in str(error.value)
+    assert "container_image_base_security_mirror: empty" in str(error.value)
+
+
+def test_missing_security_archive_is_no_silent_skip() -> None:
+    with pytest.raises(ImageError, match=r"container_image_base_security_mirror: empty.*/debian-security"):
+        source_lines("trixie", "http://a.example.org/debian", "", {"debian.sources": DEB822.split("\n\n")[0]})
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardware import (
-    decode_revision,
     edit_cmdline,
     parse_cpuinfo,
     throttling,
@@ -11,39 +10,12 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardw
 LINE = "console=serial0,115200 console=tty1 root=PARTUUID=4f6d5c2e-02 rootfstype=ext4 fsck.repair=yes rootwait"
 
 
-@pytest.mark.parametrize(
-    ("code", "type_", "soc", "ram", "revision"),
-    [
-        ("a03111", "4B", "BCM2711", 1024, 1),
-        ("b03112", "4B", "BCM2711", 2048, 2),
-        ("c03111", "4B", "BCM2711", 4096, 1),
-        ("c03115", "4B", "BCM2711", 4096, 5),
-        ("d03114", "4B", "BCM2711", 8192, 4),
-        ("c03130", "400", "BCM2711", 4096, 0),
-        ("d04170", "5", "BCM2712", 8192, 0),
-        ("a02082", "3B", "BCM2837", 1024, 2),
-        # Warranty and overclocking bits above bit 23 do not matter.
-        ("2c03114", "4B", "BCM2711", 4096, 4),
-    ],
-)
-def test_revision_codes(code: str, type_: str, soc: str, ram: int, revision: int) -> None:
-    decoded = decode_revision(code)
-    assert decoded
-    assert (decoded.type, decoded.soc, decoded.ram_mb, decoded.board_revision) == (type_, soc, ram, revision)
-
-
-@pytest.mark.parametrize("code", ["", "0002", "000e", "none"])
-def test_old_or_missing_codes_are_not_guessed(code: str) -> None:
-    assert decode_revision(code) is None
-
-
 def test_cpuinfo_of_a_board() -> None:
     text = (
         "processor\t: 3\nBogoMIPS\t: 108.00\nCPU revision\t: 3\n\n"
         "Revision\t: c03115\nSerial\t\t: 10000000a1b20003\nModel\t\t: Raspberry Pi 4 Model B Rev 1.5\n"
     )
     assert parse_cpuinfo(text) == {
-        "revision": "c03115",
         "serial": "10000000a1b20003",
         "model": "Raspberry Pi 4 Model B Rev 1.5",
     }

@@ -1,0 +1,69 @@
+"""The reported place of a variable is the one of the value that Ansible uses: here each value is its own place."""
+
+from pathlib import Path
+
+import pytest
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.vars.manager import VariableManager
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.reader import Reader
+
+from tests.support.paths import ROOT
+
+HOSTS = """\
+all:
+  vars:
+    a: hosts.yml:3
+    b: hosts.yml:4
+    c: hosts.yml:5
+    d: hosts.yml:6
+  children:
+    outer:
+      vars:
+        a: hosts.yml:10
+        c: hosts.yml:11
+      children:
+        inner:
+          vars:
+            b: hosts.yml:15
+            d: hosts.yml:16
+            g: {key: hosts.yml:17}
+          hosts:
+            pi-01:
+              d: hosts.yml:20
+              e: hosts.yml:21
+              f: hosts.yml:22
+"""
+FILES = {
+    "hosts.yml": HOSTS,
+    # Takes precedence over any group of the inventory's own file, but not over a group's file.
+    "group_vars/all.yml": "c: group_vars/all.yml:1\nh: group_vars/all.yml:2\ni: group_vars/all.yml:3\n",
+    "group_vars/outer.yml": "\nh: group_vars/outer.yml:2\ni: group_vars/outer.yml:3\n",
+    "group_vars/inner.yml": "\ni: group_vars/inner.yml:2\ne: group_vars/inner.yml:3\n",
+    "host_vars/pi-01.yml": "f: host_vars/pi-01.yml:1\n",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plugins() -> None:
+    init_plugin_loader()
+
+
+def test_places_follow_ansibles_precedence(tmp_path: Path) -> None:
+    for name, text in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    loader = DataLoader()
+    loader.set_basedir(str(ROOT))
+    manager = InventoryManager(loader, sources=[str(tmp_path / "hosts.yml")])
+    inventory, _ = Reader(manager, VariableManager(loader, manager), loader, ROOT / "roles", tmp_path).read()
+    settings = inventory.hosts["pi-01"].settings
+    assert sorted(settings) == list("abcdefghi")
+    for name, setting in settings.items():
+        if name == "g":
+            assert str(setting.place_of("key")) == setting.value["key"]
+        else:
+            assert (name, str(setting.place)) == (name, setting.value)
+        assert setting.per_host == (name in "def")
