@@ -30,13 +30,13 @@ class ActionModule(ActionBase):
         }
         before = time.time()
         try:
-            answer = self._execute_module("edge_ai.cluster.preflight_info", module_args=arguments, task_vars=variables)
+            result = self._execute_module("edge_ai.cluster.preflight_info", module_args=arguments, task_vars=variables)
         except AnsibleConnectionFailure as error:
             return known | {"problem": " ".join(str(error).split())}
         after = time.time()
-        if answer.get("failed") or answer.get("unreachable"):
-            return known | {"problem": " ".join(str(answer.get("msg", "no answer")).split())}
-        # The board read its clock at some moment in between: only what lies outside is surely its error.
-        theirs = float(answer["time_s"])
+        if result.get("failed") or result.get("unreachable"):
+            return known | {"problem": " ".join(str(result.get("msg", "no response")).split())}
+        # The board read its clock at some moment in between: only an offset beyond that is an error.
+        theirs = float(result["time_s"])
         clock = theirs - after if theirs > after else min(0.0, theirs - before)
-        return known | answer | {"changed": False, "clock_s": clock}
+        return known | result | {"changed": False, "clock_s": clock}

@@ -91,7 +91,7 @@ def cloud_init_problems(status: dict[str, Any], returncode: int) -> tuple[list[s
 def wait_for_cloud_init(module: AnsibleModule, login: Login, deadline: float) -> None:
     """Return once cloud-init is done without errors; a board that reboots meanwhile is waited for."""
     name, timeout = module.params["name"], module.params["timeout"]
-    last = "no answer"
+    last = "no response"
     while time.monotonic() < deadline:
         try:
             result = run(

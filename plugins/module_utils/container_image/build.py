@@ -18,7 +18,7 @@ from .archive import Archive
 from .inputs import ARCHITECTURES, ImageError, Inputs, tag
 from .progress import Progress, run
 
-#: Python of the image; docker/Dockerfile says the same to pip.
+#: Python of the image; docker/Dockerfile uses the same for pip.
 PYTHON = "3.13"
 
 #: Wheels tags that glibc 2.28 and newer run, as in docker/Dockerfile.

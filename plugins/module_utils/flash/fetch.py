@@ -38,8 +38,8 @@ def sidecar_digest(url: str, timeout: float) -> str:
     Raises FetchError.
     """
     try:
-        with urllib.request.urlopen(f"{url}.sha256", timeout=timeout) as answer:
-            text = answer.read(4096).decode(errors="replace")
+        with urllib.request.urlopen(f"{url}.sha256", timeout=timeout) as response:
+            text = response.read(4096).decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
         raise FetchError(
             f"flash_image_sha256 is empty and {url}.sha256 cannot be read ({error}): set flash_image_sha256"
@@ -60,11 +60,11 @@ def download(url: str, part: Path, timeout: float) -> str:
         have = part.stat().st_size if part.exists() else 0
         request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
         try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
-                resumed = have and getattr(answer, "status", None) == 206
-                total = _total(answer, have if resumed else 0)
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                resumed = have and getattr(response, "status", None) == 206
+                total = _total(response, have if resumed else 0)
                 with part.open("ab" if resumed else "wb") as target:
-                    while data := answer.read(CHUNK):
+                    while data := response.read(CHUNK):
                         target.write(data)
             size = part.stat().st_size
             if total is None or size == total:
@@ -89,8 +89,8 @@ def download(url: str, part: Path, timeout: float) -> str:
         time.sleep(attempts)
 
 
-def _total(answer: http.client.HTTPResponse, offset: int) -> int | None:
-    length = answer.headers.get("Content-Length")
+def _total(response: http.client.HTTPResponse, offset: int) -> int | None:
+    length = response.headers.get("Content-Length")
     return int(length) + offset if length and length.isdigit() else None
 
 

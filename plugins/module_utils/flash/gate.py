@@ -143,7 +143,7 @@ def refuse_block(facts: BlockFacts, confirmed: str, image_bytes: int, max_bytes:
         errors.append(f'it is not confirmed: check the reader ({model}), then set flash_card_serial: "{actual}"')
     elif confirmed != actual:
         errors.append(
-            f'its serial is "{actual}" ({model}), flash_card_serial says "{confirmed}": '
+            f'its serial is "{actual}" ({model}), flash_card_serial is "{confirmed}": '
             f"insert the right card, or correct flash_card_serial"
         )
     return errors

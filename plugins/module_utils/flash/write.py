@@ -24,7 +24,7 @@ BLKRRPART = 0x125F
 
 
 class WriteError(Exception):
-    """The card could not be written or does not hold what was written; the text says what to do."""
+    """The card could not be written or differs from what was written; the text says what to do."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from .model import Host, Inventory, Report, Setting
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# What k3s uses unless k3s_server_config says otherwise (facts: docs cli/server.md).
+# What k3s uses unless k3s_server_config sets others (facts: docs cli/server.md).
 POD_NETWORK = "10.42.0.0/16"
 SERVICE_NETWORK = "10.43.0.0/16"
 _MAC = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
@@ -124,7 +124,7 @@ def _network_settings(host: Host, inventory: Inventory, report: Report) -> None:
             host,
             manifests,
             "not an IPv4 or IPv6 address",
-            "write the NFS server's address: the node mounts it and does not know the cluster's names",
+            "write the NFS server's address: the node mounts it and cannot resolve the cluster's names",
         )
 
 

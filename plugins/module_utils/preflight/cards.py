@@ -67,7 +67,7 @@ def _size(host: Host, report: Report) -> None:
 
 
 def _pin(host: Host, inventory: Inventory, report: Report) -> None:
-    """The role's default digest is that of its default image: another image needs a digest of its own."""
+    """The role's default digest is that of its default image: another image needs its own digest."""
     url = host.settings.get("flash_image_url")
     default = inventory.defaults.get("flash_image_url")
     pinned = "flash_image_sha256" in host.settings or not inventory.defaults.get("flash_image_sha256")

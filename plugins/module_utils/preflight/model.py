@@ -13,7 +13,7 @@ CLUSTER_GROUPS = (
     "boards", "cluster", "k3s_servers", "k3s_agents", "nfs_servers", "training", "prediction", "spare",
 )  # fmt: skip
 
-# Names whose value is a secret itself; k3s_token_file and the like name a file that holds one.
+# Names whose value is a secret itself; k3s_token_file and similar ones are paths of a file with one.
 _SECRET_NAME = re.compile(r"(^|[_-])(token|password|passwd|secret|passphrase|private[_-]key|pass)$")
 # Texts that YAML reads as numbers, booleans or null when they are not quoted.
 _LIKE_NO_TEXT = re.compile(r"^([-+]?\d[\d_]*(\.\d*)?|true|false|yes|no|on|off|null|~|)$", re.IGNORECASE)
@@ -75,7 +75,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Host:
-    """A host of the inventory. `groups` holds every group it is in, also by way of children; `direct` only its own."""
+    """A host of the inventory. `groups` has every group it is in, also through children; `direct` only its own."""
 
     name: str
     place: Place
@@ -91,7 +91,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Group:
-    """A group and all its hosts, also by way of children."""
+    """A group and all its hosts, also through children."""
 
     name: str
     place: Place

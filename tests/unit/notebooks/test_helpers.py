@@ -29,7 +29,7 @@ NOTEBOOKS = ROOT / "notebooks"
 
 
 def idx(shape: tuple[int, ...], values: bytes, kind: int = 8) -> bytes:
-    """An IDX file, as its format says: header, then one byte for each value."""
+    """An IDX file, in its format: header, then one byte for each value."""
     return bytes([0, 0, kind, len(shape)]) + struct.pack(f">{len(shape)}I", *shape) + values
 
 
@@ -433,7 +433,7 @@ def test_no_field_of_a_record_is_optional(edge: Any, record: dict[str, Any]) -> 
             edge.check_timings([{key: value for key, value in record.items() if key != name}])
 
 
-# --- what the machine says
+# --- hardware
 
 
 @pytest.mark.parametrize(

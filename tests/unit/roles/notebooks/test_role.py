@@ -268,7 +268,7 @@ def test_run_is_fetched_once_and_latest_follows(tmp_path: Path, record: dict[str
 
 
 @pytest.mark.parametrize(
-    ("timings", "digest", "said"),
+    ("timings", "digest", "expected"),
     [
         ('[{"notebook": "training"}]', "", "timings.json does not match"),
         ("[", "", "timings.json: is not JSON"),
@@ -277,28 +277,28 @@ def test_run_is_fetched_once_and_latest_follows(tmp_path: Path, record: dict[str
     ],
 )
 def test_unusable_archive_changes_nothing(
-    tmp_path: Path, record: dict[str, Any], timings: str | None, digest: str, said: str
+    tmp_path: Path, record: dict[str, Any], timings: str | None, digest: str, expected: str
 ) -> None:
     results = tmp_path / "results"
     collect(results, ONE, archive({"timings.json": json.dumps([record])}))
     done = collect(results, TWO, archive({} if timings is None else {"timings.json": timings}), digest)
-    assert done.returncode == 1 and said in done.stderr.decode() and b"Traceback" not in done.stderr
+    assert done.returncode == 1 and expected in done.stderr.decode() and b"Traceback" not in done.stderr
     assert (results / "latest").readlink() == Path(ONE)
     assert sorted(path.name for path in results.iterdir()) == [ONE, "latest"]
 
 
-# --- words for failures
+# --- messages of failures
 
 
 def pod(status: dict[str, Any], spec: dict[str, Any] | None = None) -> Any:
     """A pod as the API's client creates it from the server's response."""
     container = {"name": "notebook", "resources": {"limits": {"memory": "2Gi"}}}
-    answer = {
+    response = {
         "metadata": {"name": "training-fast-x"},
         "spec": {"containers": [container], "nodeName": "pi-02", **(spec or {})},
         "status": status,
     }
-    return client.ApiClient().deserialize(json.dumps(answer), "V1Pod", "application/json")
+    return client.ApiClient().deserialize(json.dumps(response), "V1Pod", "application/json")
 
 
 def container_status(**state_of: Any) -> dict[str, Any]:
@@ -337,9 +337,9 @@ def test_output_of_a_notebook_cannot_imitate_output_of_the_play() -> None:
     ):
         ended = {"exitCode": 1, "reason": "Error", "message": message}
         failed = pod({"phase": "Failed", **container_status(terminated=ended)})
-        said = waiting.failure(failed, "report.ipynb", "pi-01:/srv/books", log)
-        assert "\\x1b[2J" in said
-        for line in said.splitlines():
+        output = waiting.failure(failed, "report.ipynb", "pi-01:/srv/books", log)
+        assert "\\x1b[2J" in output
+        for line in output.splitlines():
             assert line.isprintable() and len(line) < 2500
             assert line.startswith(
                 ("    | ", "report.ipynb failed on pi-02", "The cell begins with:", "The executed ", "Its ")
@@ -349,15 +349,15 @@ def test_output_of_a_notebook_cannot_imitate_output_of_the_play() -> None:
 def test_exceeded_memory_is_reported_with_the_limit() -> None:
     ended = {"exitCode": 137, "reason": "OOMKilled"}
     failed = pod({"phase": "Failed", **container_status(terminated=ended)})
-    said = waiting.failure(failed, "training.ipynb, profile thesis", "pi-01:/srv/books", "")
-    assert "used more memory than its limit of 2Gi (OOMKilled)" in said
+    output = waiting.failure(failed, "training.ipynb, profile thesis", "pi-01:/srv/books", "")
+    assert "used more memory than its limit of 2Gi (OOMKilled)" in output
 
 
 def test_other_failure_is_reported_with_the_last_output() -> None:
     ended = {"exitCode": 2, "reason": "Error", "message": "no JSON"}
     failed = pod({"phase": "Failed", **container_status(terminated=ended)})
-    said = waiting.failure(failed, "report.ipynb", "pi-01:/srv/books", "one\nrun.py: error: two")
-    assert "Error, exit status 2" in said and said.endswith("    | one\n    | run.py: error: two\n")
+    output = waiting.failure(failed, "report.ipynb", "pi-01:/srv/books", "one\nrun.py: error: two")
+    assert "Error, exit status 2" in output and output.endswith("    | one\n    | run.py: error: two\n")
 
 
 def test_evicted_pod_is_reported_with_the_nodes_reason() -> None:

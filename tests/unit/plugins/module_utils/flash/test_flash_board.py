@@ -65,7 +65,7 @@ def test_unreachable_board_is_not_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [
         ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "ssh-keyscan -t ed25519 192.0.2.1"),
         ("No ED25519 host key is known for 192.0.2.1", "flashed by hand"),
@@ -73,8 +73,8 @@ def test_unreachable_board_is_not_an_error() -> None:
         ("kex_exchange_identification: Connection reset", "try it: ssh -i key"),
     ],
 )
-def test_failed_logins_have_a_remedy(error: str, said: str) -> None:
-    assert said in advice(error, LOGIN)
+def test_failed_logins_have_a_remedy(error: str, expected: str) -> None:
+    assert expected in advice(error, LOGIN)
 
 
 @pytest.mark.parametrize(

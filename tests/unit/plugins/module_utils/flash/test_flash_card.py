@@ -133,18 +133,18 @@ def test_two_runs_do_not_write_the_same_card(image: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("cmdline", "said"),
+    ("cmdline", "expected"),
     [
         (None, "no cmdline.txt"),
         ("quiet\n", "no root="),
         ("root=PARTUUID=1-02 init=/usr/lib/raspberrypi-sys-mods/firstboot\n", "bookworm"),
     ],
 )
-def test_images_that_cannot_be_seeded_are_rejected(cmdline: str | None, said: str, tmp_path: Path) -> None:
+def test_images_that_cannot_be_seeded_are_rejected(cmdline: str | None, expected: str, tmp_path: Path) -> None:
     card = tmp_path / "card" / "pi-01.img"
     card.parent.mkdir()
     result = run_module("flash_card", **arguments(card, build_image(tmp_path / "os.img", cmdline)))
-    assert result["failed"] and said in result["msg"]
+    assert result["failed"] and expected in result["msg"]
     assert not list(card.parent.iterdir())
 
 

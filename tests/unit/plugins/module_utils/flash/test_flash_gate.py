@@ -63,7 +63,7 @@ def test_reader_without_serial_is_confirmed_by_its_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "expected"),
     [
         (facts(exists=False), "does not exist: insert the card into the reader"),
         (facts(is_block=False), "is not a block device"),
@@ -99,8 +99,8 @@ def test_reader_without_serial_is_confirmed_by_its_model() -> None:
         (facts(disk(serial=None, model=None)), "neither serial nor model"),
     ],
 )  # fmt: skip
-def test_everything_else_is_rejected(found: BlockFacts, said: str) -> None:
-    assert said in "\n".join(refuse(found))
+def test_everything_else_is_rejected(found: BlockFacts, expected: str) -> None:
+    assert expected in "\n".join(refuse(found))
 
 
 def test_unconfirmed_card_is_rejected_with_a_remedy() -> None:
@@ -165,7 +165,7 @@ CARD = FileFacts(path="/cards/pi-01.img", free_bytes=10 * GB)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"path": "cards/pi-01.img", "absolute": False}, "is not an absolute path"),
         ({"exists": True, "is_symlink": True}, "is a symbolic link"),
@@ -177,10 +177,10 @@ CARD = FileFacts(path="/cards/pi-01.img", free_bytes=10 * GB)
         ({"exists": True, "size": 1, "is_card": True, "users": ("uml (pid 7)",)}, "in use by uml (pid 7)"),
     ],
 )  # fmt: skip
-def test_invalid_card_file_is_rejected(changes: dict[str, Any], said: str) -> None:
+def test_invalid_card_file_is_rejected(changes: dict[str, Any], expected: str) -> None:
     reasons = refuse_file(dataclasses.replace(CARD, **changes), 16 * GB, 3 * GB, 2 * GB, overwrite=False)
     assert len(reasons) == 1
-    assert said in reasons[0]
+    assert expected in reasons[0]
 
 
 def test_card_file_smaller_than_the_image_is_rejected() -> None:
