@@ -1,4 +1,4 @@
-"""Options of the chains, tests/lifecycle and tests/servers."""
+"""Options of the chains, tests/lifecycle and tests/three-servers."""
 
 from __future__ import annotations
 

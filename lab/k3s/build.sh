@@ -78,7 +78,7 @@ go build -o "$work/pack" ./cmd/pack
 (cd "$work/bin" && "$work/pack" bundle "$work/bundle.tar.zst" ./*)
 
 # The digest of the sources stands for a commit: it also fits a build from a changed work tree.
-commit=$(find . -name '*.go' -o -name '*.yaml' -o -name 'go.*' | LC_ALL=C sort | xargs cat | sha256sum | cut -c1-8)
+commit=$(find . -name '*.go' -o -name '*.yaml' -o -name '*.txt' -o -name 'go.*' | LC_ALL=C sort | xargs cat | sha256sum | cut -c1-8)
 numbers=${version#v}
 major=${numbers%%.*}
 minor=${numbers#*.}

@@ -7,20 +7,24 @@ DOCUMENTATION = r"""
 module: nfs_server_probe
 short_description: State of the NFS server, without changing anything
 description:
-  - Reads the server's unit, the exported directory and its owner, and every exports file.
+  - Reads the server's unit, the addresses it listens on, the exported directory and its owner, and every exports file.
 options:
+  address: {description: "Address that the server is to listen on.", type: str, required: true}
   directory: {description: "Exported directory.", type: path, required: true}
   exports_file: {description: "The role's own file in exports.d.", type: path, required: true}
   config_file: {description: "The role's own file in nfs.conf.d.", type: path, required: true}
+  unit_file: {description: "The role's own drop-in of nfs-server.service.", type: path, required: true}
   stamp_file: {description: "What was last verified.", type: path, required: true}
   user: {description: "Name of the user files belong to.", type: str, required: true}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
 - edge_ai.cluster.nfs_server_probe:
+    address: 192.168.1.11
     directory: /srv/books
     exports_file: /etc/exports.d/edge-ai-cluster.exports
     config_file: /etc/nfs.conf.d/edge-ai-cluster.conf
+    unit_file: /etc/systemd/system/nfs-server.service.d/edge-ai-cluster.conf
     stamp_file: /run/edge-ai-cluster/nfs-verified
     user: books
 """
@@ -29,51 +33,21 @@ server: {description: "What was found.", type: dict, returned: always}
 """
 
 import grp
+import ipaddress
 import pwd
 import re
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-
-
-def text_of(path: str | Path) -> str:
-    """A small file's text; empty when it is not there."""
-    try:
-        return Path(path).read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def export_lines(text: str) -> list[str]:
-    """Lines of an exports file with continuations joined and comments gone."""
-    joined = text.replace("\\\n", " ")
-    return [line.strip() for line in (re.sub(r"#.*", "", raw) for raw in joined.splitlines()) if line.strip()]
-
-
-def exported_path(line: str) -> str:
-    """Path of an exports line, which may be quoted and hold octal escapes for blanks."""
-    match = re.match(r'"([^"]+)"|(\S+)', line)
-    path = (match[1] or match[2]) if match else ""
-    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), path)
-
-
-def is_root_export(line: str) -> bool:
-    """Whether a line claims the NFSv4 root, of which there can be one."""
-    return bool(re.search(r"[(,](fsid=0|fsid=root)[,)]", line.replace(" ", "")))
-
-
-def foreign_exports(own: Path, root: Path = Path("/etc")) -> list[dict[str, Any]]:
-    """Everybody else's export lines: file, path, whether it is the NFSv4 root."""
-    files = [root / "exports", *sorted((root / "exports.d").glob("*.exports"))]
-    return [
-        {"file": str(file), "path": exported_path(line), "root": is_root_export(line)}
-        for file in files
-        if file != own
-        for line in export_lines(text_of(file))
-    ]
+from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import (
+    exported_path,
+    foreign_exports,
+    text_of,
+)
 
 
 def unit(name: str) -> dict[str, str]:
@@ -117,14 +91,46 @@ def account(name: str) -> dict[str, int | str]:
     return {"uid": uid, "gid": gid}
 
 
+def listening_addresses(table: str, port: int) -> list[str]:
+    """Local addresses that a port is listened on, from the output of `ss -Hltn`; without brackets and interface."""
+    found = set()
+    for line in table.splitlines():
+        fields = line.split()
+        if len(fields) > 3 and fields[3].endswith(f":{port}"):
+            found.add(re.sub(r"[\[\]]|%.*", "", fields[3].rpartition(":")[0]))
+    return sorted(found)
+
+
+def tcp_listeners() -> str:
+    """What `ss` says of listening TCP sockets, those of the kernel included."""
+    return subprocess.run(["ss", "-Hltn"], capture_output=True, text=True, check=False).stdout
+
+
+def address_kind(text: str) -> str:
+    """`own` for an address of this board, `foreign` for another machine's, `none` for what is no address."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return "none"
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((text, 0))
+        except OSError:
+            return "foreign"
+    return "own"
+
+
 def main() -> None:
     """Entry point."""
     path = {"type": "path", "required": True}
     module = AnsibleModule(
         argument_spec={
+            "address": {"type": "str", "required": True},
             "directory": path,
             "exports_file": path,
             "config_file": path,
+            "unit_file": path,
             "stamp_file": path,
             "user": {"type": "str", "required": True},
         },
@@ -140,6 +146,9 @@ def main() -> None:
         "directory": directory_state(directory),
         "exports": text_of(given["exports_file"]),
         "config": text_of(given["config_file"]),
+        "unit_text": text_of(given["unit_file"]),
+        "address": address_kind(given["address"]),
+        "listens": listening_addresses(tcp_listeners(), 2049),
         "foreign": foreign_exports(Path(given["exports_file"])),
         "active_clients": sorted(re.findall(r"\s([^\s(]+)\(", "\n".join(active))),
         "versions": text_of("/proc/fs/nfsd/versions").split(),

@@ -12,6 +12,7 @@ options:
   files: {description: "Files whose SHA-256 is returned.", type: list, elements: str, default: []}
   packages: {description: "Packages of which the missing ones are returned.", type: list, elements: str, default: []}
   modules: {description: "Kernel modules of which the state is returned.", type: list, elements: str, default: []}
+  units: {description: "Units of systemd whose state is returned.", type: list, elements: str, default: []}
   sysctl: {description: "Kernel settings; those that differ are returned.", type: dict, default: {}}
 author: Edge AI Cluster
 """
@@ -36,6 +37,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of
+from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.version3 import version3_users
 from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardware import (
     parse_cpuinfo,
     throttling,
@@ -105,6 +107,16 @@ def differing_sysctl(wanted: dict[str, Any]) -> dict[str, str]:
     return found
 
 
+def unit_states(names: list[str]) -> dict[str, dict[str, bool]]:
+    """For each systemd unit whether it is masked, and whether it is running; neither for one that is not installed."""
+    states = {}
+    for name in names:
+        shown = output_of("systemctl", "show", name, "--property=LoadState,ActiveState").splitlines()
+        running = bool({"ActiveState=active", "ActiveState=activating", "ActiveState=reloading"} & set(shown))
+        states[name] = {"masked": "LoadState=masked" in shown, "running": running}
+    return states
+
+
 def watchdog_adjustable(watchdog: Path = Path("/sys/class/watchdog/watchdog0")) -> bool:
     """Whether the watchdog's timeout can be set. If not, systemd would assume one that the hardware does not use."""
     options = text_of(watchdog / "options")
@@ -144,6 +156,7 @@ def main() -> None:
             "files": {"type": "list", "elements": "str", "default": []},
             "packages": {"type": "list", "elements": "str", "default": []},
             "modules": {"type": "list", "elements": "str", "default": []},
+            "units": {"type": "list", "elements": "str", "default": []},
             "sysctl": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
@@ -159,6 +172,8 @@ def main() -> None:
     for name, state in board["kernel_modules"].items():
         if state == "absent":
             module.warn(f"{board['hostname']}: its kernel {platform.release()} has no module {name}")
+    board["units"] = unit_states(module.params["units"])
+    board["version3_users"] = version3_users()
     board["differing_sysctl"] = differing_sysctl(module.params["sysctl"])
     for problem in board["throttling"]:
         module.warn(f"{board['hostname']}: {problem} (vcgencmd get_throttled): check its power supply and cooling")

@@ -26,6 +26,7 @@ import pytest
 from jsonschema import validate
 from kubernetes import client
 
+from tests.support import secrets as cluster_secrets
 from tests.support.cluster import ROOT, Cluster, connect
 from tests.support.plays import FAST, NEXT, ON_NEXT, Plays, Step, cards_die, lab
 from tests.support.watch import NAMESPACE, Requests, core, machine_ids, ready_nodes, running_on, versions, wait_until
@@ -71,6 +72,12 @@ def weights(cluster: Cluster) -> str:
     """Digest of the newest weights on the NFS server."""
     server = cluster.hosts("nfs_servers")[0]
     return str(connect(server).file("/srv/books/weights/fast/model.weights.h5").sha256sum)
+
+
+def exported_to(cluster: Cluster, name: str) -> bool:
+    """Whether the NFS server exports the books to a board."""
+    exports = str(connect(cluster.hosts("nfs_servers")[0]).check_output("exportfs -s"))
+    return f" {cluster.address(name)}(" in exports.replace("\t", " ")
 
 
 def all_ready(*names: str) -> bool:
@@ -122,6 +129,8 @@ def test_01_site_is_killed_in_every_stage(plays: Plays, stage: str, seconds: flo
 def test_02_site_completes_after_all_that(plays: Plays, cluster: Cluster) -> None:
     plays.run("site", "site.yml", *FAST)
     assert all_ready("pi-01", "pi-02", "pi-03")
+    assert exported_to(cluster, "pi-03")
+    assert not exported_to(cluster, "pi-05")
     assert {(each["notebook"], each["host"]) for each in records(cluster)} == {
         ("training", "pi-02"),
         ("prediction", "pi-03"),
@@ -153,6 +162,9 @@ def test_05_a_board_joins_and_computes(plays: Plays, cluster: Cluster) -> None:
     (new,) = [each for each in after if each["host"] == "pi-05"]
     assert new["notebook"] == "prediction"
     assert new["test_accuracy"] == pytest.approx(before[0]["test_accuracy"])
+    # It still stands in `spare`: the next run of the storage stage must not shut it out.
+    unchanged(plays.run("storage after add-node", "site.yml", *FAST, "--tags", "storage"))
+    assert exported_to(cluster, "pi-05")
 
 
 @pytest.mark.parametrize("options", [("-l", "pi-05"), (), CHECK], ids=["again", "no limit", "check"])
@@ -253,9 +265,8 @@ def test_12_a_node_is_removed(plays: Plays, cluster: Cluster, joined: None, upgr
     assert not board.file("/var/lib/rancher/k3s").exists
     secrets = [each.metadata.name for each in core().list_namespaced_secret("kube-system").items]
     assert "pi-05.node-password.k3s" not in secrets
-    exports = connect("pi-01").check_output("exportfs -s")
-    assert cluster.address("pi-05") not in exports
-    assert cluster.address("pi-02") in exports
+    assert exported_to(cluster, "pi-02")
+    assert not exported_to(cluster, "pi-05")
     unchanged(plays.run("remove-node again", *remove))
 
 
@@ -265,24 +276,24 @@ def system_pods() -> dict[str, int]:
     return {pod.metadata.uid: sum(one.restart_count for one in pod.status.container_statuses or []) for pod in pods}
 
 
-def test_12_secrets_are_rotated_one_board_at_a_time(plays: Plays, cluster: Cluster) -> None:
+def test_12_secrets_are_rotated_one_board_at_a_time(plays: Plays, cluster: Cluster, upgraded: None) -> None:
     """After a card was lost: pods run on, old secrets open nothing, the next run changes nothing."""
     secrets = cluster.path("cluster_secrets_dir")
     names = ("k3s-token", "k3s-agent-token", "k3s-node-token", "jupyter-password", "id_ed25519", "kubeconfig")
     before = {name: (secrets / name).read_bytes() for name in names}
     refused = plays.run(
-        "rotation with a limit", "playbooks/rotate.yml", "-e rotate=all", "-l pi-01,localhost", expect=2
+        "rotation with a limit", "playbooks/rotate.yml", *ON_NEXT, "-e rotate=all", "-l pi-01,localhost", expect=2
     )
     assert "would keep the old secret" in refused.output
-    assert "write -e rotate=all" in plays.run("rotation of nothing", "playbooks/rotate.yml", expect=2).output
+    assert "write -e rotate=all" in plays.run("rotation of nothing", "playbooks/rotate.yml", *ON_NEXT, expect=2).output
     assert {name: (secrets / name).read_bytes() for name in names} == before
     pods = system_pods()
-    plays.run("every secret is rotated", "playbooks/rotate.yml", "-e rotate=all")
+    plays.run("every secret is rotated", "playbooks/rotate.yml", *ON_NEXT, "-e rotate=all")
     assert [name for name in names if (secrets / name).read_bytes() == before[name]] == []
     assert not list(secrets.glob("*.new*")) and not list(secrets.glob("*.old"))
     assert all(ready_nodes().values())
     assert system_pods() == pods
-    unchanged(plays.run("site.yml after a rotation", "site.yml", *FAST))
+    unchanged(plays.run("site.yml after a rotation", "site.yml", *FAST, *ON_NEXT))
     # A server's second start is the one that a token which is not in the datastore would prevent.
     for name in cluster.hosts("k3s_servers"):
         connect(name).check_output("systemctl restart k3s")
@@ -376,3 +387,8 @@ def test_16_site_works_again_after_a_reset(plays: Plays, cluster: Cluster) -> No
     assert all_ready("pi-01", "pi-02", "pi-03")
     # The books were kept, and so the run of these inputs that is in them.
     assert weights(cluster) == old
+
+
+def test_17_no_secret_was_shown_anywhere(plays: Plays) -> None:
+    """Not by any step of this chain either: each playbook's output was searched when it ended."""
+    assert cluster_secrets.on_boards() == []

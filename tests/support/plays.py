@@ -15,6 +15,7 @@ from pathlib import Path
 
 import ansible_runner
 
+from tests.support import secrets
 from tests.support.cluster import CLUSTER, ROOT
 
 INVENTORY = os.environ.get("EDGE_INVENTORY", str(ROOT / "inventory" / "lab"))
@@ -94,6 +95,7 @@ class Plays:
         )
         self.record.add(step)
         assert step.rc == expect, f"{step.command} ended with {step.rc}, not {expect}:\n" + step.output[-4000:]
+        assert not (shown := secrets.in_text(step.output)), f"{step.command} shows {', '.join(shown)}"
         return step
 
     def kill_in(self, stage: str, playbook: str, *options: str, after: float) -> None:

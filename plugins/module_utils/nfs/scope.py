@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 #: The comment that remembers addresses which were taken out of the export.
 LEFT_OUT = "# Left out until they join again:"
+#: The comment that remembers boards of the cluster. A file without it may name spare boards that never joined.
+JOINED = "# Boards that have joined:"
 
 
 def is_in(address: str, client: str) -> bool:
@@ -20,12 +22,13 @@ def is_in(address: str, client: str) -> bool:
 
 @dataclass
 class Scope:
-    """The parts of the exports file: head, quoted path, clients with one set of options, who is left out."""
+    """The parts of the exports file: head, quoted path, clients with one set of options, who has joined, who left."""
 
     head: str
     path: str
     options: str
     clients: list[str] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     tail: str = "\n"
 
@@ -40,15 +43,17 @@ class Scope:
         pairs = re.findall(r" ([^\s(]+)\(([^)]*)\)", found[2])
         if len({options for _, options in pairs}) != 1:
             raise ValueError("clients have different options")
-        head = next((line for line in lines if line.startswith("#") and not line.startswith(LEFT_OUT)), "")
+        head = next((line for line in lines if line.startswith("#") and not line.startswith((JOINED, LEFT_OUT))), "")
         tail = text.partition(found[0])[2]
-        return cls(head, found[1], pairs[0][1], [client for client, _ in pairs], left_out(text), tail)
+        clients = [client for client, _ in pairs]
+        return cls(head, found[1], pairs[0][1], clients, listed(JOINED, text), listed(LEFT_OUT, text), tail)
 
     def text(self) -> str:
         """The file."""
         lines = [self.head] if self.head else []
-        if self.left_out:
-            lines.append(f"{LEFT_OUT} {' '.join(sorted(self.left_out))}")
+        for comment, addresses in ((JOINED, self.joined), (LEFT_OUT, self.left_out)):
+            if addresses:
+                lines.append(f"{comment} {' '.join(sorted(addresses))}")
         lines.append(self.path + "".join(f" {client}({self.options})" for client in sorted(self.clients)))
         return "\n".join(lines) + self.tail
 
@@ -58,41 +63,44 @@ class Scope:
 
     def admit(self, addresses: list[str]) -> bool:
         """Let addresses mount; whether that changed the file. One in a network of the file may already."""
-        new = [a for a in addresses if a not in self.clients and not self.networks_with([a])]
-        forgiven = [a for a in self.left_out if a in addresses]
-        self.clients = sorted({*self.clients, *new})
+        before = self.text()
+        self.clients += [a for a in addresses if a not in self.clients and not self.networks_with([a])]
+        self.joined = sorted({*self.joined, *addresses})
         self.left_out = [a for a in self.left_out if a not in addresses]
-        return bool(new or forgiven)
+        return self.text() != before
 
     def leave_out(self, addresses: list[str]) -> bool:
         """Let addresses mount no more, and remember them; whether that changed the file.
 
         The last client stays: an exports line without clients would be open to everybody.
         """
+        before = self.text()
         going = [a for a in addresses if a in self.clients]
         if len(set(self.clients) - set(going)) == 0:
             going = going[1:]
         self.clients = [client for client in self.clients if client not in going]
+        self.joined = [a for a in self.joined if a not in addresses]
         self.left_out = sorted({*self.left_out, *going})
-        return bool(going)
+        return self.text() != before
 
 
-def left_out(text: str) -> list[str]:
-    """Addresses that an exports file remembers as taken out."""
-    line = next((line for line in text.splitlines() if line.startswith(LEFT_OUT)), LEFT_OUT)
-    return line.removeprefix(LEFT_OUT).split()
+def listed(comment: str, text: str) -> list[str]:
+    """Addresses that an exports file names in one of its comments."""
+    line = next((line for line in text.splitlines() if line.startswith(comment)), comment)
+    return line.removeprefix(comment).split()
 
 
 def wanted(clients: list[str], cluster: list[str], spare: list[str], text: str) -> dict[str, list[str]]:
-    """{clients, left_out} that the export is to have, sorted, given the file that is there (empty: none yet).
+    """{clients, joined, left_out} that the export is to have, sorted, given the file that is there (empty: none yet).
 
     `clients` are those of the inventory, `cluster` and `spare` the addresses of the boards of these groups. A spare
     board is let in or left out by joining and leaving, so the file decides on it.
     """
-    try:
-        there = Scope.parse(text).clients
-    except ValueError:
-        there = []
-    out = [address for address in left_out(text) if address not in cluster]
-    joined = [address for address in there if address in spare]
-    return {"clients": sorted({*clients, *joined} - set(out)), "left_out": sorted(out)}
+    out = [address for address in listed(LEFT_OUT, text) if address not in cluster]
+    joined = [address for address in listed(JOINED, text) if address in spare and address not in out]
+    single = [a for a in joined if not any(is_in(a, client) for client in clients)]
+    return {
+        "clients": sorted({*clients, *single} - set(out)),
+        "joined": sorted({*filter(None, cluster), *joined}),
+        "left_out": sorted(out),
+    }

@@ -118,14 +118,13 @@ def _network_settings(host: Host, inventory: Inventory, report: Report) -> None:
                     inner=str(index),
                     value=each,
                 )
-    manifests = host.settings.get("manifests_nfs_server")
-    if manifests and manifests.value and address(manifests.value) is None:
-        report.setting(
-            host,
-            manifests,
-            "not an IPv4 or IPv6 address",
-            "write the NFS server's address: the node mounts it and cannot resolve the cluster's names",
-        )
+    for name, why in (
+        ("manifests_nfs_server", "the node mounts it and cannot resolve the cluster's names"),
+        ("nfs_server_address", "the server listens on this address only, and a name can resolve to another one"),
+    ):
+        server = host.settings.get(name)
+        if server and server.value and address(server.value) is None:
+            report.setting(host, server, "not an IPv4 or IPv6 address", f"write the NFS server's address: {why}")
 
 
 def _is_v4(gateway: Setting | None) -> bool:
@@ -161,10 +160,15 @@ def _nfs_clients(inventory: Inventory, report: Report) -> None:
         if setting is None or not isinstance(setting.value, list):
             continue
         allowed = []
+        boards = network_of(server, inventory)
         for index, each in enumerate(setting.value):
             found = network(each)
-            if found is None:
-                problem = "any machine could mount the NFS export" if each == "*" else "not an address or a network"
+            if found is None or _is_wide(found, boards):
+                problem = "not an address or a network"
+                if each == "*" or (found and found.prefixlen == 0):
+                    problem = "any machine could mount the NFS export"
+                elif found:
+                    problem = f"larger than the boards' network {boards}: other machines could mount the NFS export"
                 report.setting(
                     server,
                     setting,
@@ -186,6 +190,15 @@ def _nfs_clients(inventory: Inventory, report: Report) -> None:
                     f"{host.name} ({own}) is not among them, so its pods cannot mount the NFS export",
                     f"add {own}, or delete the line: by default all boards of the cluster are clients",
                 )
+
+
+def _is_wide(clients: Network, boards: Network | None) -> bool:
+    """Whether a network (not a single address) holds more than the boards' own, as far as that is known."""
+    if clients.prefixlen == 0:
+        return True
+    if boards is None or clients.num_addresses == 1 or clients.version != boards.version:
+        return False
+    return not (clients.network_address in boards and clients.broadcast_address in boards)
 
 
 def _overlaps(inventory: Inventory, report: Report) -> None:

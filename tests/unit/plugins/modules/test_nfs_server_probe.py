@@ -1,51 +1,8 @@
-"""Other people's exports are understood, so that they can be left alone."""
+"""What the NFS server reports of itself."""
 
 from pathlib import Path
 
-import pytest
 from ansible_collections.edge_ai.cluster.plugins.modules import nfs_server_probe as probe
-
-
-@pytest.mark.parametrize(
-    ("line", "path"),
-    [
-        ("/srv/books 10.0.0.1(rw)", "/srv/books"),
-        ('"/srv/my books" *(ro)', "/srv/my books"),
-        (r"/srv/my\040books *(ro)", "/srv/my books"),
-        ("/srv/alone", "/srv/alone"),
-    ],
-)
-def test_paths_of_exports(line: str, path: str) -> None:
-    assert probe.exported_path(line) == path
-
-
-@pytest.mark.parametrize(
-    ("line", "root"),
-    [
-        ("/srv *(rw,fsid=0)", True),
-        ("/srv *(fsid=0,rw)", True),
-        ("/srv *(rw,fsid=root,sync)", True),
-        ("/srv *(rw, fsid=0)", True),
-        ("/srv 10.0.0.1(rw) 10.0.0.2(rw,fsid=0)", True),
-        ("/srv *(rw,fsid=01234567)", False),
-        ("/srv *(rw)", False),
-    ],
-)
-def test_the_nfsv4_root_is_recognised(line: str, root: bool) -> None:
-    assert probe.is_root_export(line) is root
-
-
-def test_foreign_exports_are_found_and_ours_is_not_among_them(tmp_path: Path) -> None:
-    (tmp_path / "exports.d").mkdir()
-    (tmp_path / "exports").write_text("# /srv/old *(rw)\n/srv/music \\\n  *(ro)  # all of it\n\n")
-    own = tmp_path / "exports.d" / "edge-ai-cluster.exports"
-    own.write_text("/srv/books *(rw,fsid=0)\n")
-    (tmp_path / "exports.d" / "media.exports").write_text("/srv/films *(ro,fsid=0)\n")
-    (tmp_path / "exports.d" / "ignored.txt").write_text("/srv/none *(ro)\n")
-    assert probe.foreign_exports(own, tmp_path) == [
-        {"file": str(tmp_path / "exports"), "path": "/srv/music", "root": False},
-        {"file": str(tmp_path / "exports.d" / "media.exports"), "path": "/srv/films", "root": True},
-    ]
 
 
 def test_the_state_of_the_directory(tmp_path: Path) -> None:
@@ -67,3 +24,21 @@ def test_the_state_of_the_directory(tmp_path: Path) -> None:
 def test_accounts() -> None:
     assert probe.account("root") == {"uid": 0, "gid": 0}
     assert probe.account("no-such-user") == {"uid": -1, "gid": -1}
+
+
+def test_addresses_that_are_listened_on() -> None:
+    table = """LISTEN 0 64      10.0.0.11:2049   0.0.0.0:*
+LISTEN 0 64   [fd00:1::11]:2049      [::]:*
+LISTEN 0 64   [fe80::1]%eth0:2049    [::]:*
+LISTEN 0 4096      0.0.0.0:12049  0.0.0.0:*
+LISTEN 0 4096            *:10250        *:*
+"""
+    assert probe.listening_addresses(table, 2049) == ["10.0.0.11", "fd00:1::11", "fe80::1"]
+    assert probe.listening_addresses(table, 10250) == ["*"]
+    assert probe.listening_addresses("", 2049) == []
+
+
+def test_addresses_of_this_machine_and_of_others() -> None:
+    assert probe.address_kind("127.0.0.1") == "own"
+    assert probe.address_kind("203.0.113.7") == "foreign"
+    assert probe.address_kind("localhost") == "none"

@@ -11,7 +11,7 @@ from tests.support.watch import versions
 
 @pytest.fixture(scope="session")
 def plays() -> Plays:
-    return recorded("servers")
+    return recorded("three-servers")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,50 @@
+"""Exports files of a board: its own line is the role's (scope.py), all others are understood and left alone.
+
+Standard library only: it runs on boards.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+#: The file of the role nfs_server (`_nfs_server_exports_file` of its vars).
+OWN_FILE = Path("/etc/exports.d/edge-ai-cluster.exports")
+
+
+def text_of(path: str | Path) -> str:
+    """A small file's text; empty when it cannot be read."""
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def export_lines(text: str) -> list[str]:
+    """Lines of an exports file with continuations joined and comments gone."""
+    joined = text.replace("\\\n", " ")
+    return [line.strip() for line in (re.sub(r"#.*", "", raw) for raw in joined.splitlines()) if line.strip()]
+
+
+def exported_path(line: str) -> str:
+    """Path of an exports line, which may be quoted and hold octal escapes for blanks."""
+    match = re.match(r'"([^"]+)"|(\S+)', line)
+    path = (match[1] or match[2]) if match else ""
+    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), path)
+
+
+def is_root_export(line: str) -> bool:
+    """Whether a line claims the NFSv4 root, of which there can be one."""
+    return bool(re.search(r"[(,](fsid=0|fsid=root)[,)]", line.replace(" ", "")))
+
+
+def foreign_exports(own: Path = OWN_FILE, root: Path = Path("/etc")) -> list[dict[str, Any]]:
+    """Everybody else's export lines: file, path, whether it is the NFSv4 root."""
+    files = [root / "exports", *sorted((root / "exports.d").glob("*.exports"))]
+    return [
+        {"file": str(file), "path": exported_path(line), "root": is_root_export(line)}
+        for file in files
+        if file != own
+        for line in export_lines(text_of(file))
+    ]
