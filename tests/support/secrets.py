@@ -1,4 +1,4 @@
-"""Where a cluster's secrets must not be: output of playbooks, journals, logs, argv and environments of processes."""
+"""Where secrets of a cluster must not be: output of playbooks, journals, logs, arguments and environments."""
 
 from __future__ import annotations
 
