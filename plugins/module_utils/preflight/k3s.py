@@ -11,9 +11,9 @@ from typing import Any
 
 from ..k3s.version import parse
 from .model import Host, Inventory, Report, Setting, words
-from .suggest import did_you_mean, slip_of
+from .suggest import did_you_mean, typo_of
 
-#: Who makes the releases that are supported.
+#: Builders of the supported releases.
 _MAKES = ("k3s", "lab")
 _LIKE_TAG = re.compile(r"^v?(\d+)\.(\d+)\.(\d+)(?:[+-](k3s|lab)(\d+))?$")
 DEFAULT_MINORS = ("1.35", "1.36", "1.37")
@@ -43,8 +43,8 @@ SERVER_KEYS = words(
 )
 
 
-def judge(inventory: Inventory, report: Report) -> None:
-    """Report versions, component names and configuration keys that k3s would refuse or silently drop."""
+def check(inventory: Inventory, report: Report) -> None:
+    """Report versions, component names and configuration keys that k3s rejects or silently drops."""
     for host in inventory.boards():
         version = host.settings.get("k3s_version")
         if version and version.value is not None:
@@ -75,7 +75,7 @@ def _version(host: Host, setting: Setting, report: Report) -> None:
         report.setting(
             host,
             setting,
-            f"Kubernetes {release.major}.{release.minor} is not supported here",
+            f"Kubernetes {release.major}.{release.minor} is not supported",
             f"write a release of {', '.join(minors)} (preflight_k3s_minors)",
         )
 
@@ -87,7 +87,7 @@ def _components(host: Host, setting: Setting, names: list[Any], within: str, rep
             report.setting(
                 host,
                 setting,
-                "k3s has no such component and would not say so",
+                "k3s has no such component and ignores it silently",
                 did_you_mean(str(name), COMPONENTS, otherwise),
                 inner=within,
                 value=name,
@@ -101,14 +101,14 @@ def _config(host: Host, config: Setting, known: frozenset[str], others: frozense
             report.setting(
                 host,
                 config,
-                "a key of servers only: an agent would not start",
+                "a server-only key: an agent does not start with it",
                 "move it to k3s_server_config, or delete it",
                 inner=str(written),
                 value=value,
             )
         elif key not in known and not key.startswith("etcd-s3-"):
-            # Newer releases add keys: only what is a slip of a known one is taken for an error.
-            meant = slip_of(key.replace("_", "-"), known)
+            # Newer releases add keys: only a typo of a known one is reported.
+            meant = typo_of(key.replace("_", "-"), known)
             if meant:
                 report.setting(
                     host,
