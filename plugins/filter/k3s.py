@@ -202,6 +202,18 @@ def k3s_config(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return keys.combine(base, given)
 
 
+def k3s_encrypts(own: dict[str, Any], others: list[dict[str, Any]], wanted: bool) -> bool:
+    """Whether this server's Secrets are encrypted in the datastore, from what k3s_node reported of all servers.
+
+    A server with a cluster on its disk stays as it is; one without does as the cluster that it joins; where no server
+    has a cluster, one is created, as `wanted`. A server that was not asked reported nothing: {}.
+    """
+    for node in (own, *others):
+        if node.get("encryption") or node.get("cluster_token", "absent") != "absent":
+            return bool(node.get("encryption"))
+    return wanted
+
+
 def k3s_config_errors(given: dict[str, Any], role: str, version: str) -> list[str]:
     """What k3s of this version, or its role, would refuse or misread in k3s_server_config or k3s_agent_config."""
     return [str(each) for each in keys.problems(given, role, version)]
@@ -231,6 +243,7 @@ class FilterModule:
             k3s_sum_problem,
             k3s_upgrade_errors,
             k3s_config,
+            k3s_encrypts,
             k3s_config_errors,
             k3s_version_error,
             k3s_servers_error,

@@ -30,8 +30,8 @@ _TOKEN = (
     "delete it; a token of your own is written into that file (mode 0600) before the first run",
 )
 _AGENT_TOKEN = (
-    "a running server that is given it does not start a second time (server/cred/passwd is newer than its datastore)",
-    "delete it",
+    "a running server that is given another one does not start a second time",
+    "delete it; the role gives a new cluster one (k3s_agent_token_file), and playbooks/rotate.yml a running one",
 )
 _WHOLE = "the role waits until each server is a Node and its own API answers", "delete it"
 #: Keys that an inventory must not set: why, and what to do instead.
