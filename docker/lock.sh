@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes requirements.amd64.txt and requirements.arm64.txt from requirements.in: exact versions, every wheel with its hash.
-# Needs uv (`pip install uv`) and a package index; `./lock.sh --upgrade` takes newer versions, without it pins are kept where they still fit.
+# Generates requirements.amd64.txt and requirements.arm64.txt from requirements.in: exact versions, every wheel with its hash.
+# Needs uv (`pip install uv`) and a package index; `./lock.sh --upgrade` selects newer versions, without it valid pins are kept.
 set -eu
 cd "$(dirname "$0")"
 for pair in amd64:x86_64 arm64:aarch64; do

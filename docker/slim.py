@@ -1,10 +1,10 @@
-"""Takes out of an installed environment what no notebook needs at run time; the Dockerfile runs it once.
+"""Removes from an installed environment what no notebook needs at run time; the Dockerfile runs it once.
 
 usage: slim.py SITE_PACKAGES
 
 A board writes the image to its SD card, so each megabyte is time. Works on the files of any architecture, since the
-boards' image may be built on another machine: nothing of the environment is run.
-A pattern that matches nothing is an error, so that this list is looked at again when the locks change.
+boards' image may be built on another machine: nothing of the environment runs.
+A pattern that matches nothing is an error, so that this list is reviewed when the locks change.
 """
 
 import shutil
@@ -33,10 +33,10 @@ REMOVE = (
     # 28 MB: completion for packages that are not in the image; the standard library's stays.
     "jedi/third_party/django-stubs",
     "jedi/third_party/typeshed/stubs/*",
-    # 29 MB: how 1,080 languages write dates. JupyterLab asks for the names of the languages it has: English.
+    # 29 MB: how 1,080 languages write dates. JupyterLab needs the names of the languages it has: English.
     "babel/locale-data/[a-df-qs-z]*.dat",
     "babel/locale-data/e[!n]*.dat",
-    # The Dockerfile's installer. The environment belongs to root, so no notebook could install with it.
+    # The Dockerfile's installer. The environment is owned by root, so no notebook can install with it.
     "pip",
     "pip-*.dist-info",
 )
@@ -46,7 +46,7 @@ PROGRAM_HEADER_SIZE = 56
 
 
 def remove(site_packages: Path, patterns: tuple[str, ...] = REMOVE) -> None:
-    """Deletes the files and trees that match. Raises SystemExit when a pattern matches nothing."""
+    """Delete the files and trees that match. Raises SystemExit when a pattern matches nothing."""
     for pattern in patterns:
         matches = sorted(site_packages.glob(pattern))
         if not matches:
@@ -58,7 +58,7 @@ def remove(site_packages: Path, patterns: tuple[str, ...] = REMOVE) -> None:
 def end_of_loaded(header: bytes, table: bytes) -> int:
     """Length in bytes of the part of an ELF file that the loader reads.
 
-    `header` is the file's first 64 bytes, `table` its program headers. What lies behind is for linkers and debuggers.
+    `header` is the file's first 64 bytes, `table` its program headers. The rest is for linkers and debuggers.
     """
     table_start = struct.unpack_from("<Q", header, 32)[0]
     end = table_start + len(table)
@@ -69,7 +69,7 @@ def end_of_loaded(header: bytes, table: bytes) -> int:
 
 
 def strip(library: Path) -> int:
-    """Cuts symbols and section headers, as `strip` of that architecture would. Returns bytes saved."""
+    """Remove symbols and section headers, as `strip` of that architecture would. Returns bytes saved."""
     size = library.stat().st_size
     with library.open("r+b") as file:
         header = file.read(64)
@@ -92,7 +92,7 @@ def strip(library: Path) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """Slims the environment and says what that saved, in MB of 10^6 bytes."""
+    """Slim the environment and report the saved space, in MB of 10^6 bytes."""
     if len(argv) != 2 or not Path(argv[1]).is_dir():
         print(__doc__, file=sys.stderr)
         return 2
@@ -100,7 +100,7 @@ def main(argv: list[str]) -> int:
     remove(site_packages)
     libraries = [path for path in site_packages.rglob("*.so*") if path.is_file() and not path.is_symlink()]
     saved = sum(strip(path) for path in libraries)
-    print(f"slim.py: symbols of {len(libraries)} libraries cut, {saved / 1e6:.0f} MB")
+    print(f"slim.py: symbols of {len(libraries)} libraries removed, {saved / 1e6:.0f} MB")
     return 0
 
 

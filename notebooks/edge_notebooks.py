@@ -1,6 +1,6 @@
-"""What the three notebooks share: phase clock, IDX files, timings records, atomic files on NFS.
+"""Shared code of the three notebooks: phase clock, IDX files, timings records, atomic files on NFS.
 
-Nothing here imports TensorFlow, and numpy only where arrays are made: the control node of the cluster uses this
+Nothing here imports TensorFlow, and numpy only where arrays are created: the control node of the cluster uses this
 module too, and has neither. Times are seconds, images are uint8 arrays (count, rows, columns).
 """
 
@@ -27,29 +27,29 @@ import shared_data
 if TYPE_CHECKING:
     import numpy as np
 
-#: The folder of this module, of the notebooks and of the two JSON files beside them.
+#: The directory of this module, of the notebooks and of the two JSON files beside them.
 HERE = Path(__file__).resolve().parent
 #: The phases of a notebook, in the order in which they happen.
 PHASES = ("import", "data", "build", "fit", "save", "load", "predict")
-#: The thesis's own workload, and the tuned one.
+#: The thesis's own workload, and the optimized one.
 PROFILES = ("thesis", "fast")
-#: What the thesis measured on two Raspberry Pi 4B, by its own clock (seconds).
+#: The thesis's measurements on two Raspberry Pi 4B, by its own clock (seconds).
 THESIS_SECONDS = {"training": 46.1171, "prediction": 6.0485}
 #: Mean and standard deviation of all pixels of MNIST's training images, in grey levels of 0 to 255.
 MNIST_MEAN, MNIST_DEVIATION = 33.3, 78.6
 
-# HDF5 locks the files it opens. Weights are only ever published by rename, so there is nothing to lock,
-# and a lock on NFS is one more thing that can hang.
+# HDF5 locks the files it opens. Weights are only published by rename, so no lock is needed, and a lock on NFS can
+# hang.
 os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 
 
-#: Longest file of a data set, and of weights (bytes).
+#: Maximum size of a file of a data set, and of weights (bytes).
 DATA_BYTES = 64 * shared_data.MIB
 WEIGHTS_BYTES = 512 * shared_data.MIB
 
 
-class WrongFile(shared_data.Refused):
-    """A file is not what it should be; the message names it, what was found and what to do."""
+class InvalidFile(shared_data.Refused):
+    """A file is invalid; the message has its path, what was found and what to do."""
 
 
 # --- clock ----------------------------------------------------------------------------------------------------------
@@ -75,19 +75,19 @@ class PhaseClock:
         if name not in self.seconds:
             raise ValueError(f"unknown phase {name!r}; phases are {', '.join(PHASES)}")
         if self.seconds[name] is not None:
-            raise ValueError(f"phase {name!r} was timed already; start again with a new PhaseClock()")
+            raise ValueError(f"phase {name!r} was already timed: use a new PhaseClock()")
         began = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - began, 4)
 
     def start_thesis_clock(self) -> None:
-        """Start the clock that the thesis read: right before `model.compile`."""
+        """Start the thesis's clock: right before `model.compile`."""
         self._thesis_began = time.perf_counter()
 
     def stop_thesis_clock(self) -> float:
         """Stop it after `fit` or `load_weights`, and return its seconds."""
         if self._thesis_began is None:
-            raise ValueError("start_thesis_clock() was never called")
+            raise ValueError("start_thesis_clock() was not called")
         self.thesis_clock = round(time.perf_counter() - self._thesis_began, 4)
         return self.thesis_clock
 
@@ -132,10 +132,10 @@ def lean_import(*hidden: str) -> Iterator[None]:
 
 
 def dataset(name: str) -> dict[str, Any]:
-    """The entry of a data set in datasets.json. WrongFile names the known ones."""
+    """The entry of a data set in datasets.json. InvalidFile lists the known ones."""
     known: dict[str, dict[str, Any]] = json.loads((HERE / "datasets.json").read_text())
     if name not in known:
-        raise WrongFile(f"datasets.json has no data set {name!r}; it has: {', '.join(sorted(known))}")
+        raise InvalidFile(f"datasets.json has no data set {name!r}; it has: {', '.join(sorted(known))}")
     return known[name]
 
 
@@ -148,44 +148,44 @@ def sha256(path: Path) -> str:
 def read_idx(path: Path, digest: str | None = None) -> np.ndarray:
     """Read an IDX file of unsigned bytes, as MNIST comes in: images (count, rows, columns) or labels (count,).
 
-    `digest` is the SHA-256 that the whole file must have. WrongFile when the file is missing, has another
-    digest, or is not an IDX file of bytes with the length that its header promises.
+    `digest` is the SHA-256 that the whole file must have. InvalidFile when the file is missing, has another
+    digest, or is not an IDX file of bytes with the length that its header specifies.
     """
     import numpy as np
 
     try:
         content = shared_data.read(path.parent, path.name, DATA_BYTES)
     except OSError as error:
-        raise WrongFile(f"{path}: cannot be read ({error.strerror}); put the data set there first") from error
+        raise InvalidFile(f"{path}: cannot be read ({error.strerror}): copy the data set there first") from error
     if digest is not None:
         found = hashlib.sha256(content).hexdigest()
         if found != digest:
-            raise WrongFile(f"{path}: SHA-256 is {found}, not {digest}; delete the file and fetch it again")
+            raise InvalidFile(f"{path}: SHA-256 is {found}, not {digest}: delete the file and download it again")
     # Header: two zero bytes, type (8: unsigned byte), number of dimensions, each dimension as big-endian 32-bit number.
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
-        raise WrongFile(f"{path}: is not an IDX file of unsigned bytes (first bytes {content[:4].hex() or 'none'})")
+        raise InvalidFile(f"{path}: is not an IDX file of unsigned bytes (first bytes {content[:4].hex() or 'none'})")
     dimensions = content[3]
     start = 4 + 4 * dimensions
     shape = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))
-    promised = start + int(np.prod(shape, dtype=np.int64))
-    if dimensions == 0 or len(content) != promised:
-        raise WrongFile(f"{path}: has {len(content)} bytes, but its header promises {promised} (shape {shape})")
+    expected = start + int(np.prod(shape, dtype=np.int64))
+    if dimensions == 0 or len(content) != expected:
+        raise InvalidFile(f"{path}: has {len(content)} bytes, but its header specifies {expected} (shape {shape})")
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
 
 
 def load_images(folder: Path, part: str, name: str = "mnist") -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of one part, "train" or "t10k" (test), of a data set, checked by digest. Raises WrongFile."""
+    """Images and labels of "train" or "t10k" (test) of a data set, verified by digest. Raises InvalidFile."""
     digests = dataset(name)["files"]
     images, labels = (
         read_idx(folder / file, digests[file]) for file in (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte")
     )
     if len(images) != len(labels):
-        raise WrongFile(f"{folder}: {len(images)} images of {part}, but {len(labels)} labels")
+        raise InvalidFile(f"{folder}: {len(images)} images of {part}, but {len(labels)} labels")
     return images, labels
 
 
 def standardise(images: np.ndarray) -> np.ndarray:
-    """Grey levels 0 to 255 as float32 numbers around zero with a spread of about one: what `fast` learns from.
+    """Grey levels 0 to 255 as float32 numbers around zero with a standard deviation of about one: the input of `fast`.
 
     In 32 bits and one pass: 0.1 s for 60,000 images, where `normalize` takes seconds in 64 bits.
     """
@@ -205,7 +205,7 @@ def publish(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what was written there becomes `path` at the end, by rename.
 
     Readers on any machine see the old file or the whole new one. When the block fails the old file stays, and the
-    temporary one goes. The temporary name keeps the ending of the name, which Keras looks at.
+    temporary one is removed. The temporary name keeps the suffix of the name, which Keras checks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{socket.gethostname()}-{os.getpid()}-{path.name}")
@@ -219,22 +219,22 @@ def publish(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file as a whole."""
+    """Write a text file atomically."""
     with publish(path) as temporary:
         temporary.write_text(text)
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy a file; the copy appears as a whole."""
+    """Copy a file atomically."""
     with publish(target) as temporary:
         shutil.copyfile(source, temporary)
 
 
 def save_weights(model: Any, run: str, *paths: Path) -> str:
-    """Save the weights of a Keras model to each path, each published as a whole; return their SHA-256.
+    """Save the weights of a Keras model to each path, each published atomically; return their SHA-256.
 
     Beside each, `model.weights.json` records the digest and the run, for `trained_weights`. They are written once to
-    local storage: HDF5 writes in many small pieces, which NFS is slow at.
+    local storage: HDF5 writes many small pieces, which is slow on NFS.
     """
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / "model.weights.h5"
@@ -263,9 +263,9 @@ def _read_weights(root: Path, name: str, local: Path) -> tuple[str, str]:
 def trained_weights(books: Path, path: Path, patience: float = 5.0) -> Iterator[tuple[Path, str]]:
     """A private copy of a file of weights, and its SHA-256: the one that training recorded beside it.
 
-    What is verified is what is used: nobody can change the copy. Weights that are being published have for a moment a
-    record of others, so a difference is looked at again for `patience` seconds. WrongFile names a file that is not what
-    training made, and says what to do.
+    The private copy is verified and used, so no other process can change it in between. While weights are being
+    published their record is briefly that of others, so a difference is checked again for `patience` seconds.
+    InvalidFile reports a file that training did not write, and what to do.
     """
     root, name = (books, str(path.relative_to(books))) if path.is_relative_to(books) else (path.parent, path.name)
     with tempfile.TemporaryDirectory() as folder:
@@ -275,16 +275,16 @@ def trained_weights(books: Path, path: Path, patience: float = 5.0) -> Iterator[
             try:
                 found, recorded = _read_weights(root, name, local)
             except FileNotFoundError as error:
-                raise WrongFile(
-                    f"{path}: there are no weights, or no record of them beside it ({error.filename}); execute "
+                raise InvalidFile(
+                    f"{path}: there are no weights, or no record of them beside it ({error.filename}): execute "
                     f"training.ipynb first"
                 ) from None
             if found == recorded:
                 break
             if time.monotonic() > until:
-                raise WrongFile(
-                    f"{path}: SHA-256 is {found}, but training recorded {recorded}: these are not the weights that "
-                    f"training made. Execute training.ipynb again, which replaces them"
+                raise InvalidFile(
+                    f"{path}: SHA-256 is {found}, but training recorded {recorded}: these are not the weights of "
+                    f"training. Execute training.ipynb again to replace them"
                 )
             time.sleep(0.2)
         yield local, found
@@ -300,7 +300,7 @@ def new_run(inputs: str, now: datetime | None = None) -> str:
 
 
 def newest_run(books: Path) -> str:
-    """Name of the newest run that has timings. WrongFile when there is none."""
+    """Name of the newest run that has timings. InvalidFile when there is none."""
     for name in shared_data.names(books, "runs", shared_data.RUN_NAME, shared_data.RUNS):
         timings = f"runs/{name}/timings.json"
         with (
@@ -308,33 +308,33 @@ def newest_run(books: Path) -> str:
             shared_data.opened(books, timings, shared_data.JSON_BYTES),
         ):
             return shared_data.run_name(name)
-    raise WrongFile(f"{books / 'runs'}: no run has timings yet; execute training.ipynb first")
+    raise InvalidFile(f"{books / 'runs'}: no run has timings yet: execute training.ipynb first")
 
 
 def open_run(books: Path, run: str) -> Path:
-    """Folder of a run, made when it is new. WrongFile when the run is complete: it is never written again.
+    """Directory of a run, created if new. InvalidFile when the run is complete: it is never written again.
 
-    Raises Refused for a name that is no run's.
+    Raises Refused for an invalid name.
     """
     folder = books / "runs" / shared_data.run_name(run)
     if (folder / "complete.json").exists():
-        raise WrongFile(f"{folder}: this run is complete; choose another name for a new run")
+        raise InvalidFile(f"{folder}: this run is complete: choose another name for a new run")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def extend_run(books: Path, run: str, base: str) -> Path:
-    """Folder of a run that begins with all that the complete run `base` has, so that a record can join its results.
+    """Directory of a run that starts with the content of the complete run `base`, so that a record can be added.
 
-    A complete run is never written again: the new one takes its place, the old one stays as it is. Its archive and its
-    report are made anew at the end. WrongFile when `base` is not complete.
+    A complete run is never written again: the new one replaces it, the old one is not changed. Its archive and its
+    report are written again at the end. InvalidFile when `base` is not complete.
     """
     source = f"runs/{shared_data.run_name(base)}"
     if shared_data.complete_run(books, base) is None:
-        raise WrongFile(f"{books / source}: this run is not complete, so nothing can be added to it")
+        raise InvalidFile(f"{books / source}: this run is not complete, so nothing can be added to it")
     folder = open_run(books, run)
     left_out = {"complete.json", shared_data.ARCHIVE, "timings.json", "report.ipynb", "report.html"}
-    # timings.json comes last: where it is, everything is.
+    # timings.json comes last: it marks a complete copy.
     if not (folder / "timings.json").exists():
         wanted = [name for name in shared_data.files(books, source) if name not in left_out]
         for name in [*wanted, "timings.json"]:
@@ -345,7 +345,7 @@ def extend_run(books: Path, run: str, base: str) -> Path:
 
 
 def read_timings(folder: Path) -> list[dict[str, Any]]:
-    """Records of a run, oldest first; none when there is no timings.json yet. WrongFile when they break the schema."""
+    """Records of a run, oldest first; none without timings.json. InvalidFile if they do not match the schema."""
     import jsonschema
 
     try:
@@ -354,17 +354,17 @@ def read_timings(folder: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except jsonschema.ValidationError as error:
-        raise WrongFile(
-            f"{folder / 'timings.json'}: breaks timings.schema.json at {error.json_path}: "
-            f"{shared_data.printable(error.message, 200)}; delete this run's folder"
+        raise InvalidFile(
+            f"{folder / 'timings.json'}: does not match timings.schema.json at {error.json_path}: "
+            f"{shared_data.printable(error.message, 200)}; delete this run's directory"
         ) from None
     return records
 
 
 def read_digits(folder: Path) -> dict[str, dict[str, Any]]:
-    """What each profile's prediction said of the image that is shown: image, digit, label, ten probabilities.
+    """Each profile's prediction for the image that is shown: image, digit, label, ten probabilities.
 
-    WrongFile for a file that says something else.
+    InvalidFile for a file with other content.
     """
     digits = {}
     for profile in PROFILES:
@@ -374,7 +374,7 @@ def read_digits(folder: Path) -> dict[str, dict[str, Any]]:
             continue
         what = f"{folder / profile}/prediction.json"
         if not isinstance(shown, dict) or not isinstance(shown.get("probabilities"), list):
-            raise WrongFile(f"{what}: is not what prediction.ipynb writes; execute it again")
+            raise InvalidFile(f"{what}: is not the output of prediction.ipynb: execute it again")
         for key, most in (("image", 1e6), ("digit", 9), ("label", 9)):
             shown[key] = int(shared_data.number(shown.get(key), f"{what}: {key}", most))
         shown["probabilities"] = [shared_data.number(one, f"{what}: probability", 1) for one in shown["probabilities"]]
@@ -383,16 +383,16 @@ def read_digits(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def check_timings(records: Any) -> None:
-    """Raise jsonschema.ValidationError when records are not as timings.schema.json says."""
+    """Raise jsonschema.ValidationError when records do not match timings.schema.json."""
     import jsonschema
 
     jsonschema.validate(records, json.loads((HERE / "timings.schema.json").read_text()))
 
 
 def add_record(folder: Path, record: dict[str, Any]) -> None:
-    """Add a record to timings.json of a run and bring time.txt up to date.
+    """Add a record to timings.json of a run and update time.txt.
 
-    A record of the same notebook, profile and host is replaced: its notebook was run again in the same run.
+    A record of the same notebook, profile and host is replaced: its notebook was executed again in the same run.
     """
     key = (record["notebook"], record["profile"], record["host"])
     others = [old for old in read_timings(folder) if (old["notebook"], old["profile"], old["host"]) != key]
@@ -402,14 +402,14 @@ def add_record(folder: Path, record: dict[str, Any]) -> None:
     profiles = list(dict.fromkeys(one["profile"] for one in records))
     for profile in profiles:
         write_text(folder / profile / "time.txt", time_text(records, profile))
-    # The thesis has one time.txt: its own workload's, where that was run.
+    # The thesis has one time.txt: that of its own workload, if it was executed.
     write_text(folder / "time.txt", time_text(records, "thesis" if "thesis" in profiles else profiles[0]))
 
 
 def time_text(records: Iterable[dict[str, Any]], profile: str) -> str:
     """The thesis's time.txt of one profile: `Training: <s>`, newline, `No training: <s>`, and no newline at the end.
 
-    Of several boards that predicted, the first one's: the others joined the run later.
+    Of several boards, the prediction of the first one: the others joined the run later.
     """
     seconds: dict[str, float] = {}
     for one in records:
@@ -429,7 +429,7 @@ def make_record(
     inputs: str,
     weights: str,
 ) -> dict[str, Any]:
-    """One record of timings.json, as timings.schema.json describes it; `weights` is their SHA-256."""
+    """One record of timings.json, as defined by timings.schema.json; `weights` is their SHA-256."""
     return {
         "notebook": notebook,
         "profile": profile,
@@ -452,10 +452,10 @@ def host() -> str:
 
 
 def hardware(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str = platform.machine()) -> str:
-    """What the machine says it is, for example "Raspberry Pi 4 Model B Rev 1.4, aarch64, 4 CPUs".
+    """The machine's hardware, for example "Raspberry Pi 4 Model B Rev 1.4, aarch64, 4 CPUs".
 
-    Only an ARM processor is believed to be in a Raspberry Pi: the timings of a virtual board must not pass for a real
-    one's, whatever its files say.
+    Only a machine with an ARM processor is reported as a Raspberry Pi: the timings of a virtual board must not be
+    mistaken for a real one's, whatever its files contain.
     """
     facts: dict[str, str] = {}
     for line in cpuinfo.read_text().splitlines():
@@ -470,7 +470,7 @@ def hardware(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str = platform.mach
     return f"{board or processor or 'unknown processor'}, {machine}, {cpus} CPU{'' if cpus == 1 else 's'}"
 
 
-#: Files beside this module that decide what a run does.
+#: Files beside this module that determine a run.
 INPUT_FILES = (
     "datasets.json",
     "edge_notebooks.py",
@@ -484,9 +484,9 @@ INPUT_FILES = (
 
 
 def inputs(image: str = "", profiles: Iterable[str] = (), data: str = "mnist") -> dict[str, Any]:
-    """Everything that decides the outcome of a run, and one digest over it.
+    """Everything that determines the outcome of a run, and one digest over it.
 
-    `image` is the reference of the container image, `profiles` those that are run. Keys of the result: files and
+    `image` is the reference of the container image, `profiles` those that are executed. Keys of the result: files and
     data (name to SHA-256), image, profiles, digest (64 hexadecimal digits).
     """
     parts: dict[str, Any] = {
@@ -501,9 +501,9 @@ def inputs(image: str = "", profiles: Iterable[str] = (), data: str = "mnist") -
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the inputs of a run as JSON: `python edge_notebooks.py --image REF --profile thesis --profile fast`."""
-    parser = argparse.ArgumentParser(description="Print what decides the outcome of a run, with one digest over it.")
+    parser = argparse.ArgumentParser(description="Print the inputs of a run, with one digest over them.")
     parser.add_argument("--image", default="", help="reference of the container image")
-    parser.add_argument("--profile", action="append", default=[], help="a profile that is run; may be repeated")
+    parser.add_argument("--profile", action="append", default=[], help="a profile that is executed; may be repeated")
     parser.add_argument("--data", default="mnist", help="a data set of datasets.json")
     options = parser.parse_args(arguments)
     print(json.dumps(inputs(options.image, options.profile, options.data), indent=2))

@@ -1,14 +1,14 @@
-"""Execute one notebook of a run with papermill, and finish a run: what the cluster's Jobs call.
+"""Execute one notebook of a run with papermill, and complete a run: the program of the cluster's Jobs.
 
     python run.py training   --profile fast [--run NAME] [--books /books] [--inputs-digest HEX]
     python run.py prediction --profile fast [--run NAME]
     python run.py report     [--run NAME]                   # also writes HTML, archive and complete.json
-    python run.py prediction --profile fast --run NEW --extends OLD   # one board more, beside those of a complete run
+    python run.py prediction --profile fast --run NEW --extends OLD   # add a board to a complete run
 
-Without --run, training begins a new run, and the others belong to the newest one.
+Without --run, training starts a new run, and the others belong to the newest one.
 
-The executed notebook lies in <books>/runs/<run>/, also when a cell fails. Then the exit status is 1, and what failed is
-written as JSON to the file named by TERMINATION_LOG (Kubernetes keeps it as the pod's termination message).
+The executed notebook is in <books>/runs/<run>/, also when a cell fails. Then the exit status is 1, and the failure is
+written as JSON to the file TERMINATION_LOG (Kubernetes stores it as the pod's termination message).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from typing import Any
 import edge_notebooks as edge
 import shared_data
 
-#: Kubernetes cuts a termination message at 4096 bytes; the longest parts are cut here, at their ends.
+#: Kubernetes truncates a termination message to 4096 bytes; the longest parts are truncated here.
 MESSAGE_PART = 700
-#: Added to the pages made from notebooks: readable width, tables that scroll on a phone, nothing from the network.
+#: Added to the HTML pages of notebooks: readable width, tables that scroll on a phone, nothing from the network.
 STYLE = """
 <style>
 body { max-width: 62rem; margin: 0 auto !important; padding: 1rem 1.5rem 4rem; background: #fff;
@@ -61,7 +61,7 @@ def execute(notebook: str, folder: Path, stem: str, parameters: dict[str, str]) 
 
 
 def failure(error: Any, notebook: Path) -> dict[str, Any]:
-    """What a person needs to know of a failed cell, short enough for a termination message."""
+    """The report on a failed cell, short enough for a termination message."""
     return {
         "notebook": str(notebook),
         "cell": error.cell_index,
@@ -71,15 +71,15 @@ def failure(error: Any, notebook: Path) -> dict[str, Any]:
     }
 
 
-def tell_kubernetes(message: dict[str, Any]) -> None:
-    """Leave a message where the kubelet looks for it; outside of a pod there is no such file."""
+def write_termination_message(message: dict[str, Any]) -> None:
+    """Write a message to where the kubelet reads it; outside of a pod there is no such file."""
     path = Path(os.environ.get("TERMINATION_LOG", "/dev/termination-log"))
     if path.exists():
         path.write_text(json.dumps(message))
 
 
 def html(notebook: str, title: str, code: bool) -> str:
-    """A page of an executed notebook (its JSON) that needs nothing else: no script, no file, no network."""
+    """A page of an executed notebook (its JSON) that is self-contained: no script, no file, no network."""
     import nbformat
     from nbconvert import HTMLExporter
 
@@ -90,17 +90,17 @@ def html(notebook: str, title: str, code: bool) -> str:
 
 
 def duration(notebook: str, what: str) -> float:
-    """Seconds that papermill wrote into an executed notebook (its JSON); 0 when it was not run by papermill."""
+    """Seconds that papermill wrote into an executed notebook (its JSON); 0 if it was not executed by papermill."""
     found = shared_data.parse_json(notebook, what)
     papermill = found.get("metadata", {}).get("papermill", {}) if isinstance(found, dict) else {}
     return round(shared_data.number(papermill.get("duration") or 0.0, f"{what}: duration"), 1)
 
 
 def finish(books: Path, run: str, inputs_digest: str) -> None:
-    """Write the pages, the archive that carries the run home, and last complete.json, which makes it complete.
+    """Write the HTML pages, the archive of the run, and last complete.json, which marks it as complete.
 
-    The folder of the run is shared: what other notebooks put there under odd names, as links or special files, stays
-    out. Raises Refused for a run that is too large to be brought home.
+    The directory of the run is shared: files of other notebooks with invalid names, links and special files are
+    excluded. Raises Refused for a run that is too large to be fetched.
     """
     folder = books / "runs" / run
     durations: dict[str, float] = {}
@@ -122,7 +122,7 @@ def finish(books: Path, run: str, inputs_digest: str) -> None:
                 tar.addfile(entry, io.BytesIO(content))
     size = archive.stat().st_size
     if size > shared_data.ARCHIVE_BYTES:
-        raise edge.WrongFile(f"{archive}: has {size:,} bytes, more than are fetched; remove large files from {folder}")
+        raise edge.InvalidFile(f"{archive}: has {size:,} bytes, more than the limit: remove large files from {folder}")
     complete = {
         "run": run,
         "inputs_digest": inputs_digest,
@@ -134,14 +134,14 @@ def finish(books: Path, run: str, inputs_digest: str) -> None:
 
 
 def command_line(arguments: list[str] | None = None) -> argparse.Namespace:
-    """What the command line says; ends the program with status 2 when that makes no sense."""
+    """Parse the command line; exits with status 2 if it is invalid."""
     parser = argparse.ArgumentParser(description="Execute one notebook of a run.")
     parser.add_argument("notebook", choices=["training", "prediction", "report"])
-    parser.add_argument("--run", help="name of the run; its results lie in <books>/runs/<run>")
+    parser.add_argument("--run", help="name of the run; its results are in <books>/runs/<run>")
     parser.add_argument("--profile", choices=edge.PROFILES, help="needed for training and prediction")
-    parser.add_argument("--extends", help="complete run whose results the new one begins with, for one more board")
-    parser.add_argument("--books", type=Path, default=Path("/books"), help="the shared folder")
-    parser.add_argument("--inputs-digest", default="", help="what identifies the inputs; empty: worked out here")
+    parser.add_argument("--extends", help="complete run that the new one extends by one more board")
+    parser.add_argument("--books", type=Path, default=Path("/books"), help="the shared directory")
+    parser.add_argument("--inputs-digest", default="", help="digest of the inputs; empty: computed here")
     options = parser.parse_args(arguments)
     if (options.notebook == "report") == bool(options.profile):
         parser.error("training and prediction need --profile; report has none")
@@ -151,7 +151,7 @@ def command_line(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Execute what the command line says; 0 when all is well, 1 when a cell failed."""
+    """Run the command line; returns 0 on success, 1 when a cell failed."""
     options = command_line(arguments)
     from papermill.exceptions import PapermillExecutionError
 
@@ -169,17 +169,17 @@ def main(arguments: list[str] | None = None) -> int:
         stem = f"{options.notebook}-{options.profile}"
         parameters |= {"profile": options.profile, "inputs_digest": digest}
     if options.extends:
-        # A board that joined later: the newest weights, and files of its own beside those of the run.
+        # A board that joined later: the newest weights, and separate files beside those of the run.
         parameters["board"] = edge.host()
         stem = f"{stem}-{edge.host()}"
     elif options.notebook == "prediction":
-        # The weights of this run, not the newest of anyone: another run may be publishing its own at the same time.
+        # The weights of this run, not the newest ones: another run may be publishing its own at the same time.
         parameters["weights"] = str(folder / options.profile / "model.weights.h5")
     try:
         execute(options.notebook, folder, stem, parameters)
     except PapermillExecutionError as error:
         message = failure(error, folder / f"{stem}.ipynb")
-        tell_kubernetes(message)
+        write_termination_message(message)
         print(f"{stem}: cell {error.cell_index} failed: {error.ename}: {error.evalue}", file=sys.stderr)
         return 1
     if options.notebook == "report":

@@ -1,8 +1,8 @@
-"""Jupyter in a pod: files on /books, everything it keeps for itself off NFS, and always a password."""
+"""Jupyter in a pod: notebooks on /books, its own data not on NFS, and always a password."""
 
 from pathlib import Path
 
-c = get_config()  # noqa: F821  (given by Jupyter)
+c = get_config()  # noqa: F821  (defined by Jupyter)
 
 c.ServerApp.ip = "0.0.0.0"
 c.ServerApp.port = 8888
@@ -10,11 +10,11 @@ c.ServerApp.port_retries = 0
 c.ServerApp.open_browser = False
 c.ServerApp.root_dir = "/books"
 
-# A password or nothing: without the Secret the server does not start.
+# The password is required: without the Secret the server does not start.
 c.PasswordIdentityProvider.hashed_password = Path("/etc/jupyter-password/hashed_password").read_text().strip()
 c.PasswordIdentityProvider.password_required = True
 c.IdentityProvider.token = ""
 
 # SQLite locks do not work on NFS: signatures and file ids are in JUPYTER_DATA_DIR, IPython's history in IPYTHONDIR, and
-# the pod sets both to a volume of its own.
+# the pod sets both to a separate volume.
 c.FileContentsManager.delete_to_trash = False

@@ -1,4 +1,4 @@
-"""Action of the role: runs its program on the control node and shows what it says while it works."""
+"""Action of the role: run its program on the control node and show its progress."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible.utils.display import Display
 from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import stream_argv
 
 PROGRAM = "ansible_collections.edge_ai.cluster.plugins.module_utils.container_image"
-#: The folder that holds ansible_collections, by the path that Ansible found this file by.
+#: The directory of ansible_collections, by the path by which Ansible loaded this file.
 COLLECTIONS = Path(__file__).absolute().parents[5]
 
 
@@ -27,7 +27,7 @@ def ssh_command(ssh: dict[str, Any]) -> list[str]:
 
 
 class ActionModule(ActionBase):
-    """Nothing is copied to the node by Ansible: `send` has its own ssh, which streams."""
+    """Nothing is copied to the node by Ansible: `send` streams over its own ssh."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
@@ -35,7 +35,7 @@ class ActionModule(ActionBase):
     _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Runs the program; its last line is the result."""
+        """Run the program; its last line is the result."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         args = self._task.args
         if self._task.check_mode:
@@ -67,8 +67,12 @@ class ActionModule(ActionBase):
                     display.display(f"    {label}{line.rstrip()}")
             code = process.wait()
             errors.seek(0)
-            said = errors.read().strip()
+            output = errors.read().strip()
         if code or not lines or not lines[-1].startswith("RESULT "):
-            return {"failed": True, "msg": said or f"container_image {argv[3]} ended with {code}", "rc": code}
+            return {
+                "failed": True,
+                "msg": output or f"container_image {argv[3]} failed with exit code {code}",
+                "rc": code,
+            }
         found = json.loads(lines[-1].removeprefix("RESULT "))
         return {"changed": bool(found.get("built", True)), **found}

@@ -1,4 +1,4 @@
-"""Put files of the control node into the shared folder on the NFS server, in one transfer."""
+"""Copy files of the control node into the shared directory on the NFS server, in one transfer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible.plugins.action import ActionBase
 
 def pack(files: dict[str, str], archive: IO[bytes]) -> None:
     """Write all files into `archive` (tar, gzip). Raises OSError."""
-    # Level 1: digits shrink to a quarter at once, and a board unpacks it as fast as any.
+    # Level 1: compresses the data set to a quarter, and a board unpacks it as fast as any other level.
     with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
         for name, path in sorted(files.items()):
             entry = tarfile.TarInfo(name)
@@ -23,7 +23,7 @@ def pack(files: dict[str, str], archive: IO[bytes]) -> None:
 
 
 class ActionModule(ActionBase):
-    """What Ansible asks an action plugin for."""
+    """The action."""
 
     _supports_check_mode = True
     _supports_async = False

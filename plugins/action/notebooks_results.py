@@ -1,4 +1,4 @@
-"""Bring a complete run from the shared folder into the results of the control node."""
+"""Fetch a complete run from the shared directory into the results of the control node."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils import results, shared_data
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, printable
 
-#: Where `ansible_collections` is found, for the process that unpacks.
+#: The directory of `ansible_collections`, for the process that unpacks.
 COLLECTIONS = next(path.parent for path in Path(results.__file__).parents if path.name == "ansible_collections")
 PROGRAM = "ansible_collections.edge_ai.cluster.plugins.module_utils.results"
 
 
 class ActionModule(ActionBase):
-    """What Ansible asks an action plugin for."""
+    """The action."""
 
     _supports_check_mode = True
     _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Fetch, unpack and link the first usable run; fails with the names of the files that cannot be used."""
+        """Fetch, unpack and link the first usable run; fails with the names of the unusable files."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, task = self.validate_argument_spec(
             argument_spec={
@@ -43,16 +43,16 @@ class ActionModule(ActionBase):
                 return result | self._collect(task, folder, run, task_vars or {})
             except Refused as error:
                 refused.append(str(error))
-                self._display.warning(f"not used, and left as it is: {error}", formatted=True)
+                self._display.warning(f"ignored and not changed: {error}", formatted=True)
         raise AnsibleActionFail(
-            f"{task['export']}/runs holds no usable run: {'; '.join(refused)}. Nothing in {folder} was changed; "
+            f"{task['export']}/runs contains no usable run: {'; '.join(refused)}. Nothing in {folder} was changed: "
             "run the notebooks again (-e notebooks_rerun=true)"
         )
 
     def _collect(
         self, task: dict[str, Any], folder: Path, run: dict[str, Any], task_vars: dict[str, Any]
     ) -> dict[str, Any]:
-        """One run from the shared folder in the results. Raises Refused, AnsibleActionFail."""
+        """Store one run of the shared directory in the results. Raises Refused, AnsibleActionFail."""
         target = results.target_of(folder, run.get("run"))
         collected = results.is_collected(folder, target.name)
         if self._task.check_mode:
@@ -65,7 +65,7 @@ class ActionModule(ActionBase):
         return {"changed": results.link(folder, target.name) or not collected, "folder": str(target)}
 
     def _fetch(self, export: str, run: str, archive: IO[bytes], task_vars: dict[str, Any]) -> None:
-        """The archive of a run, part by part. Raises Refused for one that is not used, AnsibleActionFail."""
+        """The archive of a run, part by part. Raises Refused for an unusable one, AnsibleActionFail."""
         name = f"runs/{run}/{shared_data.ARCHIVE}"
         while True:
             part = self._execute_module(
@@ -87,7 +87,7 @@ class ActionModule(ActionBase):
             if archive.tell() >= part["size"] or not content:
                 break
             if archive.tell() > shared_data.ARCHIVE_BYTES:
-                raise Refused(f"{export}/{name}: grew while it was read")
+                raise Refused(f"{export}/{name}: it grew while it was read")
         archive.seek(0)
 
     def _unpack(self, archive: IO[bytes], task: dict[str, Any], run: dict[str, Any]) -> None:
@@ -104,9 +104,9 @@ class ActionModule(ActionBase):
                 check=False,
                 env={**os.environ, "PYTHONPATH": str(COLLECTIONS), "PYTHONDONTWRITEBYTECODE": "1"},
             )
-            code, said = done.returncode, done.stderr.strip().rpartition("\n")[2]
+            code, output = done.returncode, done.stderr.strip().rpartition("\n")[2]
         except subprocess.TimeoutExpired:
-            code, said = 1, f"not unpacked after {10 * results.SECONDS} s"
+            code, output = 1, f"not unpacked after {10 * results.SECONDS} s"
         if code != 0:
-            reason = printable(said) or f"unpacking ended with {code}"
+            reason = printable(output) or f"unpacking failed with exit code {code}"
             raise Refused(f"{task['export']}/runs/{name}/{shared_data.ARCHIVE}: {reason}")

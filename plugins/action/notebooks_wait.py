@@ -1,4 +1,4 @@
-"""Wait until the Job of one notebook is done, say meanwhile where it runs, and tell what went wrong in it."""
+"""Wait for the Job of one notebook, show its state meanwhile, and report why it failed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import
 from kubernetes import client, watch
 from urllib3.exceptions import HTTPError
 
-#: Seconds between two signs of life while a notebook runs.
-TICK = 10
-#: Seconds that a pod may be refused by the scheduler: the node may just be coming back, or an old pod be leaving.
+#: Seconds between two lines of progress while a notebook runs.
+INTERVAL = 10
+#: Seconds that a pod may be unschedulable: the node may just be restarting, or an old pod terminating.
 UNSCHEDULABLE_GRACE = 30
-#: A container that waits for one of these waits for a person.
-HOPELESS = (
+#: A container that waits for one of these reasons does not start without a change by the user.
+CANNOT_START = (
     "CreateContainerConfigError",
     "CreateContainerError",
     "ErrImageNeverPull",
@@ -28,7 +28,7 @@ HOPELESS = (
 
 
 def state(pod: Any) -> str:
-    """The state of a pod in a few words for a person."""
+    """The state of a pod for the user."""
     phase = str(pod.status.phase)
     if phase == "Pending":
         waiting = pod.status.container_statuses and pod.status.container_statuses[0].state.waiting
@@ -39,34 +39,34 @@ def state(pod: Any) -> str:
 
 
 def place(pod: Any) -> str:
-    """Where a pod is, for the end of a phrase; empty before it has a node."""
+    """The node of a pod, for the end of a phrase; empty before it is scheduled."""
     return f" on {pod.spec.node_name}" if pod.spec.node_name else ""
 
 
 def unschedulable(pod: Any) -> str:
-    """The scheduler's reason when it finds no node for a pod; else empty."""
+    """The scheduler's reason if a pod is unschedulable; else empty."""
     for condition in pod.status.conditions or []:
         if condition.type == "PodScheduled" and condition.status == "False" and condition.reason == "Unschedulable":
             return str(condition.message)
     return ""
 
 
-def hopeless(pod: Any) -> str:
-    """Why a container will not start without somebody's help; else empty."""
+def cannot_start(pod: Any) -> str:
+    """Why a container cannot start; else empty."""
     for status in pod.status.container_statuses or []:
         waiting = status.state.waiting
-        if waiting and waiting.reason in HOPELESS:
+        if waiting and waiting.reason in CANNOT_START:
             return f"{waiting.reason}: {waiting.message or status.image}"
     return ""
 
 
 def quoted(text: list[str]) -> str:
-    """Lines that a notebook wrote, none of which can be taken for one of Ansible's."""
+    """Lines that a notebook wrote, none of which can be mistaken for Ansible's output."""
     return "".join(f"    | {line}\n" for line in text)
 
 
-def failed_cell(message: str, books: str) -> str:
-    """What run.py says of a failed cell; empty when the termination message is something else.
+def failed_cell(message: str, export: str) -> str:
+    """The report of run.py on a failed cell; empty when the termination message is something else.
 
     Each value comes from a notebook: it is shown in one line, with control characters as escapes.
     """
@@ -80,21 +80,21 @@ def failed_cell(message: str, books: str) -> str:
     return (
         f"in cell {printable(found['cell'], 10)}: {printable(found['ename'], 80)}: {first}\n{quoted(more)}"
         f"The cell begins with:\n{quoted(lines(found['source'], 8))}"
-        f"The executed notebook, with the traceback: {books}{printable(str(found['notebook']).removeprefix('/books'))}"
+        f"The executed notebook, with the traceback: {export}{printable(str(found['notebook']).removeprefix('/books'))}"
     )
 
 
-def failure(pod: Any, title: str, books: str, log: str) -> str:
-    """What a person needs to know of a failed pod: the cell's error when there is one, else what the node says."""
+def failure(pod: Any, title: str, export: str, log: str) -> str:
+    """The report on a failed pod: the cell's error if there is one, else the node's reason."""
     failed = f"{title} failed{place(pod)}"
     statuses = pod.status.container_statuses or []
     ended = statuses[0].state.terminated if statuses else None
-    if ended and ended.message and (cell := failed_cell(ended.message, books)):
+    if ended and ended.message and (cell := failed_cell(ended.message, export)):
         return f"{failed}, {cell}"
     if ended and ended.reason == "OOMKilled":
         limits = pod.spec.containers[0].resources.limits or {}
         return f"{failed}: it used more memory than its limit of {limits.get('memory', 'none')} (OOMKilled)"
-    reason = pod.status.reason or (ended and f"{ended.reason}, exit status {ended.exit_code}") or "no reason is known"
+    reason = pod.status.reason or (ended and f"{ended.reason}, exit status {ended.exit_code}") or "unknown reason"
     last = quoted([printable(line, 200) for line in log.split("\n")[-15:]]) or "    (nothing)"
     return f"{failed}: {reason} {printable(pod.status.message or '')}\nIts last output:\n{last}"
 
@@ -107,57 +107,57 @@ class Watcher:
         self.selector = f"batch.kubernetes.io/job-name={task['job']}"
         self.began = time.monotonic()
         self.shown = ("", 0.0)
-        self.refused_since: float | None = None
+        self.unschedulable_since: float | None = None
 
-    def tell(self, pod: Any) -> None:
-        """Show the state when it is new, or when nothing was said for a while."""
+    def report(self, pod: Any) -> None:
+        """Show the state when it changes, and at least once in each interval."""
         now = time.monotonic()
-        words = state(pod) if pod is not None else "waiting for its pod"
-        if words == self.shown[0] and now - self.shown[1] < TICK - 1:
+        text = state(pod) if pod is not None else "waiting for its pod"
+        if text == self.shown[0] and now - self.shown[1] < INTERVAL - 1:
             return
-        self.shown = (words, now)
+        self.shown = (text, now)
         where = place(pod) if pod is not None else ""
         last = f", {self.task['last']:.0f} s last time" if self.task["last"] else ""
-        self.show(f"  {self.task['title']}{where}: {words} ({now - self.began:.0f} s{last})")
+        self.show(f"  {self.task['title']}{where}: {text} ({now - self.began:.0f} s{last})")
 
-    def judge(self, pod: Any) -> None:
-        """Raise AnsibleActionFail for a pod that cannot end well."""
+    def check_pod(self, pod: Any) -> None:
+        """Raise AnsibleActionFail for a pod that failed or cannot start."""
         title = self.task["title"]
         reason = unschedulable(pod)
         if not reason:
-            self.refused_since = None
-        elif self.refused_since is None:
-            self.refused_since = time.monotonic()
-        elif time.monotonic() - self.refused_since > UNSCHEDULABLE_GRACE:
+            self.unschedulable_since = None
+        elif self.unschedulable_since is None:
+            self.unschedulable_since = time.monotonic()
+        elif time.monotonic() - self.unschedulable_since > UNSCHEDULABLE_GRACE:
             selector = ", ".join(f"{key}={value}" for key, value in (pod.spec.node_selector or {}).items())
-            raise AnsibleActionFail(f"{title}: no node takes its pod (it asks for {selector or 'any node'}): {reason}")
-        if broken := hopeless(pod):
+            raise AnsibleActionFail(f"{title}: its pod is unschedulable (selector: {selector or 'none'}): {reason}")
+        if broken := cannot_start(pod):
             raise AnsibleActionFail(f"{title}: its container cannot start{place(pod)}: {broken}")
         if pod.status.phase == "Failed":
-            raise AnsibleActionFail(failure(pod, title, self.task["books"], self.log(pod)))
+            raise AnsibleActionFail(failure(pod, title, self.task["export"], self.log(pod)))
 
-    def judge_job(self, pod: Any) -> None:
-        """Raise AnsibleActionFail for a Job that gave up without a failed pod, as when a board was lost."""
+    def check_job(self, pod: Any) -> None:
+        """Raise AnsibleActionFail for a Job that failed without a failed pod, as when a board was lost."""
         try:
             status: Any = self.jobs.read_namespaced_job(self.task["job"], self.task["namespace"]).status
         except client.ApiException as error:
             if error.status == 404:
-                raise AnsibleActionFail(f"{self.task['title']}: somebody deleted its Job {self.task['job']}") from error
+                raise AnsibleActionFail(f"{self.task['title']}: its Job {self.task['job']} was deleted") from error
             raise
         for condition in status.conditions or []:
             if condition.type == "Failed" and condition.status == "True":
-                # The pod may have failed this very moment, and knows more.
+                # The pod may have failed at this moment, and has more details.
                 for last in self.api.list_namespaced_pod(self.task["namespace"], label_selector=self.selector).items:
-                    self.judge(last)
+                    self.check_pod(last)
                 if condition.reason == "DeadlineExceeded":
-                    raise AnsibleActionFail(self.overdue(pod, ""))
+                    raise AnsibleActionFail(self.timeout_message(pod, ""))
                 where = f", its pod was {state(pod)}{place(pod)}" if pod is not None else ""
                 raise AnsibleActionFail(
                     f"{self.task['title']}: its Job failed{where}: {condition.reason}: {condition.message}"
                 )
 
     def log(self, pod: Any) -> str:
-        """The end of a pod's output; empty when it cannot be had."""
+        """The end of a pod's output; empty when it is unavailable."""
         try:
             name, namespace = pod.metadata.name, self.task["namespace"]
             return str(self.api.read_namespaced_pod_log(name, namespace, tail_lines=15, limit_bytes=1 << 16))
@@ -165,7 +165,7 @@ class Watcher:
             return ""
 
     def warning(self, kind: str, name: str) -> str:
-        """The latest warning that the cluster has about an object; empty when there is none."""
+        """The latest warning event of an object; empty when there is none."""
         selector = f"involvedObject.kind={kind},involvedObject.name={name},type=Warning"
         events = self.api.list_namespaced_event(self.task["namespace"], field_selector=selector).items
         return f"{events[-1].reason}: {events[-1].message}" if events else ""
@@ -173,58 +173,58 @@ class Watcher:
     def wait(self) -> Any:
         """The pod, once it has succeeded. Raises AnsibleActionFail."""
         pod: Any = None
-        lost = ""
+        api_error = ""
         while (left := self.task["timeout"] - (time.monotonic() - self.began)) > 0:
             try:
-                # The server ends the stream after the tick, so that a silent pod is talked about too.
+                # The server ends the stream after the tick, so that a pod without events is reported too.
                 stream = watch.Watch().stream(
                     self.api.list_namespaced_pod,
                     self.task["namespace"],
                     label_selector=self.selector,
-                    timeout_seconds=max(1, int(min(TICK, left))),
-                    _request_timeout=(10, TICK + 10),
+                    timeout_seconds=max(1, int(min(INTERVAL, left))),
+                    _request_timeout=(10, INTERVAL + 10),
                 )
                 for event in stream:
                     pod = event["object"]
-                    self.tell(pod)
-                    self.judge(pod)
+                    self.report(pod)
+                    self.check_pod(pod)
                     if pod.status.phase == "Succeeded":
                         return pod
-                lost = ""
-                self.judge_job(pod)
+                api_error = ""
+                self.check_job(pod)
             except (client.ApiException, HTTPError) as error:
-                # The server may be restarting; the pod does not mind.
-                lost = str(error).splitlines()[0]
-                self.show(f"  {self.task['title']}: the API does not answer ({lost})")
+                # The server may be restarting; the pod keeps running.
+                api_error = str(error).splitlines()[0]
+                self.show(f"  {self.task['title']}: the API is unreachable ({api_error})")
                 time.sleep(2)
                 continue
-            self.tell(pod)
+            self.report(pod)
             late = pod is None and time.monotonic() - self.began > UNSCHEDULABLE_GRACE
             if late and (warning := self.warning("Job", self.task["job"])):
-                raise AnsibleActionFail(f"{self.task['title']}: its Job cannot make a pod: {warning}")
-        raise AnsibleActionFail(self.overdue(pod, lost))
+                raise AnsibleActionFail(f"{self.task['title']}: its Job cannot create a pod: {warning}")
+        raise AnsibleActionFail(self.timeout_message(pod, api_error))
 
-    def overdue(self, pod: Any, lost: str) -> str:
-        """What was waited for in vain, and what to look at."""
-        text = f"{self.task['title']} was not done after {self.task['timeout']} s (notebooks_timeout)"
-        look = f"kubectl --kubeconfig {self.task['kubeconfig']} -n {self.task['namespace']}"
-        if lost:
-            return f"{text}: the API does not answer any more: {lost}"
+    def timeout_message(self, pod: Any, api_error: str) -> str:
+        """What did not finish in time, and what to check."""
+        text = f"{self.task['title']} did not finish within {self.task['timeout']} s (notebooks_timeout)"
+        kubectl = f"kubectl --kubeconfig {self.task['kubeconfig']} -n {self.task['namespace']}"
+        if api_error:
+            return f"{text}: the API is unreachable: {api_error}"
         if pod is None:
-            return f"{text}: its Job never had a pod. Look at: {look} describe job {self.task['job']}"
+            return f"{text}: its Job never had a pod. Check: {kubectl} describe job {self.task['job']}"
         warning = self.warning("Pod", pod.metadata.name)
         reason = f" Last warning: {warning}." if warning else ""
-        return f"{text}: its pod was {state(pod)}{place(pod)}.{reason} Look at: {look} logs {pod.metadata.name}"
+        return f"{text}: its pod was {state(pod)}{place(pod)}.{reason} Check: {kubectl} logs {pod.metadata.name}"
 
 
 class ActionModule(ActionBase):
-    """What Ansible asks an action plugin for."""
+    """The action."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Wait; fail with a message for a person."""
+        """Wait; fail with a message for the user."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, task = self.validate_argument_spec(
             argument_spec={
@@ -234,7 +234,7 @@ class ActionModule(ActionBase):
                 "title": {"type": "str", "required": True},
                 "timeout": {"type": "int", "required": True},
                 "last": {"type": "float", "default": 0},
-                "books": {"type": "str", "required": True},
+                "export": {"type": "str", "required": True},
             }
         )
         try:

@@ -1,11 +1,11 @@
-"""Judge what all boards told of themselves, in one list."""
+"""Validate what all boards reported, in one list."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.boards import Limits, Probe, judge
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.boards import BoardInfo, Limits, check
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import as_text
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Report
 
@@ -13,7 +13,7 @@ HEADLINE = "{count} found on the boards before anything was changed on them:"
 
 
 class ActionModule(ActionBase):
-    """`boards` is a list of what preflight_probe returned, one for each board."""
+    """`boards` is a list of what preflight_info returned, one for each board."""
 
     _supports_check_mode = True
     _requires_connection = False
@@ -21,9 +21,9 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Fail with one list of all errors of all boards."""
         super().run(tmp, task_vars)
-        boards = [(Probe.of(each), Limits(**each["limits"])) for each in self._task.args["boards"]]
+        boards = [(BoardInfo.of(each), Limits(**each["limits"])) for each in self._task.args["boards"]]
         report = Report()
-        judge(boards, report)
+        check(boards, report)
         found = report.findings()
         if not found:
             return {"changed": False, "msg": f"{len(boards)} boards: no error"}

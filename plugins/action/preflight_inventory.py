@@ -1,4 +1,4 @@
-"""Judge the inventory and the control node; no connection to any host is made."""
+"""Validate the inventory and the control node; no connection to any host is made."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as ansible_version
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import control, secrets
-from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import as_text, judge
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import as_text, check
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Finding, Report
 
 HEADLINE = "{count} found before anything was changed; no board was touched:"
 
 
 class ActionModule(ActionBase):
-    """One list of all errors, or a summary of what was judged."""
+    """One list of all errors, or a summary of what was validated."""
 
     _supports_check_mode = True
     _requires_connection = False
     TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Judge; the arguments are those of control.Needs, and `scope`, the hosts of the play."""
+        """Validate; the arguments are those of control.Needs, and `scope`, the hosts of the play."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = dict(self._task.args)
@@ -30,7 +30,7 @@ class ActionModule(ActionBase):
         needs = control.Needs(**arguments)
 
         report = Report()
-        control.judge_ansible(ansible_version, needs.ansible_core, report)
+        control.check_ansible(ansible_version, needs.ansible_core, report)
         if report.findings():
             return self._failed(report.findings())
 
@@ -46,13 +46,13 @@ class ActionModule(ActionBase):
             Path(__file__).resolve().parents[2] / "roles",
             base,
         ).read()
-        found = judge(inventory, seen)
-        control.judge_networks(needs, report)
+        found = check(inventory, seen)
+        control.check_networks(needs, report)
         if not found and not report.findings():
-            # Its own errors would only repeat those of a bad inventory, and it talks to the boards' addresses.
-            control.judge_downloads(inventory, scope, needs, report)
-        control.judge(inventory, scope, needs, report)
-        secrets.judge_files(inventory, base, report)
+            # Its own errors would only repeat those of an invalid inventory, and it connects to the boards' addresses.
+            control.check_downloads(inventory, scope, needs, report)
+        control.check(inventory, scope, needs, report)
+        secrets.check_files(inventory, base, report)
         found += report.findings()
         if found:
             return self._failed(found)

@@ -1,4 +1,4 @@
-"""Judge boards that are to join against the cluster as it is; no board is asked."""
+"""Validate boards that will join against the running cluster; no board is queried."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube import nodes
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REMEDY, REQUEST, KubeconfigError, connect
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import as_text
-from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.joining import Candidate, Member, judge
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.joining import Candidate, Member, check
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Place, Report
 from kubernetes import client
 from urllib3.exceptions import HTTPError
@@ -18,7 +18,7 @@ HEADLINE = "{count} found before anything was changed; no board was touched:"
 
 
 def member(node: Any) -> Member:
-    """A Node of the API in a few words."""
+    """The member that a Node of the API is."""
     return Member(
         name=node.metadata.name,
         address=nodes.internal_address(node),
@@ -36,28 +36,28 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Fail with one list of all errors, or return `joining`, the hosts that are to be seen to."""
+        """Fail with one list of all errors, or return `joining`, the hosts to join."""
         super().run(tmp, task_vars)
         kubeconfig = Path(str(self._task.args["kubeconfig"]))
         report = Report()
         joining: list[str] = []
         try:
             members = self._members(kubeconfig)
-            joining = judge([Candidate(**board) for board in self._task.args["boards"]], members, report)
+            joining = check([Candidate(**board) for board in self._task.args["boards"]], members, report)
         except KubeconfigError as error:
             report.add(Place(str(kubeconfig)), "cluster", None, error.problem, REMEDY)
         except (client.ApiException, HTTPError) as error:
-            problem = "its API does not answer: " + " ".join(str(error).split())[:200]
-            remedy = "see to its servers first (journalctl -u k3s there); boards join a cluster that runs"
+            problem = "its API is unreachable: " + " ".join(str(error).split())[:200]
+            remedy = "fix its servers first (journalctl -u k3s on them), boards can only join a running cluster"
             report.add(Place(str(kubeconfig)), "cluster", None, problem, remedy)
         token = Path(str(self._task.args["node_token_file"]))
         if joining and not token.is_file():
-            remedy = "run playbooks/cluster.yml without --limit: it fetches the token from the server"
-            report.add(Place(str(token)), "token to join with", None, "missing on the control node", remedy)
+            remedy = "run playbooks/cluster.yml without --limit, it fetches the token from the server"
+            report.add(Place(str(token)), "join token", None, "missing on the control node", remedy)
         if found := report.findings():
             return {"failed": True, "msg": as_text(found, HEADLINE)}
-        told = f"to be seen to: {', '.join(joining)}" if joining else "every board is in the cluster"
-        return {"changed": False, "joining": joining, "msg": told}
+        message = f"boards to join: {', '.join(joining)}" if joining else "every board is in the cluster"
+        return {"changed": False, "joining": joining, "msg": message}
 
     def _members(self, kubeconfig: Path) -> list[Member]:
         api = client.CoreV1Api(connect(kubeconfig))

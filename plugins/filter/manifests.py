@@ -1,4 +1,4 @@
-"""Jinja filters of the manifests role: the tree for kustomize, the objects that come back, what became of them."""
+"""Jinja filters of the manifests role: input of kustomize, plan for its objects, state of their rollout."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ansible.errors import AnsibleFilterError
 
 argon2: Any = importlib.import_module("argon2") if importlib.util.find_spec("argon2") else None
 
-# Characters of a password that a fast hash may protect: the generated one has 24.
+# Minimum length of a password that a fast hash can protect: the generated one has 24.
 UNGUESSABLE = 20
 
 Object = dict[str, Any]
 
-# Data hangs on these: they are named when they left k8s/, never deleted.
+# These hold data: reported when they are no longer in k8s/, never deleted.
 PROTECTED = ("Namespace", "PersistentVolume", "PersistentVolumeClaim")
-# Running pods still read these until their successors are ready.
+# Running pods read these until their replacements are ready.
 CONFIGURATION = ("ConfigMap", "Secret")
 
 
@@ -31,7 +31,7 @@ def manifests_tree(folder: str) -> dict[str, str]:
     """Relative path to text of every file below `folder`, but for hidden files and documentation."""
     root = Path(folder)
     if not (root / "base").is_dir():
-        raise AnsibleFilterError(f"{folder} has no folder base: manifests_source must name the kustomize tree")
+        raise AnsibleFilterError(f"{folder} has no directory base: set manifests_source to the kustomize tree")
     return {
         str(path.relative_to(root)): path.read_text()
         for path in sorted(root.rglob("*"))
@@ -42,26 +42,26 @@ def manifests_tree(folder: str) -> dict[str, str]:
 
 
 def manifests_image(reference: str) -> dict[str, str]:
-    """An image reference as kustomize wants it: newName with newTag or digest. Raises without tag, or for `latest`."""
+    """An image reference for kustomize: newName with newTag or digest. Raises without tag, or for `latest`."""
     name, _, digest = reference.partition("@")
     # The colon of a registry's port comes before a slash.
     found = re.fullmatch(r"([^\s@]+?)(?::([\w][\w.-]{0,127}))?", name)
     if not found:
-        raise AnsibleFilterError(f"not an image reference: {reference!r}")
+        raise AnsibleFilterError(f"manifests_image = {reference!r} is not an image reference: write NAME:TAG")
     if digest:
         return {"newName": found.group(1), "digest": digest}
     if found.group(2) in (None, "latest"):
-        raise AnsibleFilterError(f"{reference!r} needs a tag other than latest: nodes keep what they have under a tag")
+        raise AnsibleFilterError(f"{reference!r} needs a tag other than latest: nodes never pull a tag again")
     return {"newName": found.group(1), "newTag": found.group(2)}
 
 
 def manifests_overlay(resources: list[str], image: str, nfs_server: str, nfs_path: str, manager: str) -> str:
-    """The kustomization.yaml that puts this cluster's values over `resources`, as text."""
+    """The kustomization.yaml that sets this cluster's values in `resources`, as text."""
     volume = [
         {"op": "replace", "path": "/spec/nfs/server", "value": nfs_server},
         {"op": "replace", "path": "/spec/nfs/path", "value": nfs_path},
     ]
-    # JSON is YAML, and its dumper knows the strings that Ansible hands over.
+    # JSON is YAML, and its encoder supports Ansible's strings.
     return json.dumps(
         {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -83,10 +83,10 @@ def manifests_ids(objects: list[Object]) -> list[list[str]]:
 
 
 def manifests_plan(objects: list[Object], recorded: list[Object]) -> dict[str, Any]:
-    """What to delete and what to remember, from the rendered objects and the record (a list of 0 or 1 ConfigMap).
+    """What to delete and what to record, from the rendered objects and the record (a list of 0 or 1 ConfigMap).
 
-    Returns lists of ids: `union` to record before applying (a run killed afterwards has lost nothing), `final` to
-    record at the end, `kept` which left k8s/ but hold data; and objects to delete: `stale`, and
+    Returns lists of ids: `union` to record before applying (so that an interrupted run loses nothing), `final` to
+    record at the end, `kept` which are no longer in k8s/ but hold data; and objects to delete: `stale`, and
     `stale_configuration` at the very end.
     """
     new = manifests_ids(objects)
@@ -104,7 +104,7 @@ def manifests_plan(objects: list[Object], recorded: list[Object]) -> dict[str, A
 
 
 def manifests_record(ids: list[list[str]], namespace: str, name: str, manager: str) -> Object:
-    """The ConfigMap in which the role remembers what it applied."""
+    """The ConfigMap in which the role records what it applied."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -114,7 +114,7 @@ def manifests_record(ids: list[list[str]], namespace: str, name: str, manager: s
 
 
 def as_object(identity: list[str]) -> Object:
-    """The least definition that names an object, for deleting it."""
+    """The minimal definition of an object, for deleting it."""
     version, kind, namespace, name = identity
     return {
         "apiVersion": version,
@@ -124,7 +124,7 @@ def as_object(identity: list[str]) -> Object:
 
 
 def manifests_unready(deployments: list[Object]) -> list[str]:
-    """Names of Deployments (objects of the API) whose rollout is not complete; other kinds are passed over."""
+    """Names of Deployments (objects of the API) whose rollout is not complete; other kinds are skipped."""
     result = []
     for deployment in deployments:
         if deployment.get("kind") != "Deployment":
@@ -163,7 +163,7 @@ def manifests_reasons(pods: list[Object], events: list[Object]) -> list[str]:
         mine = [e for e in events if e.get("involvedObject", {}).get("name") == name and e.get("type") == "Warning"]
         mine.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
         lines += [f"{e.get('reason')}: {e.get('message')}" for e in mine[-3:]]
-        # An event often repeats what the status says, under another name.
+        # An event often repeats the status message, with another reason.
         unique = {line.partition(": ")[2]: line for line in (shorten(line) for line in reversed(lines))}
         result += [f"{name} on {where}: {line}" for line in reversed(unique.values())]
         if not lines:
@@ -172,12 +172,12 @@ def manifests_reasons(pods: list[Object], events: list[Object]) -> list[str]:
 
 
 def shorten(text: str, limit: int = 400) -> str:
-    """`text` on one line; of a long one the beginning, which names the reason, and the end, where errors are."""
+    """`text` on one line; of a long one the beginning, with the reason, and the end, with the errors."""
     line = " ".join(text.split())
     return line if len(line) <= limit else f"{line[:60]} ... {line[60 - limit :]}"
 
 
-def manifests_hash_fits(password: str, stored: str) -> bool:
+def manifests_hash_matches(password: str, stored: str) -> bool:
     """Whether `stored` is a hash, in one of Jupyter's forms, of `password`."""
     kind, _, rest = stored.strip().partition(":")
     if kind == "argon2" and argon2:
@@ -192,11 +192,11 @@ def manifests_hash_fits(password: str, stored: str) -> bool:
 def manifests_hash(password: str) -> str:
     """A hash of `password` in the form of jupyter_server.auth.passwd.
 
-    By argon2 where the control node has argon2-cffi. Else by salted SHA-512, which Jupyter checks as well: fast to
-    try, so only for passwords nobody can guess, as the generated one. Raises for a shorter one.
+    By argon2 where the control node has argon2-cffi. Otherwise by salted SHA-512, which Jupyter supports too: it is
+    fast to brute-force, so only for long passwords such as the generated one. Raises for a shorter one.
     """
     if argon2:
-        # 10 MiB and 10 passes: what Jupyter itself takes, and what a board checks in well under a second.
+        # 10 MiB and 10 passes: Jupyter's own parameters, which a board verifies in well under a second.
         return "argon2:" + argon2.PasswordHasher(memory_cost=10240, time_cost=10, parallelism=8).hash(password)
     if len(password) < UNGUESSABLE:
         raise AnsibleFilterError(
@@ -213,7 +213,7 @@ def salted(password: str, salt: str) -> str:
 
 
 class FilterModule:
-    """What Ansible loads."""
+    """The filters of this file."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Filters by name."""
@@ -226,7 +226,7 @@ class FilterModule:
             manifests_record,
             manifests_unready,
             manifests_reasons,
-            manifests_hash_fits,
+            manifests_hash_matches,
             manifests_hash,
         ]
         return {function.__name__: function for function in functions}

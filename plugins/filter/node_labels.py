@@ -1,4 +1,4 @@
-"""Jinja filters of the node_labels role: what the inventory wants of nodes, and the patches that get them there."""
+"""Jinja filters of the node_labels role: the nodes' desired labels and taints, and the patches to set them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ansible.errors import AnsibleFilterError
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
-def node_labels_wanted(
+def node_labels_desired(
     hosts: list[str], hostvars: Mapping[str, Any], groups: dict[str, list[str]], by_group: dict[str, dict[str, str]]
 ) -> dict[str, dict[str, Any]]:
     """Node name to {labels, taints} for `hosts`, from their groups and their own variables.
 
-    Raises when two groups want different values of one key, or a taint is not one.
+    Raises when two groups set different values of one key, or a taint is invalid.
     """
     result: dict[str, dict[str, Any]] = {}
     for host in hosts:
@@ -28,8 +28,8 @@ def node_labels_wanted(
             for key, value in given.items():
                 if labels.setdefault(key, str(value)) != str(value):
                     raise AnsibleFilterError(
-                        f"{host} is in groups {origin[key]} and {group}, which want {key}={labels[key]} and "
-                        f"{key}={value}: take it out of one of them"
+                        f"{host} is in groups {origin[key]} and {group}, which set {key}={labels[key]} and "
+                        f"{key}={value}: remove it from one of them"
                     )
                 origin[key] = group
         variables = hostvars[host]
@@ -46,41 +46,41 @@ def node_labels_wanted(
 
 
 def node_labels_patches(
-    nodes: list[dict[str, Any]], wanted: dict[str, dict[str, Any]], annotation: str
+    nodes: list[dict[str, Any]], desired: dict[str, dict[str, Any]], annotation: str
 ) -> list[dict[str, Any]]:
-    """Merge patches for those `nodes` (objects of the API) which differ from `wanted`.
+    """Merge patches for those `nodes` (objects of the API) which differ from `desired`.
 
-    The annotation lists the labels and taints this role gave. Only those are removed when they are no longer wanted;
-    a wanted one that is already there is taken over. Raises when a wanted node does not exist.
+    The annotation lists the labels and taints that this role set. Only those are removed when they are no longer
+    desired; an existing desired one is adopted. Raises when a desired node does not exist.
     """
     present = {node["metadata"]["name"]: node for node in nodes}
-    if missing := sorted(set(wanted) - set(present)):
+    if missing := sorted(set(desired) - set(present)):
         raise AnsibleFilterError(
-            f"not in the cluster: {', '.join(missing)} (it has: {', '.join(sorted(present))}); join them first"
+            f"not in the cluster: {', '.join(missing)} (its nodes: {', '.join(sorted(present))}); join them first"
         )
     patches = []
-    for name, want in sorted(wanted.items()):
+    for name, target in sorted(desired.items()):
         metadata, spec = present[name]["metadata"], present[name].get("spec", {})
         labels, taints = metadata.get("labels") or {}, spec.get("taints") or []
         mark = (metadata.get("annotations") or {}).get(annotation)
         own = json.loads(mark) if mark else {}
         own_taints = {tuple(pair) for pair in own.get("taints", [])}
-        wanted_taints = {(t["key"], t["effect"]) for t in want["taints"]}
+        desired_taints = {(t["key"], t["effect"]) for t in target["taints"]}
         patch: dict[str, Any] = {}
 
-        changed: dict[str, str | None] = {k: v for k, v in want["labels"].items() if labels.get(k) != v}
-        changed |= {k: None for k in own.get("labels", []) if k not in want["labels"] and k in labels}
+        changed: dict[str, str | None] = {k: v for k, v in target["labels"].items() if labels.get(k) != v}
+        changed |= {k: None for k in own.get("labels", []) if k not in target["labels"] and k in labels}
         if changed:
             patch.setdefault("metadata", {})["labels"] = changed
 
-        others = [t for t in taints if (t["key"], t["effect"]) not in own_taints | wanted_taints]
-        result = others + want["taints"]
+        others = [t for t in taints if (t["key"], t["effect"]) not in own_taints | desired_taints]
+        result = others + target["taints"]
         if sorted(map(taint_key, result)) != sorted(map(taint_key, taints)):
             # The list of taints can only be replaced as a whole.
             patch["spec"] = {"taints": result}
 
-        new_own = {"labels": sorted(want["labels"]), "taints": sorted(map(list, wanted_taints))}
-        if own != new_own and (mark or want["labels"] or want["taints"]):
+        new_own = {"labels": sorted(target["labels"]), "taints": sorted(map(list, desired_taints))}
+        if own != new_own and (mark or target["labels"] or target["taints"]):
             patch.setdefault("metadata", {})["annotations"] = {annotation: json.dumps(new_own, sort_keys=True)}
         if patch:
             patch.setdefault("metadata", {})["name"] = name
@@ -89,13 +89,13 @@ def node_labels_patches(
 
 
 def taint_key(taint: dict[str, Any]) -> tuple[str, str, str]:
-    """What makes a taint the same as another; the time it was added does not."""
+    """What identifies a taint: not the time when it was added."""
     return taint["key"], taint["effect"], taint.get("value") or ""
 
 
 class FilterModule:
-    """What Ansible loads."""
+    """The filters of this file."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Filters by name."""
-        return {"node_labels_wanted": node_labels_wanted, "node_labels_patches": node_labels_patches}
+        return {"node_labels_desired": node_labels_desired, "node_labels_patches": node_labels_patches}

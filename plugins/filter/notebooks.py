@@ -8,14 +8,14 @@ from typing import Any
 
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import printable
 
-#: The fact that holds a run's Jobs together; other parts of the cluster use other names here.
+#: The label value that all Jobs of a run share; other parts of the cluster use other values.
 MANAGER = "edge-ai-notebooks"
-#: What the thesis measured on two Raspberry Pi 4B (seconds, by its own clock).
+#: The thesis's measurements on two Raspberry Pi 4B (seconds, by its own clock).
 THESIS = {"training": 46.1171, "prediction": 6.0485}
 
 
-def notebooks_books(inputs: dict[str, Any], dataset: str) -> dict[str, str]:
-    """Path below the export to SHA-256, from what edge_notebooks.py prints."""
+def notebooks_export_files(inputs: dict[str, Any], dataset: str) -> dict[str, str]:
+    """Path below the export to SHA-256, from the output of edge_notebooks.py."""
     files = {f"notebooks/{name}": digest for name, digest in inputs["files"].items()}
     return files | {f"data/{dataset}/{name}": digest for name, digest in inputs["data"].items()}
 
@@ -37,7 +37,7 @@ def notebooks_jobs(base: dict[str, Any], settings: dict[str, Any]) -> list[dict[
 
 
 def notebooks_board_jobs(base: dict[str, Any], settings: dict[str, Any], boards: list[str]) -> list[dict[str, Any]]:
-    """The Jobs that let nodes join a complete run: a prediction on each of `boards`, then the report.
+    """The Jobs that extend a complete run: a prediction on each of `boards`, then the report.
 
     `settings` as for notebooks_jobs, and `extends`, the run, with `extends_digest`, its inputs' digest: the report
     makes the new run one of these same inputs.
@@ -46,14 +46,14 @@ def notebooks_board_jobs(base: dict[str, Any], settings: dict[str, Any], boards:
     return [*jobs, _job(base, settings | {"inputs_digest": settings["extends_digest"]}, "report", "")]
 
 
-def notebooks_idle(boards: list[str], computed: list[list[str]], inputs_digest: str) -> list[str]:
+def notebooks_pending(boards: list[str], computed: list[list[str]], inputs_digest: str) -> list[str]:
     """Those of `boards` (nodes) that have not computed with these inputs, given [host, inputs_digest] of records."""
     done = {host for host, digest in computed if digest == inputs_digest}
     return [node for node in boards if node not in done]
 
 
 def _job(base: dict[str, Any], settings: dict[str, Any], notebook: str, profile: str, node: str = "") -> dict[str, Any]:
-    # A Job's name becomes a label of its pod, which 63 characters are the end of.
+    # A Job's name becomes a label of its pod, which is limited to 63 characters.
     name = "-".join(part for part in (notebook, profile, node) if part)[:63].rstrip("-.")
     job = copy.deepcopy(base)
     labels = {
@@ -68,10 +68,10 @@ def _job(base: dict[str, Any], settings: dict[str, Any], notebook: str, profile:
     template["metadata"] = {"labels": labels}
     pod = template["spec"]
     if profile:
-        # The report computes nothing: any node will do.
+        # The report computes nothing: it runs on any node.
         pod["nodeSelector"] = {"role": notebook}
     if node:
-        # This very board, whatever its role and its taints: it is to show that it can.
+        # Exactly this board, whatever its role and its taints.
         pod["nodeSelector"] = {"kubernetes.io/hostname": node}
         pod["tolerations"] = [{"operator": "Exists"}]
     container = pod["containers"][0]
@@ -130,14 +130,14 @@ def notebooks_table(records: list[dict[str, Any]], folder: str) -> str:
 
 
 class FilterModule:
-    """What Ansible asks a filter plugin for."""
+    """The filters of this file."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Filters by name."""
         return {
             "notebooks_board_jobs": notebooks_board_jobs,
-            "notebooks_books": notebooks_books,
-            "notebooks_idle": notebooks_idle,
+            "notebooks_export_files": notebooks_export_files,
+            "notebooks_pending": notebooks_pending,
             "notebooks_jobs": notebooks_jobs,
             "notebooks_sources": notebooks_sources,
             "notebooks_table": notebooks_table,

@@ -1,4 +1,4 @@
-"""Lookup: the reference of the image that docker/ makes, without making it."""
+"""Lookup: the reference of the image of docker/, without building it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image im
 
 DOCUMENTATION = """
 name: container_image_ref
-short_description: reference of the image that a build context makes
+short_description: reference of the image of a build context
 description:
-  - The tag is the beginning of a digest over the files of the build context that the build can see, and the base image.
-  - It is known before the image is built, the same on every machine, and another one as soon as a file changes.
+  - The tag is the prefix of a digest over the files of the build context that the build can see, and the base image.
+  - It is available before the image is built, the same on every machine, and changes with every file.
 options:
-  _terms: {description: The build context, one folder., required: true}
+  _terms: {description: The build context, a directory., required: true}
   name: {description: Reference without tag., type: str, default: localhost/edge-ai/tensorflow-jupyter}
   base: {description: Base image; empty for the Dockerfile's own., type: str, default: ""}
   source: {description: Where the base comes from., type: str, choices: [registry, mmdebstrap], default: registry}
@@ -36,7 +36,7 @@ class LookupModule(LookupBase):
     """See DOCUMENTATION."""
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
-        """One reference. Raises AnsibleLookupError when the folder is not a build context."""
+        """One reference. Raises AnsibleLookupError when the directory is not a build context."""
         self.set_options(var_options=variables, direct=kwargs)
         option = {key: str(self.get_option(key)) for key in ("name", "base", "source", "suite")}
         try:

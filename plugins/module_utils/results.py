@@ -1,10 +1,10 @@
-"""Make a fetched run part of the results on the control node, and the link `latest` point to it.
+"""Add a fetched run to the results on the control node, and let the link `latest` point to it.
 
     python -m ansible_collections.edge_ai.cluster.plugins.module_utils.results RESULTS RUN SHA256 SCHEMA < archive
 
-Notebooks made the archive, so a process of its own unpacks it, with limits on time and memory that its parsers cannot
-pass. RESULTS/RUN appears as a whole, after its timings kept the schema. Exit status 1 with a message, safe to print,
-when the archive is not what it should be; nothing is changed then.
+Notebooks wrote the archive, so a separate process unpacks it, with limits on time and memory that its parsers cannot
+exceed. RESULTS/RUN appears as a whole, after its timings are validated. Exit status 1 with a message, safe to print,
+when the archive is invalid; nothing is changed then.
 """
 
 from __future__ import annotations
@@ -22,42 +22,44 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, s
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, printable
 
 TIMINGS = "timings.json"
-#: Seconds of a processor, and bytes of memory, that unpacking and validation may take.
+#: CPU seconds, and bytes of memory, that unpacking and validation may take.
 SECONDS, MEMORY = 10, 224 << 20
-#: What the archive may unpack to: 20 boards with two executed notebooks each are a tenth of it.
+#: Limits of the unpacked archive: 20 boards with two executed notebooks each are a tenth of it.
 LIMITS = archives.Limits(size=128 << 20, members=2000, depth=4, seconds=SECONDS)
-#: Put in front of each page: whatever a notebook wrote into it, a browser runs no script of it and fetches nothing.
+#: Prefix of each page: whatever a notebook wrote into it, a browser runs none of its scripts and loads nothing.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SEAL = f'<!DOCTYPE html><meta http-equiv="Content-Security-Policy" content="{POLICY}">'.encode()
-#: What a browser would run as a page too, but where no policy can be put in front.
+#: Other types that a browser runs as a page, but that cannot have such a prefix.
 PAGES_UNSEALED = (".mht", ".mhtml", ".shtml", ".svg", ".xht", ".xhtml", ".xml")
 
 
 def verify(source: Any, digest: str) -> None:
-    """Raise Refused when the archive has another SHA-256; afterwards it is at its beginning again."""
+    """Raise Refused when the archive has another SHA-256; afterwards its position is its beginning again."""
     found = hashlib.file_digest(source, "sha256").hexdigest()
     if found != digest:
-        raise Refused(f"SHA-256 is {found}, but complete.json of the run says {digest}")
+        raise Refused(f"SHA-256 is {found}, but complete.json of the run has {digest}")
     source.seek(0)
 
 
 def validate_timings(folder: Path, schema: Path) -> None:
-    """Raise Refused when timings.json of an unpacked run does not keep its schema."""
-    # Only where it is needed: a board has no such package.
+    """Raise Refused when timings.json of an unpacked run does not match its schema."""
+    # Imported here only: a board does not have this package.
     import jsonschema
 
     try:
         timings = shared_data.read_json(folder, TIMINGS)
     except FileNotFoundError:
-        raise Refused(f"holds no {TIMINGS}") from None
+        raise Refused(f"contains no {TIMINGS}") from None
     try:
         jsonschema.validate(timings, json.loads(schema.read_text()))
     except jsonschema.ValidationError as error:
-        raise Refused(f"{TIMINGS} breaks {schema.name}: {error.json_path}: {printable(error.message, 200)}") from None
+        raise Refused(
+            f"{TIMINGS} does not match {schema.name}: {error.json_path}: {printable(error.message, 200)}"
+        ) from None
 
 
 def seal(path: Path) -> None:
-    """Make a page harmless for the browser that shows it."""
+    """Prevent a page from running scripts in the browser that shows it."""
     path.write_bytes(SEAL + path.read_bytes())
 
 
@@ -69,10 +71,10 @@ def unpack(source: IO[bytes], digest: str, schema: Path, target: Path) -> None:
         folder.mkdir()
         for name in archives.unpack(source, folder, LIMITS):
             if not all(shared_data.FILE_NAME.fullmatch(part) for part in name.split("/")):
-                raise Refused(f"holds {printable(repr(name))}, which is no name of a result")
+                raise Refused(f"contains {printable(repr(name))}, which is not a valid name of a result")
             kind = Path(name).suffix.lower()
             if kind in PAGES_UNSEALED:
-                raise Refused(f"holds {printable(repr(name))}, which a browser could run: write it as .html or .png")
+                raise Refused(f"contains {printable(repr(name))}, which a browser could run: write it as .html or .png")
             if kind in (".html", ".htm"):
                 seal(folder / name)
         validate_timings(folder, schema)
@@ -80,7 +82,7 @@ def unpack(source: IO[bytes], digest: str, schema: Path, target: Path) -> None:
 
 
 def link(results: Path, run: str) -> bool:
-    """Let results/latest point to the run, in one step; whether that was new."""
+    """Let results/latest point to the run, atomically; whether that was a change."""
     latest = results / "latest"
     if latest.is_symlink() and str(latest.readlink()) == run:
         return False
@@ -92,17 +94,17 @@ def link(results: Path, run: str) -> bool:
 
 
 def target_of(results: Path, run: Any) -> Path:
-    """The folder of a run's results. Raises Refused for a name that is no run's."""
+    """The directory of a run's results. Raises Refused for an invalid name."""
     return results / shared_data.run_name(run)
 
 
 def is_collected(results: Path, run: Any) -> bool:
-    """Whether the results of a run are there as a whole. Raises Refused for a name that is no run's."""
+    """Whether the complete results of a run exist. Raises Refused for an invalid name."""
     return (target_of(results, run) / TIMINGS).is_file()
 
 
 def remove_incomplete(target: Path) -> None:
-    """Remove a folder of a run without timings: nothing here makes one. A link is removed, not followed."""
+    """Remove a directory of a run without timings: an incomplete one. A link is removed, not followed."""
     if target.is_symlink() or target.is_file():
         target.unlink()
     elif target.is_dir():
@@ -110,7 +112,7 @@ def remove_incomplete(target: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the arguments say, with the archive on standard input."""
+    """Run the command line, with the archive on standard input."""
     results, run, digest, schema = Path(arguments[0]), arguments[1], arguments[2], Path(arguments[3])
     try:
         target = target_of(results, run)
@@ -119,7 +121,7 @@ def main(arguments: list[str]) -> int:
         remove_incomplete(target)
         unpack(sys.stdin.buffer, digest, schema, target)
     except (Refused, OSError, MemoryError) as error:
-        print(error or "it needs more memory than it may have", file=sys.stderr)
+        print(error or "it exceeds the memory limit", file=sys.stderr)
         return 1
     return 0
 

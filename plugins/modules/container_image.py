@@ -7,11 +7,11 @@ DOCUMENTATION = r"""
 module: container_image
 short_description: Build the container image, or stream its archive into a node
 description:
-  - Runs its program on the control node, and shows what it says while it works.
+  - Runs its program on the control node, and shows its progress.
 options:
   command: {description: What to do., type: str, choices: [build, send], required: true}
   options: {description: Options of the program by name; lists are repeated., type: dict, default: {}}
   ssh: {description: "Connection, host, port, user, key and args of the node (send).", type: dict}
-  label: {description: What each line that is shown begins with., type: str, default: ''}
+  label: {description: Prefix of each line that is shown., type: str, default: ''}
 author: Edge AI Cluster
 """

@@ -1,29 +1,29 @@
 #!/usr/bin/python
-"""Ansible module: a board's card holds the OS image and its seed."""
+"""Ansible module: write a board's card with the OS image and its seed."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: flash_card
-short_description: A card is judged, written, seeded and read back in full
+short_description: Validate, write, seed and verify a card
 description:
-  - A card that already carries the wanted instance-id is kept.
-  - Anything else passes a gate first; every reason against writing is reported at once.
-  - A card that carries another identity made by this module is overwritten only with I(overwrite).
+  - A card that already has the instance-id of the inventory is kept.
+  - Any other card is validated first; every reason against writing is reported at once.
+  - A card with another identity of this module is overwritten only with O(overwrite).
 options:
   card: {description: "Link in /dev/disk/by-id, or path of an image file.", type: str, required: true}
   serial: {description: "The serial (or model) the device must have, as confirmation.", type: str, default: ""}
   size: {description: "Size of an image file, grown sparse.", type: str, default: 16G}
-  max_bytes: {description: "Bigger block devices are refused.", type: int, default: 274877906944}
+  max_bytes: {description: "Larger block devices are rejected.", type: int, default: 274877906944}
   image: {description: "Raw OS image.", type: path}
-  scratch: {description: "Directory for the seeded boot partition while writing.", type: path}
-  instance_id: {description: "Wanted identity.", type: str, required: true}
+  scratch: {description: "Directory for the seeded boot partition during the write.", type: path}
+  instance_id: {description: "Identity that the card must have.", type: str, required: true}
   user_data: {description: "Seed.", type: str}
   meta_data: {description: "Seed.", type: str}
   network_config: {description: "Seed.", type: str}
   cmdline: {description: "Kernel tokens to append.", type: list, elements: str, default: []}
-  judge_only: {description: "Say whether the card would be written, and nothing more.", type: bool, default: false}
-  overwrite: {description: "Whatever the card holds may go.", type: bool, default: false}
+  validate_only: {description: "Only validate the card, do not write it.", type: bool, default: false}
+  overwrite: {description: "Overwrite any content of the card.", type: bool, default: false}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
@@ -38,8 +38,8 @@ EXAMPLES = r"""
     network_config: "network: {version: 2}\n"
 """
 RETURN = r"""
-state: {description: "written, wanting (would be written) or kept", type: str, returned: success}
-reasons: {description: "Every reason why the card was refused.", type: list, elements: str, returned: failure}
+state: {description: "written, pending (would be written) or kept", type: str, returned: success}
+reasons: {description: "Every reason why the card was rejected.", type: list, elements: str, returned: failure}
 """
 
 import fcntl
@@ -77,26 +77,26 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.write import
 
 
 def seeded_head(image: Path, directory: Path, seed: dict[str, str], cmdline: list[str]) -> Source:
-    """The card's content: a seeded copy of the image's start, up to the end of its boot partition, and the image."""
+    """The card's content: a seeded copy of the image's head, up to the end of its boot partition, and the image."""
     boot = boot_partition(image)
     if boot is None:
         kinds = "/".join(f"{kind:#04x}" for kind in sorted(FAT_TYPES))
         raise SeedError(f"{image} does not start with a FAT partition ({kinds}): this is not a Raspberry Pi OS image")
-    shipped = read_boot_file(image, boot, "cmdline.txt")
-    if shipped is None:
+    original = read_boot_file(image, boot, "cmdline.txt")
+    if original is None:
         raise SeedError("the image's boot partition has no cmdline.txt: this is not a Raspberry Pi OS image")
     head, head_bytes = directory / "head.img", boot.offset + boot.size
     make_head(image, head, head_bytes)
-    files = {**seed, "cmdline.txt": edit_cmdline(shipped, cmdline)}
+    files = {**seed, "cmdline.txt": edit_cmdline(original, cmdline)}
     for name, text in files.items():
         write_boot_file(head, boot, name, text, directory)
         if read_boot_file(head, boot, name) != text:
-            raise SeedError(f"{name} was not stored as written in {head}: check the disk of cluster_cache_dir")
+            raise SeedError(f"{name} differs from what was written to {head}: check the disk of cluster_cache_dir")
     return Source(head, head_bytes, image, image.stat().st_size)
 
 
 def allocated(path: Path) -> int:
-    """Bytes a file really takes from its disk; 0 when there is none."""
+    """Bytes that a file allocates on its disk; 0 without a file."""
     return path.stat().st_blocks * 512 if path.exists() else 0
 
 
@@ -117,9 +117,9 @@ def main() -> None:
             "network_config": {"type": "str"},
             "cmdline": {"type": "list", "elements": "str", "default": []},
             "overwrite": {"type": "bool", "default": False},
-            "judge_only": {"type": "bool", "default": False},
+            "validate_only": {"type": "bool", "default": False},
         },
-        required_if=[("judge_only", False, ("image", "scratch", "user_data", "meta_data", "network_config"))],
+        required_if=[("validate_only", False, ("image", "scratch", "user_data", "meta_data", "network_config"))],
         supports_check_mode=True,
     )
     params = module.params
@@ -128,9 +128,9 @@ def main() -> None:
     seed = {name: params[name.replace("-", "_")] for name in SEED_FILES}
 
     try:
-        there = card_meta_data(card) if block or not card.is_symlink() else {}
-        if there.get("instance-id") == wanted and not overwrite:
-            module.exit_json(changed=False, state="kept", msg=f"already carries {wanted}")
+        current = card_meta_data(card) if block or not card.is_symlink() else {}
+        if current.get("instance-id") == wanted and not overwrite:
+            module.exit_json(changed=False, state="kept", msg=f"already has {wanted}")
 
         image_bytes = image.stat().st_size if image.exists() else 0
         if block:
@@ -138,33 +138,31 @@ def main() -> None:
             size = 0
         else:
             size = card_bytes(params["size"])
-            looks_like_card = card.is_file() and boot_partition(card) is not None
-            # The image, the boot partition's seed, and a little room for the file system's own tables.
+            is_card = card.is_file() and boot_partition(card) is not None
+            # The image, the boot partition's seed, and some space for the file system's own tables.
             need = allocated(image) + 16 * 2**20
-            facts = read_file_facts(params["card"], looks_like_card)
+            facts = read_file_facts(params["card"], is_card)
             reasons = refuse_file(facts, size, image_bytes, need, overwrite)
-        if there.get("edge-ai-user-data") and not overwrite:
+        if current.get("edge-ai-user-data") and not overwrite:
             host = wanted.rpartition("-")[0]
             reasons.append(
-                f"it carries {there.get('instance-id')}, not {wanted}: it may hold a board's data. "
-                f"Put the right card in, or have it overwritten with -e flash_reflash={host}"
+                f"it has {current.get('instance-id')}, not {wanted}, and may contain a board's data: "
+                f"insert the right card, or overwrite it with -e flash_reflash={host}"
             )
     except (SeedError, ValueError, RuntimeError) as error:
         reasons = [str(error)]
     except OSError as error:
-        reasons = [
-            f"{card} cannot be looked at ({error.strerror}): run as a user who may read it, or correct flash_card"
-        ]
+        reasons = [f"{card} cannot be read ({error.strerror}): run as a user with access to it, or correct flash_card"]
     if reasons:
         module.fail_json(
-            msg="\n".join([f"{card} is not written:", *(f"  - {reason}" for reason in reasons)]), reasons=reasons
+            msg="\n".join([f"{card} was not written:", *(f"  - {reason}" for reason in reasons)]), reasons=reasons
         )
-    if params["judge_only"]:
-        module.exit_json(changed=False, state="wanting", msg=f"may be written for {wanted}")
+    if params["validate_only"]:
+        module.exit_json(changed=False, state="pending", msg=f"may be written for {wanted}")
     if module.check_mode:
         module.exit_json(changed=True, state="written", msg=f"would be written for {wanted}")
 
-    os.umask(0o077)  # the scratch copy carries a private host key until it is removed
+    os.umask(0o077)  # the scratch copy contains a private host key until it is removed
     try:
         name = hashlib.sha256(str(card).encode()).hexdigest()[:12]
         scratch = Path(params["scratch"], f"card-{name}")
@@ -172,8 +170,8 @@ def main() -> None:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise WriteError("another run is writing it: wait for that one, or end it") from None
-            shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+                raise WriteError("another run is writing it: wait for that run, or stop it") from None
+            shutil.rmtree(scratch, ignore_errors=True)  # of an interrupted run
             scratch.mkdir(mode=0o700)
             try:
                 source = seeded_head(image, scratch, seed, params["cmdline"])
@@ -183,15 +181,15 @@ def main() -> None:
             finally:
                 shutil.rmtree(scratch)
     except (SeedError, WriteError) as error:
-        module.fail_json(msg=f"{card} is not written: {error}", reasons=[str(error)])
+        module.fail_json(msg=f"{card} was not written: {error}", reasons=[str(error)])
     except OSError as error:
         module.fail_json(
             msg=f"{error.filename or params['scratch']}: {error.strerror}: check cluster_cache_dir and its disk"
         )
     module.exit_json(
         changed=True, state="written",
-        msg=f"written in {written.write_seconds:.1f} s, {written.bytes_compared / 1e9:.2f} GB read back equal "
-        f"in {written.verify_seconds:.1f} s, carries {wanted}",
+        msg=f"written in {written.write_seconds:.1f} s, {written.bytes_compared / 1e9:.2f} GB verified "
+        f"in {written.verify_seconds:.1f} s, has {wanted}",
     )  # fmt: skip
 
 

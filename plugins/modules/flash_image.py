@@ -1,19 +1,19 @@
 #!/usr/bin/python
-"""Ansible module: an OS image is on the control node, checked and unpacked."""
+"""Ansible module: download an OS image to the control node, verify and unpack it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: flash_image
-short_description: OS image is in the cache, its digest checked, unpacked
+short_description: Download, verify and unpack an OS image
 description:
   - Downloads C(<url>) to C(<cache>/<sha256>.img.xz), resuming an interrupted download, and unpacks it beside.
-  - Nothing keeps its final name unless the digest is right.
+  - No file gets its final name unless the digest is right.
 options:
   url: {description: "The packed image (.img.xz, or a raw .img).", type: str, required: true}
   sha256: {description: "Its SHA-256; empty means the one published at <url>.sha256.", type: str, default: ""}
-  cache: {description: "Directory, made when absent.", type: path, required: true}
-  timeout: {description: "Seconds without an answer before an attempt is given up.", type: int, default: 30}
+  cache: {description: "Directory, created if missing.", type: path, required: true}
+  timeout: {description: "Seconds without a response before an attempt fails.", type: int, default: 30}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
@@ -64,7 +64,7 @@ def main() -> None:
             size = raw.stat().st_size if pinned and raw.exists() else 0
             module.exit_json(
                 changed=not size, image=str(raw), sha256=sha256, bytes=size,
-                msg="is cached" if size else f"would fetch {url}",
+                msg="is cached" if size else f"would download {url}",
             )  # fmt: skip
         sha256 = sha256 or sidecar_digest(url, timeout)
         cache.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{error.filename or cache}: {error.strerror}: check cluster_cache_dir and its disk")
-    done = [word for word, was in (("fetched", fetched), ("unpacked", unpacked)) if was] or ["in the cache"]
+    done = [word for word, was in (("downloaded", fetched), ("unpacked", unpacked)) if was] or ["in the cache"]
     origin = "the pinned digest" if pinned else f"the digest at {url}.sha256 (flash_image_sha256 is empty)"
     module.exit_json(
         changed=fetched or unpacked, image=str(raw), sha256=sha256, bytes=size,

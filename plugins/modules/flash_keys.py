@@ -1,18 +1,18 @@
 #!/usr/bin/python
-"""Ansible module: keys of the control node and of every board, made before a board exists."""
+"""Ansible module: generate keys of the control node and of every board, before a board exists."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: flash_keys
-short_description: SSH key, host keys and known_hosts exist on the control node
+short_description: Generate the SSH key, host keys and known_hosts on the control node
 description:
-  - Makes the login key and one ed25519 host key for each board, once; nothing that exists is replaced.
-  - Keeps known_hosts complete for all boards with such a key. Lines of other machines are kept.
+  - Generates the login key and one ed25519 host key for each board, once; existing keys are never replaced.
+  - Updates known_hosts for all boards with such a key. Entries of other machines are kept.
 options:
-  directory: {description: "Where secrets live; made with mode 0700.", type: path, required: true}
-  ssh_key: {description: "Login key; made when absent.", type: path, required: true}
-  known_hosts: {description: "File to keep.", type: path, required: true}
+  directory: {description: "Directory of secrets; created with mode 0700.", type: path, required: true}
+  ssh_key: {description: "Login key; generated if missing.", type: path, required: true}
+  known_hosts: {description: "File to update.", type: path, required: true}
   hosts: {description: "Boards of this run, which get a host key.", type: list, elements: str, required: true}
   names: {description: "Names and addresses of every board of the inventory.", type: dict, required: true}
 author: Edge AI Cluster
@@ -38,7 +38,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.files import write
 
 
 def make_key(path: Path, comment: str) -> None:
-    """A new ed25519 key; under its name only when whole (a run may be killed at any moment)."""
+    """A new ed25519 key; renamed to its final name when complete (a run may be killed at any moment)."""
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
     part.with_name(f"{part.name}.pub").unlink(missing_ok=True)
@@ -49,18 +49,18 @@ def make_key(path: Path, comment: str) -> None:
 
 
 def public_half(key: Path) -> str:
-    """The public key of a private one, from the private one: a lost .pub file does no harm."""
+    """The public key of a private one, from the private one: a lost .pub file does not matter."""
     result = subprocess.run(["ssh-keygen", "-y", "-P", "", "-f", str(key)], capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise ValueError(
             f"{key} is not a usable key without passphrase ({result.stderr.strip()}): "
-            f"put the right one there, or delete it and have a new one made"
+            f"replace it with the right one, or delete it and a new one is generated"
         )
     return result.stdout.strip()
 
 
 def known_hosts_text(old: str, keys: dict[str, str], names: dict[str, list[str]]) -> str:
-    """All boards' lines, sorted, with the lines of unrelated machines kept."""
+    """All boards' entries, sorted, with the entries of unrelated machines kept."""
     ours = {name for host in keys for name in names.get(host, [host])}
     kept = [
         line
@@ -91,7 +91,7 @@ def main() -> None:
     if not login.exists():
         missing.insert(0, f"login key {login}")
     if module.check_mode and missing:
-        module.exit_json(changed=True, msg=f"would make: {', '.join(missing)}", public_key="(not made yet)")
+        module.exit_json(changed=True, msg=f"would generate: {', '.join(missing)}", public_key="(not generated yet)")
     os.umask(0o077)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except subprocess.CalledProcessError as error:
         module.fail_json(msg=f"ssh-keygen failed: {error.stderr.strip()}")
-    made = f"made: {', '.join(missing)}" if missing else "all keys are there"
+    made = f"generated: {', '.join(missing)}" if missing else "all keys exist"
     module.exit_json(changed=bool(missing) or new != old, msg=made, public_key=public)
 
 

@@ -1,20 +1,20 @@
 #!/usr/bin/python
-"""Ansible module: a board came up as what its card says, and cloud-init is done with it."""
+"""Ansible module: wait until a board is running with its card's identity, and cloud-init has finished."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: flash_wait
-short_description: Board lets us in over verified ssh, or cloud-init finished
+short_description: Wait for verified ssh, for cloud-init or for power-off
 description:
-  - Runs on the control node. Changes nothing. Time-outs tell what was waited for and what to look at.
+  - Runs on the control node. Changes nothing. Timeouts report what was waited for and what to check.
 options:
   name: {description: "Host name of the board.", type: str, required: true}
   login: {description: "address, port, user, key, known_hosts, args.", type: dict, required: true}
   until: {description: "What to wait for.", type: str, choices: [ssh, cloud-init, off], required: true}
   timeout: {description: "Seconds.", type: int, required: true}
   instance_id: {description: "Identity the board must have; empty for one flashed by hand.", type: str, default: ""}
-  harmless: {description: "Patterns of warnings that are not shown.", type: list, elements: str, default: []}
+  harmless: {description: "Regular expressions of warnings that are not shown.", type: list, elements: str, default: []}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
@@ -36,50 +36,50 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import Login, advice, look, port_open, run
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import Login, advice, port_open, query, run
 
-LOOK_AT = (
-    "is it powered and its network cable in? is its card the one made for it (a screen on HDMI shows the boot)? "
-    "is the address free of other machines and in the network of this control node?"
+HINT = (
+    "its power, its network cable and its card (a screen on HDMI shows the boot), "
+    "that no other machine has its address, and that the address is in the control node's network"
 )
 
 
 def wait_for_ssh(module: AnsibleModule, login: Login, deadline: float) -> None:
-    """Return once a login works and the identity is right; a dead port or a half-booted board is waited for."""
+    """Return once a login works and the identity is right; waits while the port is closed or the board boots."""
     name, wanted = module.params["name"], module.params["instance_id"]
     while True:
-        seen = look(login, connect_timeout=3)
+        seen = query(login, connect_timeout=3)
         if seen.reached and not seen.error:
             if wanted and seen.instance_id and seen.instance_id != wanted:
                 module.fail_json(
-                    msg=f"{name} ({login.address}) came up as {seen.instance_id}, its card should be {wanted}: "
+                    msg=f"{name} ({login.address}) runs {seen.instance_id} instead of {wanted}: "
                     f"the wrong card is in the board, or two boards have the same address"
                 )
             return
         if time.monotonic() > deadline:
-            hint = advice(seen.error, login) if seen.reached else LOOK_AT
+            hint = advice(seen.error, login) if seen.reached else HINT
             if not wanted:
-                hint = f"no card was made for it (flash_card is empty, or flash_keep names it); {hint}"
+                hint = f"that its card was written (flash_card is empty, or flash_keep contains it); {hint}"
             module.fail_json(
-                msg=f"{name} ({login.address}) did not let {login.user} in over ssh within "
-                f"{module.params['timeout']} s; last: {seen.error}. Look at: {hint}"
+                msg=f"{name} ({login.address}): no ssh login as {login.user} within "
+                f"{module.params['timeout']} s; last error: {seen.error}. Check: {hint}"
             )
         time.sleep(0.5)
 
 
 def wait_for_off(module: AnsibleModule, login: Login, deadline: float) -> None:
-    """Return once nothing answers any more."""
+    """Return once the ssh port is closed."""
     while port_open(login, 2):
         if time.monotonic() > deadline:
             module.fail_json(
-                msg=f"{module.params['name']} ({login.address}) still answers {module.params['timeout']} s after "
+                msg=f"{module.params['name']} ({login.address}) is still running {module.params['timeout']} s after "
                 f"flash_power_off_command: check that command"
             )
         time.sleep(0.5)
 
 
 def cloud_init_problems(status: dict[str, Any], returncode: int) -> tuple[list[str], list[str]]:
-    """(errors, warnings) of `cloud-init status --format json` and its exit status: 0 fine, 1 crashed, 2 recovered."""
+    """(errors, warnings) of `cloud-init status --format json` and its exit status: 0 done, 1 crashed, 2 recovered."""
     errors = [str(error) for error in status.get("errors") or []]
     recovered = status.get("recoverable_errors") or {}
     warnings = [str(text).strip() for texts in recovered.values() for text in texts]
@@ -91,7 +91,7 @@ def cloud_init_problems(status: dict[str, Any], returncode: int) -> tuple[list[s
 def wait_for_cloud_init(module: AnsibleModule, login: Login, deadline: float) -> None:
     """Return once cloud-init is done without errors; a board that reboots meanwhile is waited for."""
     name, timeout = module.params["name"], module.params["timeout"]
-    last = "no answer"
+    last = "no response"
     while time.monotonic() < deadline:
         try:
             result = run(
@@ -106,34 +106,34 @@ def wait_for_cloud_init(module: AnsibleModule, login: Login, deadline: float) ->
             return
         text, _, code = result.stdout.rpartition("rc=")
         if not code.strip().isdigit():
-            last = result.stderr.strip() or "the connection broke"
+            last = result.stderr.strip() or "the connection was lost"
             time.sleep(1)
             continue
         try:
             status = json.loads(text)
         except ValueError:
-            last = f"its status is not understood: {text[:200]}"
+            last = f"its status is not valid JSON: {text[:200]}"
             time.sleep(1)
             continue
         errors, warnings = cloud_init_problems(status, int(code))
         if errors:
             module.fail_json(
                 msg=f"cloud-init failed on {name} ({login.address}): {'; '.join(errors)}. "
-                f"Look at /var/log/cloud-init.log and /var/log/cloud-init-output.log there",
+                f"Check /var/log/cloud-init.log and /var/log/cloud-init-output.log on it",
                 errors=errors,
             )
         for warning in warnings:
             if not any(re.search(known, warning) for known in module.params["harmless"]):
                 module.warn(f"cloud-init on {name}: {warning}")
-        if module.params["instance_id"] and look(login).key_on_card:
+        if module.params["instance_id"] and query(login).key_on_card:
             module.fail_json(
                 msg=f"{name}: the private host key is still in /boot/firmware/user-data, which all its users "
-                f"may read; the seed's last commands should have removed it. Look at /var/log/cloud-init-output.log"
+                f"can read; the seed's last commands must remove it. Check /var/log/cloud-init-output.log"
             )
         return
     module.fail_json(
-        msg=f"cloud-init on {name} ({login.address}) was not done within {timeout} s; last: {last}. "
-        f"Look at `cloud-init status --long` and /var/log/cloud-init-output.log there"
+        msg=f"cloud-init on {name} ({login.address}) did not finish within {timeout} s; last error: {last}. "
+        f"Check `cloud-init status --long` and /var/log/cloud-init-output.log on it"
     )
 
 
@@ -154,12 +154,12 @@ def main() -> None:
     login = Login(**{**given, "port": int(given["port"]), "args": tuple(given["args"])})
     until = module.params["until"]
     if module.check_mode:
-        module.exit_json(changed=False, seconds=0.0, msg="not waited for in check mode")
+        module.exit_json(changed=False, seconds=0.0, msg="check mode does not wait")
     started = time.monotonic()
     waits = {"ssh": wait_for_ssh, "cloud-init": wait_for_cloud_init, "off": wait_for_off}
     waits[until](module, login, started + module.params["timeout"])
     seconds = round(time.monotonic() - started, 1)
-    done = {"ssh": "lets us in", "cloud-init": "cloud-init is done", "off": "is off"}[until]
+    done = {"ssh": "reachable", "cloud-init": "finished", "off": "off"}[until]
     module.exit_json(changed=False, seconds=seconds, msg=f"{done} after {seconds} s")
 
 

@@ -1,18 +1,18 @@
 #!/usr/bin/python
 """Ansible module: render a kustomization, given as text, with the kustomize inside k3s's kubectl."""
 
-# Runs on a server with its own Python and nothing but the standard library.
+# Runs on a server with its own Python and the standard library only.
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kustomize_render
-short_description: Render a kustomization where a kubectl is
+short_description: Render a kustomization on a host with kubectl
 description:
-  - Writes O(files) to a temporary directory of root, runs kubectl kustomize there, returns its output and leaves
-    nothing behind.
+  - Writes O(files) to a temporary directory of root, runs kubectl kustomize there, returns its output and
+    removes the directory.
   - Changes nothing, so it also runs in check mode. It never fails for what is in the files, it returns RV(error)
-    instead, because a task with secrets in it has to be no_log and would hide the reason.
+    instead, because a task with secrets must be no_log and would hide the reason.
 options:
   files:
     description: Relative path to content.
@@ -23,7 +23,7 @@ options:
     type: str
     required: true
   command:
-    description: The kustomize to run; the directory is appended.
+    description: The kustomize command; the directory is appended.
     type: list
     elements: str
     default: [/usr/local/bin/k3s, kubectl, kustomize]
@@ -31,7 +31,7 @@ author: Edge AI Cluster
 """
 
 EXAMPLES = r"""
-- name: Manifests are rendered
+- name: Render the manifests
   edge_ai.cluster.kustomize_render:
     files: "{{ '/srv/repo/k8s' | edge_ai.cluster.manifests_tree }}"
     target: overlays/split
@@ -39,7 +39,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 text: {description: The objects as a YAML stream; empty on an error., type: str, returned: always}
-error: {description: What kustomize said; empty when all is well., type: str, returned: always}
+error: {description: The error of kustomize; empty on success., type: str, returned: always}
 """
 
 import subprocess
@@ -57,7 +57,7 @@ def render(files: dict[str, str], target: str, command: list[str]) -> tuple[str,
         for relative, content in files.items():
             path = (root / relative).resolve()
             if not path.is_relative_to(root.resolve()):
-                raise ValueError(f"{relative} leads out of the tree")
+                raise ValueError(f"{relative} is outside the tree")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
         try:

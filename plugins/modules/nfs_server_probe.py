@@ -92,18 +92,18 @@ def account(name: str) -> dict[str, int | str]:
 
 
 def listening_addresses(table: str, port: int) -> list[str]:
-    """Local addresses that a port is listened on, from the output of `ss -Hltn`; without brackets and interface."""
+    """Local addresses that a port is listened on, from `listeners`; without brackets and interface."""
     found = set()
     for line in table.splitlines():
         fields = line.split()
-        if len(fields) > 3 and fields[3].endswith(f":{port}"):
-            found.add(re.sub(r"[\[\]]|%.*", "", fields[3].rpartition(":")[0]))
+        if len(fields) > 4 and fields[4].endswith(f":{port}"):
+            found.add(re.sub(r"[\[\]]|%.*", "", fields[4].rpartition(":")[0]))
     return sorted(found)
 
 
-def tcp_listeners() -> str:
-    """What `ss` says of listening TCP sockets, those of the kernel included."""
-    return subprocess.run(["ss", "-Hltn"], capture_output=True, text=True, check=False).stdout
+def listeners() -> str:
+    """What `ss` says of listening sockets of TCP and UDP, those of the kernel included, with their programs."""
+    return subprocess.run(["ss", "-Hlntup"], capture_output=True, text=True, check=False).stdout
 
 
 def address_kind(text: str) -> str:
@@ -139,6 +139,7 @@ def main() -> None:
     given = module.params
     directory = Path(given["directory"])
     active = [line for line in text_of("/var/lib/nfs/etab").splitlines() if exported_path(line) == str(directory)]
+    sockets = listeners()
     server = {
         "installed": Path("/usr/sbin/exportfs").exists(),
         "unit": unit("nfs-server.service"),
@@ -148,7 +149,9 @@ def main() -> None:
         "config": text_of(given["config_file"]),
         "unit_text": text_of(given["unit_file"]),
         "address": address_kind(given["address"]),
-        "listens": listening_addresses(tcp_listeners(), 2049),
+        "listens": listening_addresses(sockets, 2049),
+        # With NFSv4 alone it only answers the kernel.
+        "mountd_listens": "rpc.mountd" in sockets,
         "foreign": foreign_exports(Path(given["exports_file"])),
         "active_clients": sorted(re.findall(r"\s([^\s(]+)\(", "\n".join(active))),
         "versions": text_of("/proc/fs/nfsd/versions").split(),

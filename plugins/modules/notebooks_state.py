@@ -1,17 +1,17 @@
-"""One look at the export on the NFS server: which files differ, and which run of the given inputs is complete."""
+"""Inspect the export on the NFS server: which files differ, and which run of the given inputs is complete."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
 module: notebooks_state
-short_description: State of notebooks, data set and runs in an exported folder
+short_description: Gather the state of notebooks, data set and runs in an exported directory
 description:
-  - Reads only. Runs on the NFS server, with the rights of the folder's owner.
-  - What lies there is written by notebooks. A run that is not what it should be is not used; a warning names it.
+  - Reads only. Runs on the NFS server, with the rights of the directory's owner.
+  - The content is written by notebooks. An invalid run is ignored with a warning.
 options:
-  export: {description: The exported folder., type: path, required: true}
-  files: {description: Path below the export to the SHA-256 that the file should have., type: dict, required: true}
-  inputs_digest: {description: Digest of the inputs whose complete run is looked for., type: str, required: true}
+  export: {description: The exported directory., type: path, required: true}
+  files: {description: Path below the export to the expected SHA-256., type: dict, required: true}
+  inputs_digest: {description: Digest of the inputs whose complete run is searched., type: str, required: true}
 """
 RETURN = """
 differing:
@@ -36,7 +36,7 @@ computed:
   returned: always
   type: list
 refused:
-  description: What was not used, and why.
+  description: What was ignored, and why.
   returned: always
   type: list
 durations:
@@ -54,14 +54,14 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import
 
 #: Longest file of the notebooks and of the data set that is compared (bytes).
 FILE_BYTES = 64 << 20
-#: How many runs the control node may try, when the newest turns out to be unusable.
+#: How many runs the control node may try if the newest is unusable.
 CANDIDATES = 50
-#: Most messages about what was refused.
+#: Maximum number of messages about what was ignored.
 MESSAGES = 20
 
 
 def differing(export: Path, files: dict[str, str]) -> list[str]:
-    """Paths below `export` whose file is missing, is no plain file, or has another SHA-256 than the given one."""
+    """Paths below `export` whose file is missing, is not a regular file, or has another SHA-256 than the given one."""
     wrong = []
     for name, digest in sorted(files.items()):
         try:
@@ -93,7 +93,7 @@ def computed(export: Path, run: str) -> list[list[str]]:
 
 
 def state(export: Path, files: dict[str, str], inputs_digest: str) -> dict[str, Any]:
-    """What the module returns. Raises Refused."""
+    """The result of the module. Raises Refused."""
     runs, refused = shared_data.complete_runs(export)
     same = [run for run in runs if run["inputs_digest"] == inputs_digest]
     records: list[list[str]] = []
@@ -114,7 +114,7 @@ def state(export: Path, files: dict[str, str], inputs_digest: str) -> dict[str, 
 
 
 def main() -> None:
-    """Look, and answer."""
+    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "export": {"type": "path", "required": True},
@@ -125,15 +125,15 @@ def main() -> None:
     )
     export = Path(module.params["export"])
     if not export.is_dir():
-        module.fail_json(msg=f"{export}: there is no such folder; the role nfs_server makes it (notebooks_export)")
+        module.fail_json(msg=f"{export} does not exist: the role nfs_server creates it (notebooks_export)")
     try:
         shared_data.limit_process(shared_data.SECONDS, shared_data.MEMORY, f"{export} is inspected")
         with shared_data.as_owner(export):
             found = state(export, module.params["files"], module.params["inputs_digest"])
     except (Refused, MemoryError) as error:
-        module.fail_json(msg=f"{error or 'too little memory'}. Remove what does not belong there")
+        module.fail_json(msg=f"{error or 'not enough memory'}. Remove foreign files from the export")
     for message in found["refused"]:
-        module.warn(f"not used, and left as it is: {message}")
+        module.warn(f"ignored and not changed: {message}")
     module.exit_json(changed=False, **found)
 
 

@@ -8,15 +8,15 @@ module: notebooks_wait
 short_description: Wait for a notebook's Job
 description:
   - Runs on the control node. Watches the Job's pod, and shows its state when it changes and every ten seconds.
-  - Fails at once for a pod that no node takes, or whose container cannot start, with the cluster's own reason.
+  - Fails early for a pod that is unschedulable, or whose container cannot start, with the cluster's own reason.
 options:
   kubeconfig: {description: Kubeconfig on the control node., type: path, required: true}
   namespace: {description: Namespace of the Job., type: str, required: true}
   job: {description: Name of the Job., type: str, required: true}
-  title: {description: What a person calls it., type: str, required: true}
-  timeout: {description: Seconds to wait at most., type: int, required: true}
-  last: {description: Seconds that it took last time; 0 when it never ran., type: float, default: 0}
-  books: {description: Where /books of the pod lies, as host:folder., type: str, required: true}
+  title: {description: Its name in messages., type: str, required: true}
+  timeout: {description: Maximum seconds to wait., type: int, required: true}
+  last: {description: Duration of its last run in seconds; 0 if it never ran., type: float, default: 0}
+  export: {description: The NFS export that is /books in the pod, as host:directory., type: str, required: true}
 author: Edge AI Cluster
 """
 RETURN = """

@@ -10,7 +10,7 @@ description:
   - Fails with one list of all errors of all boards.
 options:
   boards:
-    description: What M(edge_ai.cluster.preflight_probe) returned, one for each board.
+    description: What M(edge_ai.cluster.preflight_info) returned, one for each board.
     type: list
     elements: dict
     required: true

@@ -1,17 +1,17 @@
 #!/usr/bin/python
-"""Ansible module: the kernel command line of a Raspberry Pi has some tokens."""
+"""Ansible module: add tokens to the kernel command line of a Raspberry Pi."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: raspberry_pi_cmdline
-short_description: cmdline.txt has the tokens, is one line, and was never half-written
+short_description: Add tokens to cmdline.txt, atomically
 description:
   - Appends what is missing; never removes or reorders anything, so root=PARTUUID and Raspberry Pi OS's own tokens stay.
-  - The file before the first edit is kept beside it.
+  - The original file is kept as a backup beside it.
 options:
   path: {description: "The file on the boot partition.", type: path, required: true}
-  tokens: {description: "Tokens it must have.", type: list, elements: str, required: true}
+  tokens: {description: "Tokens that it must contain.", type: list, elements: str, required: true}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""

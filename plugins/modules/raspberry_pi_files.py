@@ -1,15 +1,15 @@
 #!/usr/bin/python
-"""Ansible module: several small configuration files in one go (each task costs a second on a board)."""
+"""Ansible module: write several small configuration files in one task (each task costs a second on a board)."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: raspberry_pi_files
-short_description: Configuration files have their content, root's, mode 0644
+short_description: Write configuration files, owned by root, mode 0644
 description:
   - One task for all files of the role, as each task costs a second on a board. A file is replaced as a whole.
 options:
-  files: {description: "Content by path. Missing directories are made.", type: dict, required: true}
+  files: {description: "Content by path. Missing directories are created.", type: dict, required: true}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""

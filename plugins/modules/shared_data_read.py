@@ -1,20 +1,20 @@
 #!/usr/bin/python
-"""Ansible module: a part of a file in the shared folder, read as something that an attacker wrote."""
+"""Ansible module: read a part of a file in the shared directory, which is untrusted."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: shared_data_read
-short_description: Read a part of a regular file in the shared folder
+short_description: Read a part of a regular file in the shared directory
 description:
-  - Runs on the NFS server. Reads with the rights of the folder's owner, follows no link, opens only a regular file.
-  - A part, not the whole, so that neither side needs memory for all of it; the reader verifies the whole by its digest.
+  - Runs on the NFS server. Reads with the rights of the directory's owner, follows no link, opens only a regular file.
+  - A part, so that neither side needs memory for the whole file; the reader verifies the whole by its digest.
 options:
-  export: {description: The exported folder., type: path, required: true}
+  export: {description: The exported directory., type: path, required: true}
   name: {description: Path of the file below it., type: str, required: true}
-  limit: {description: Bytes that the whole file may have., type: int, required: true}
-  offset: {description: Where the part begins (bytes)., type: int, default: 0}
-  length: {description: Bytes of the part at most., type: int, default: 4194304}
+  limit: {description: Maximum size of the whole file in bytes., type: int, required: true}
+  offset: {description: Offset of the part in bytes., type: int, default: 0}
+  length: {description: Maximum size of the part in bytes., type: int, default: 4194304}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
@@ -25,8 +25,8 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 content: {description: The part in base64., type: str, returned: success}
-refused: {description: Whether it is the file that cannot be used., type: bool, returned: failed}
-size: {description: Bytes of the whole file., type: int, returned: success}
+refused: {description: Whether the file is unusable., type: bool, returned: failed}
+size: {description: Size of the whole file in bytes., type: int, returned: success}
 """
 
 import base64
@@ -56,7 +56,7 @@ def main() -> None:
             content = os.pread(file.fileno(), module.params["length"], module.params["offset"])
             size = os.fstat(file.fileno()).st_size
     except (shared_data.Refused, FileNotFoundError, MemoryError) as error:
-        module.fail_json(msg=f"{error or 'too little memory'}", refused=True)
+        module.fail_json(msg=f"{error or 'not enough memory'}", refused=True)
     except OSError as error:
         module.fail_json(msg=f"{shared_data.printable(export / name)}: {error.strerror}", refused=False)
     module.exit_json(changed=False, content=base64.b64encode(content).decode(), size=size)

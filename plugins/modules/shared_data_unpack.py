@@ -1,17 +1,17 @@
 #!/usr/bin/python
-"""Ansible module: files of an archive are in the shared folder, owned by root, written without following a link."""
+"""Ansible module: unpack an archive into the shared directory, owned by root, without following links."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: shared_data_unpack
-short_description: Unpack an archive into the shared folder
+short_description: Unpack an archive into the shared directory
 description:
-  - Runs on the NFS server as root. Files belong to root, 0644: one edited in Jupyter is saved under another name.
-  - Where a notebook has put a link or a special file in the place of a folder or file, that is removed, not followed.
+  - Runs on the NFS server as root. Files are owned by root, 0644: Jupyter saves an edited one under another name.
+  - A link or a special file in the place of a directory or file is removed, not followed.
 options:
   src: {description: The archive (.tar.gz) on this board., type: path, required: true}
-  export: {description: The exported folder., type: path, required: true}
+  export: {description: The exported directory., type: path, required: true}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
@@ -28,7 +28,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, shared_data
 
-#: The largest data set is a few ten MB; unpacking it takes a slow card less than this (bytes, seconds).
+#: The largest data set is a few ten MB; a slow card unpacks it within these limits (bytes, seconds).
 LIMITS = archives.Limits(size=1 << 30, members=1000, seconds=300)
 
 

@@ -25,6 +25,8 @@ GOOD = "20261101T000000Z-1a2b3c4d"
 DIGEST = "ab" * 32
 Case = Callable[[Path, Path], None]
 CASES: dict[str, Case] = {}
+CHANGING: list[threading.Thread] = []
+STOP = threading.Event()
 
 
 def case(function: Case) -> Case:
@@ -414,10 +416,11 @@ def changed_while_read(run: Path, outside: Path) -> None:
     complete(run, tar(("time.txt", b"x")))
     path, until = run / "complete.json", time.monotonic() + 5
     content = path.read_bytes()
+    STOP.clear()
 
     def change() -> None:
         number = 0
-        while time.monotonic() < until and run.is_dir():
+        while time.monotonic() < until and not STOP.is_set():
             number += 1
             try:
                 path.unlink(missing_ok=True)
@@ -428,7 +431,15 @@ def changed_while_read(run: Path, outside: Path) -> None:
             except OSError:
                 return
 
-    threading.Thread(target=change, daemon=True).start()
+    CHANGING.append(threading.Thread(target=change, daemon=True))
+    CHANGING[-1].start()
+
+
+def stop() -> None:
+    """End what changes files meanwhile."""
+    STOP.set()
+    while CHANGING:
+        CHANGING.pop().join()
 
 
 def build(export: Path, outside: Path, names: list[str], minute: str = "20261122T0215") -> None:

@@ -12,20 +12,20 @@ from .progress import fail
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="container_image", description="docker/ to an image on the boards")
+    parser = argparse.ArgumentParser(prog="container_image", description="build and send the image of docker/")
     commands = parser.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--context", type=Path, required=True, help="folder with the Dockerfile")
+    common.add_argument("--context", type=Path, required=True, help="directory with the Dockerfile")
     common.add_argument("--name", required=True, help="image reference without its tag")
     common.add_argument("--base", default="", help="base image; none: the Dockerfile's own")
     common.add_argument(
         "--source", choices=["registry", "mmdebstrap"], default="registry", help="where the base comes from"
     )
     common.add_argument("--suite", default="trixie", help="Debian release of a base by mmdebstrap")
-    commands.add_parser("ref", parents=[common], help="print the reference of the image that the files make")
-    builder = commands.add_parser("build", parents=[common], help="make the image's archive unless it is in the cache")
+    commands.add_parser("ref", parents=[common], help="print the reference of the image that is built from the files")
+    builder = commands.add_parser("build", parents=[common], help="build the image's archive unless it is in the cache")
     builder.add_argument("--arch", action="append", required=True, choices=["amd64", "arm64"])
-    builder.add_argument("--cache", type=Path, required=True, help="folder of archives, wheels and logs")
+    builder.add_argument("--cache", type=Path, required=True, help="directory of archives, wheels and logs")
     builder.add_argument("--builder", choices=["auto", "buildah", "podman", "docker"], default="auto")
     builder.add_argument("--mirror", default="", help="Debian archive for mmdebstrap; none: that of /etc/apt")
     builder.add_argument(
@@ -33,11 +33,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     builder.add_argument("--compression-level", type=int, default=3)
     builder.add_argument("--timeout", type=float, default=3600, help="seconds for one command of the build")
-    builder.add_argument("--reference", default="", help="what the image must come to be called")
+    builder.add_argument("--reference", default="", help="expected reference of the image")
     sender = commands.add_parser("send", help="stream an archive into a node's containerd")
     sender.add_argument("--archive", type=Path, required=True)
     sender.add_argument(
-        "--shell", type=json.loads, default=["sh", "-c"], help="JSON list: what runs a script on the node"
+        "--shell", type=json.loads, default=["sh", "-c"], help="JSON list: command that runs a script on the node"
     )
     sender.add_argument("--sudo", action="store_true", help="containerd needs root there")
     sender.add_argument("--k3s", default="/usr/local/bin/k3s")
@@ -47,13 +47,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Does what the command line says. Returns the exit code."""
+    """Run the command line. Returns the exit code."""
     options = _parser().parse_args()
     try:
         if options.command == "send":
             known = archive.load(options.archive)
             if known is None:
-                raise ImageError(f"{options.archive}: not a complete archive; `build` makes it")
+                raise ImageError(f"{options.archive} is not a complete archive: run `build` first")
             script = send.remote_script(known, options.k3s, options.data_dir, options.sudo)
             seconds = send.send(known, options.shell, script, options.timeout)
             print("RESULT " + json.dumps({"seconds": round(seconds, 1), **asdict(known)}))
@@ -65,7 +65,7 @@ def main() -> int:
         if options.reference and options.reference != reference(inputs, options.name):
             raise ImageError(
                 f"container_image_ref is {options.reference}, but {options.context} "
-                f"makes {reference(inputs, options.name)}: "
+                f"builds {reference(inputs, options.name)}: "
                 "leave container_image_ref to the lookup, with the same base and name"
             )
         settings = build.Settings(

@@ -14,7 +14,7 @@ from .inputs import ImageError
 
 @dataclass(frozen=True)
 class Archive:
-    """What is known of an archive without opening it. Sizes in bytes."""
+    """Metadata of an archive, readable without opening it. Sizes in bytes."""
 
     path: str
     reference: str
@@ -29,7 +29,7 @@ def sidecar(path: Path) -> Path:
 
 
 def load(path: Path) -> Archive | None:
-    """The archive at `path` when it is complete, otherwise None."""
+    """The archive at `path` if it is complete, otherwise None."""
     try:
         known = Archive(**json.loads(sidecar(path).read_text()))
         return known if path.stat().st_size == known.size else None
@@ -65,14 +65,14 @@ def unpacked_size(path: Path, media_type: str) -> int:
 
 
 def pack(layout: Path, path: Path, reference: str) -> Archive:
-    """Writes an OCI image layout (a folder with one image in it) as the archive `path`, named `reference`.
+    """Writes an OCI image layout (a directory with one image) as the archive `path`, named `reference`.
 
     Raises:
-        ImageError: the layout holds none or several images.
+        ImageError: the layout contains no image or several.
     """
     index: dict[str, Any] = json.loads((layout / "index.json").read_text())
     if len(index["manifests"]) != 1:
-        raise ImageError(f"{layout}/index.json: one image was expected, {len(index['manifests'])} are there")
+        raise ImageError(f"{layout}/index.json: one image was expected, found {len(index['manifests'])}")
     entry = index["manifests"][0]
     # containerd takes the first as the image's full name; the second, by the OCI's rules, may be the tag alone.
     entry["annotations"] = {

@@ -61,7 +61,7 @@ def source_lines(suite: str, mirror: str, security_mirror: str, sources: dict[st
         uri = given.rstrip("/") or find_mirror(sources, archive)
         lines.append(f"deb [signed-by={KEYRING}] {uri} {name} main")
         if not uri:
-            problems.append(f"{variable}: empty, and this machine's /etc/apt names no archive that ends in /{archive}")
+            problems.append(f"{variable}: empty, and this machine's /etc/apt has no archive that ends in /{archive}")
     if problems:
         raise ImageError("\n".join(problems))
     return lines
@@ -70,8 +70,7 @@ def source_lines(suite: str, mirror: str, security_mirror: str, sources: dict[st
 def validity_options(dump: str) -> list[str]:
     """Settings about the age of an archive's lists in the output of `apt-config dump`, one an item.
 
-    Who uses a mirror that stands still has switched the check of the date off, and Debian's security suite is valid
-    for a week only.
+    Users of a frozen mirror have disabled the check of the date, and Debian's security suite is valid for a week only.
     """
     return re.findall(r'(?m)^(Acquire::Check-(?:Valid-Until|Date) "\w+");$', dump)
 
@@ -86,7 +85,7 @@ def root_file_system(
         suite: Debian release, such as trixie.
         arch: amd64 or arm64; another one than the machine's needs qemu-user-static.
         mirrors: URIs of a Debian archive and its security archive; '' takes those of this machine's /etc/apt.
-        progress: where it is shown what is done.
+        progress: shows the steps.
         timeout: seconds that mmdebstrap may take.
 
     Raises:
@@ -106,12 +105,12 @@ def root_file_system(
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
     argv += [f"--aptopt={option}" for option in validity_options(dump)]
     argv += [suite, str(partial), *sources]
-    with progress.step(f"base-{arch}", f"Debian {suite} for {arch}, the image's base, is made from packages"):
-        # A fixed time makes the same packages the same tar, whenever it is made.
+    with progress.step(f"base-{arch}", f"Debian {suite} for {arch}, the image's base, is built from packages"):
+        # With a fixed time the same packages give the same tar.
         env = {**os.environ, "SOURCE_DATE_EPOCH": "0"}
-        alive = "mmdebstrap has been at work for {:.0f} s".format
+        status = "mmdebstrap has been running for {:.0f} s".format
         try:
-            run(argv, folder / f"base-{arch}.log", progress, alive, timeout, env)
+            run(argv, folder / f"base-{arch}.log", progress, status, timeout, env)
         except ImageError as error:
             if re.search("exec format|qemu|arch-test|cannot be executed", str(error), re.IGNORECASE):
                 hint = "A base of another architecture needs: apt-get install qemu-user-static arch-test"

@@ -18,19 +18,19 @@ from .archive import Archive
 from .inputs import ARCHITECTURES, ImageError, Inputs, tag
 from .progress import Progress, run
 
-#: Python of the image; docker/Dockerfile says the same to pip.
+#: Python of the image; docker/Dockerfile uses the same for pip.
 PYTHON = "3.13"
 
 #: Wheels tags that glibc 2.28 and newer run, as in docker/Dockerfile.
 MANYLINUX = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_26", "manylinux_2_24", "manylinux_2_17", "manylinux2014")
 
-#: Archives kept for each architecture: the present one and what a step back needs.
+#: Archives kept for each architecture: the current one and earlier ones for a rollback.
 KEEP = 3
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to build, as far as it does not change what is built. `timeout`: seconds for one command."""
+    """Build settings that do not change the image. `timeout`: seconds for one command."""
 
     cache: Path
     name: str
@@ -42,7 +42,7 @@ class Settings:
 
 
 def find_builder(wanted: str) -> str:
-    """`wanted`, or for `auto` the first of buildah, podman and docker that works here.
+    """`wanted`, or for `auto` the first of buildah, podman and docker that works on this machine.
 
     Raises:
         ImageError: it is not installed.
@@ -51,7 +51,7 @@ def find_builder(wanted: str) -> str:
     for candidate in candidates:
         if shutil.which(candidate) is None:
             continue
-        # A docker client is often there without its daemon.
+        # A docker client is often installed without its daemon.
         info = subprocess.run([candidate, "info"], capture_output=True, check=False)
         if candidate != "docker" or info.returncode == 0:
             return candidate
@@ -63,13 +63,13 @@ def find_builder(wanted: str) -> str:
 
 @contextmanager
 def locked(folder: Path, progress: Progress) -> Iterator[None]:
-    """Only one build at a time; who comes second shows what the first one says."""
+    """Only one build at a time; a second run shows the progress of the first."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another run builds the image already; this is what it says:", flush=True)
+            print("another run is building the image; its progress:", flush=True)
             _follow(lock.fileno(), progress.log)
         progress.log.write_text("")
         yield
@@ -100,14 +100,14 @@ def build(inputs: Inputs, arch: str, settings: Settings) -> tuple[Archive, bool]
         return known, False
     progress = Progress(settings.cache)
     with locked(settings.cache, progress):
-        # Another run may have made it while this one waited.
+        # Another run may have built it while this one waited.
         if known := archive.load(path):
             return known, False
-        with progress.step(f"image-{arch}", f"image {tag(inputs)} for {arch} is made on this machine"):
+        with progress.step(f"image-{arch}", f"image {tag(inputs)} for {arch} is built on this machine"):
             known = _build(inputs, arch, settings, path, progress)
         size = f"{known.size / 1e6:.0f} MB to send, {known.unpacked_size / 1e6:.0f} MB on a node"
-        progress.say(f"image for {arch}: {size}")
-        _forget_old(settings.cache, arch)
+        progress.show(f"image for {arch}: {size}")
+        _remove_old(settings.cache, arch)
     return known, True
 
 
@@ -125,7 +125,7 @@ def _build(inputs: Inputs, arch: str, settings: Settings, path: Path, progress: 
     shutil.rmtree(layout, ignore_errors=True)
     tool = [builder]
     if builder != "docker":
-        # A store of its own: nothing of it stays behind, and nothing of the person's images is touched.
+        # A separate store: nothing of it remains, and the user's images are not touched.
         tool += ["--root", str(settings.cache / "storage"), "--runroot", str(settings.cache / "storage-run")]
         _empty_store(tool)
     try:
@@ -141,13 +141,13 @@ def _build(inputs: Inputs, arch: str, settings: Settings, path: Path, progress: 
         with progress.step(f"build-{arch}", f"{builder} installs, trims and compiles the packages"):
             log = settings.cache / f"build-{arch}.log"
             _run_build(argv, log, progress, settings.timeout)
-        with progress.step(f"export-{arch}", "image is compressed into an archive"):
+        with progress.step(f"export-{arch}", "the image is compressed into an archive"):
             if builder != "docker":
                 push = [*tool, "push", "--quiet", "--compression-format", "zstd"]
                 push += ["--compression-level", str(settings.compression_level)]
                 push += [reference, f"oci:{layout}:{tag(inputs)}"]
                 log = settings.cache / f"export-{arch}.log"
-                run(push, log, progress, "compression has been at work for {:.0f} s".format, settings.timeout)
+                run(push, log, progress, "compression has been running for {:.0f} s".format, settings.timeout)
             return archive.pack(layout, path, reference)
     finally:
         shutil.rmtree(layout, ignore_errors=True)
@@ -156,7 +156,7 @@ def _build(inputs: Inputs, arch: str, settings: Settings, path: Path, progress: 
 
 
 def _bases(inputs: Inputs, arch: str, settings: Settings, progress: Progress) -> dict[str, str]:
-    """Build argument to architecture of the bases that are made here; their tars are in the cache afterwards."""
+    """Build argument to architecture of the bases that are built here; their tars are in the cache afterwards."""
     if inputs.source != "mmdebstrap":
         return {}
     for wanted in sorted({arch, _machine()}):
@@ -171,27 +171,27 @@ def _machine() -> str:
 def _build_command(tool: list[str], builder: str) -> list[str]:
     if builder == "docker":
         return ["docker", "buildx", "build", "--provenance=false"]
-    # One layer upon the base and one time stamp for all files: two builds differ in a few compiled files at most.
+    # One layer on the base and one time stamp for all files: two builds differ in a few compiled files at most.
     command = [*tool, "build" if builder == "podman" else "bud", "--timestamp", "0"]
-    # buildah 1.28 does not know by itself what it runs on.
+    # buildah 1.28 does not detect its own platform.
     command += ["--build-arg", f"BUILDPLATFORM=linux/{_machine()}"]
-    # buildah's chroot needs neither runc nor crun, and works in containers and for users that are not root.
+    # buildah's chroot needs neither runc nor crun, and works in containers and for users other than root.
     return command if builder == "podman" else [*command, "--isolation", "chroot"]
 
 
 def _run_build(argv: list[str], log: Path, progress: Progress, timeout: float) -> None:
-    def alive(seconds: float) -> str:
-        said = log.read_text(errors="replace").splitlines()
-        steps = [line for line in said if "STEP" in line or line.startswith("#")]
-        return f"build has been at work for {seconds:.0f} s: {steps[-1][:70] if steps else 'nothing said yet'}"
+    def status(seconds: float) -> str:
+        output = log.read_text(errors="replace").splitlines()
+        steps = [line for line in output if "STEP" in line or line.startswith("#")]
+        return f"build has been running for {seconds:.0f} s: {steps[-1][:70] if steps else 'no output yet'}"
 
-    run(argv, log, progress, alive, timeout)
+    run(argv, log, progress, status, timeout)
 
 
 def _import_base(
     tool: list[str], builder: str, arch: str, inputs: Inputs, settings: Settings, progress: Progress
 ) -> str:
-    """Makes the cached root file system an image in the builder's store, unless it is one. Returns its reference."""
+    """Import the cached root file system as an image into the builder's store, if missing. Returns its reference."""
     tar = base.root_file_system(settings.cache, inputs.suite, arch, settings.mirrors, progress, settings.timeout)
     reference = f"localhost/edge-ai-base:{inputs.suite}-{arch}"
     if (
@@ -207,20 +207,20 @@ def _import_base(
     argv = [*_build_command(tool, builder), "--platform", f"linux/{arch}", "--tag", reference, str(context)]
     log = settings.cache / f"import-{arch}.log"
     try:
-        run(argv, log, progress, "the base has been unpacked for {:.0f} s".format, settings.timeout)
+        run(argv, log, progress, "unpacking of the base has been running for {:.0f} s".format, settings.timeout)
     finally:
         shutil.rmtree(context, ignore_errors=True)
     return reference
 
 
 def _wheels(inputs: Inputs, arch: str, settings: Settings, progress: Progress) -> Path:
-    """Folder with the locked wheels, fetched by this machine's pip with its settings (index, proxy, certificates)."""
+    """Directory of locked wheels, downloaded by this machine's pip and its settings (index, proxy, certificates)."""
     lock = inputs.context / f"requirements.{arch}.txt"
     if not lock.is_file():
-        raise ImageError(f"{lock}: not there, so there is no image for {arch}; docker/lock.sh makes the locks")
+        raise ImageError(f"{lock} does not exist, so there is no image for {arch}: docker/lock.sh creates the locks")
     count = sum("==" in line for line in lock.read_text().splitlines())
     folder = settings.cache / "wheels" / arch
-    # Asking the index about each package takes a minute even when all are here. The build checks the hashes again.
+    # Querying the index for each package takes a minute even when all are present. The build verifies the hashes again.
     complete = folder / f"complete-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
     if complete.is_file():
         return folder
@@ -234,19 +234,17 @@ def _wheels(inputs: Inputs, arch: str, settings: Settings, progress: Progress) -
     for platform in MANYLINUX:
         argv += ["--platform", f"{platform}_{machine}"]
 
-    def alive(seconds: float) -> str:
-        return f"packages have been fetched for {seconds:.0f} s: {_arrived(log)} of {count}"
+    def status(seconds: float) -> str:
+        return f"download has been running for {seconds:.0f} s: {_downloaded(log)} of {count}"
 
     log = settings.cache / f"wheels-{arch}.log"
-    with progress.step(
-        f"wheels-{arch}", f"{count} locked packages for {arch}, 400 MB, are fetched unless they are there"
-    ):
-        run(argv, log, progress, alive, settings.timeout)
+    with progress.step(f"wheels-{arch}", f"{count} locked packages for {arch}, 400 MB, are downloaded if missing"):
+        run(argv, log, progress, status, settings.timeout)
     complete.touch()
     return folder
 
 
-def _arrived(log: Path) -> int:
+def _downloaded(log: Path) -> int:
     return log.read_text(errors="replace").count("Collecting ")
 
 
@@ -255,12 +253,12 @@ def _docker_compression(settings: Settings) -> str:
 
 
 def _empty_store(tool: list[str]) -> None:
-    """Leaves no container and no image in the builder's own store, also of a run that was killed."""
+    """Remove all containers and images from the builder's own store, also those of a killed run."""
     for command in (["rm", "--all"], ["rmi", "--all", "--force"]):
         subprocess.run([*tool, *command], capture_output=True, check=False)
 
 
-def _forget_old(cache: Path, arch: str) -> None:
+def _remove_old(cache: Path, arch: str) -> None:
     archives = sorted(cache.glob(f"????????????-{arch}.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in archives[KEEP:]:
         archive.sidecar(path).unlink(missing_ok=True)

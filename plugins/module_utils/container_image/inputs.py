@@ -1,4 +1,4 @@
-"""What an image is made from, and the name that follows from it.
+"""The inputs of an image, and its name, which is derived from them.
 
 Standard library only and no relative imports: the lookup plugin loads this file by its path.
 """
@@ -9,13 +9,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Counted up when this program comes to put something else into the image from the same files.
+#: Incremented when this program builds another image from the same files.
 RECIPE = 2
 
-#: What goes into a base made by mmdebstrap besides Debian's essential packages.
+#: Packages of a base by mmdebstrap in addition to Debian's essential ones.
 BASE_PACKAGES = ("ca-certificates", "libstdc++6", "python3", "python3-venv")
 
-#: Not used by programs in a container, 30 MB: dpkg leaves it out of a base made by mmdebstrap.
+#: Not used by programs in a container, 30 MB: dpkg excludes it from a base by mmdebstrap.
 BASE_EXCLUDES = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/lib/*/gconv/*")
 
 #: `uname -m` and Ansible's fact to the name that image platforms and Debian use.
@@ -23,12 +23,12 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "amd64": "amd64", "arm64
 
 
 class ImageError(Exception):
-    """Something that a person has to put right; the text says what and where."""
+    """An error that the user must fix; the text says what and where."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that decides what is in the image, except the architecture: nodes of two kinds share one name."""
+    """Everything that determines the image, except the architecture: both architectures share one name."""
 
     context: Path
     base: str = ""
@@ -37,31 +37,31 @@ class Inputs:
 
 
 def context_files(context: Path) -> list[Path]:
-    """Files of a build context that the build can see, sorted by path: the Dockerfile and what .dockerignore lets in.
+    """Files of a build context that the build can see, sorted by path: the Dockerfile and what .dockerignore includes.
 
     Raises:
         ImageError: there is no Dockerfile, or .dockerignore does not begin with `*` (then all files would be inputs,
             and a note added to the folder would build a new image).
     """
     if not (context / "Dockerfile").is_file():
-        raise ImageError(f"{context}/Dockerfile: not there; container_image_context names the folder with it")
+        raise ImageError(f"{context}/Dockerfile does not exist; set container_image_context to its directory")
     ignore = context / ".dockerignore"
     lines = [line.strip() for line in ignore.read_text().splitlines()] if ignore.is_file() else []
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines or lines[0] != "*" or not all(line.startswith("!") for line in lines[1:]):
-        raise ImageError(f"{ignore}: must be a line '*' and then lines '!PATTERN', so that only what is built counts")
+        raise ImageError(f"{ignore} must be a line '*' and then lines '!PATTERN', so that only build inputs count")
     patterns = ["Dockerfile", *(line[1:].lstrip("/") for line in lines[1:])]
     files = [path for path in sorted(context.rglob("*")) if path.is_file()]
     return [path for path in files if any(fnmatch.fnmatch(path.relative_to(context).as_posix(), p) for p in patterns)]
 
 
 def check_base(inputs: Inputs) -> None:
-    """Check that a base from a registry is pinned by its digest: what a tag names is exchanged without notice.
+    """Check that a base from a registry is pinned by its digest: the content of a tag changes without notice.
 
-    An image of this machine alone (localhost/...) has no digest to pin it by, and nobody else can exchange it.
+    An image of this machine alone (localhost/...) has no digest to pin it by, and cannot be replaced from outside.
 
     Raises:
-        ImageError: it is not.
+        ImageError: it is not pinned.
     """
     if inputs.source != "registry":
         return
@@ -78,7 +78,7 @@ def check_base(inputs: Inputs) -> None:
 
 
 def digest(inputs: Inputs) -> str:
-    """SHA-256 (64 hex digits) over everything that decides what is in the image.
+    """SHA-256 (64 hex digits) over everything that determines the image.
 
     Raises:
         ImageError: see context_files and check_base.

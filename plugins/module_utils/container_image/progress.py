@@ -1,4 +1,4 @@
-"""Says what is being done, how long that took last time, and runs long commands with a sign of life."""
+"""Shows progress, durations of earlier runs, and a heartbeat of long commands."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .inputs import ImageError
 
-#: Seconds between two signs of life.
+#: Seconds between two heartbeat lines.
 HEARTBEAT = 15.0
 
 
@@ -22,8 +22,8 @@ class Progress:
         self.log = folder / "progress.log"
         self._times = folder / "timings.json"
 
-    def say(self, line: str) -> None:
-        """One line, at once."""
+    def show(self, line: str) -> None:
+        """Show one line, unbuffered."""
         print(line, flush=True)
         with self.log.open("a") as log:
             log.write(line + "\n")
@@ -37,13 +37,13 @@ class Progress:
 
     @contextmanager
     def step(self, key: str, what: str) -> Iterator[None]:
-        """Says that a step begins and how long it took; remembers that."""
+        """Show that a step begins and how long it took; record that."""
         before = self.last_time(key)
-        self.say(what + (f" (last time {before:.0f} s)" if before else ""))
+        self.show(what + (f" (last time {before:.0f} s)" if before else ""))
         begun = time.monotonic()
         yield
         seconds = time.monotonic() - begun
-        self.say(f"{what}: done in {seconds:.0f} s")
+        self.show(f"{what}: done in {seconds:.0f} s")
         try:
             times = json.loads(self._times.read_text())
         except (OSError, ValueError):
@@ -57,11 +57,11 @@ def run(
     argv: list[str],
     log: Path,
     progress: Progress,
-    alive: Callable[[float], str],
+    status: Callable[[float], str],
     timeout: float,
     env: dict[str, str] | None = None,
 ) -> str:
-    """Runs a command, its output into `log`, and says `alive(seconds so far)` now and then. Returns its output.
+    """Runs a command, its output into `log`, and shows `status(seconds so far)` regularly. Returns its output.
 
     Raises:
         ImageError: it failed or took longer than `timeout` seconds; with the end of its output.
@@ -78,9 +78,10 @@ def run(
                     seconds = time.monotonic() - begun
                     if seconds > timeout:
                         raise ImageError(
-                            f"{argv[0]} was waited for {timeout:.0f} s (container_image_build_timeout); look at {log}"
+                            f"{argv[0]} did not finish within {timeout:.0f} s "
+                            f"(container_image_build_timeout): check {log}"
                         ) from None
-                    progress.say(alive(seconds))
+                    progress.show(status(seconds))
         finally:
             if process.poll() is None:
                 process.kill()
@@ -88,11 +89,11 @@ def run(
     text = log.read_text(errors="replace")
     if code:
         tail = "\n".join(text.splitlines()[-25:])
-        raise ImageError(f"{argv[0]} ended with {code}; all it said is in {log}, the end of it:\n{tail}")
+        raise ImageError(f"{argv[0]} failed with exit code {code}; its output is in {log}, the last lines:\n{tail}")
     return text
 
 
 def fail(error: object) -> int:
-    """Prints an error where the action plugin looks for it. Returns the exit code."""
+    """Print an error to where the action plugin reads it. Returns the exit code."""
     print(error, file=sys.stderr, flush=True)
     return 1

@@ -1,4 +1,4 @@
-"""Archive -> a node's containerd, streamed: nothing is written on the board's card but what stays there."""
+"""Archive -> a node's containerd, streamed: only the image itself is written to the board's card."""
 
 import shlex
 import subprocess
@@ -11,34 +11,34 @@ from .archive import Archive
 from .inputs import ImageError
 from .progress import HEARTBEAT
 
-#: An image with this label is never removed by the kubelet to make room, as k3s's own.
+#: An image with this label is never garbage-collected by the kubelet, like k3s's own.
 PINNED = "io.cri-containerd.pinned"
 
-#: Part of the node's card, beyond what the image takes, that has to stay free: 10 % of a 5 GB card.
+#: Part of the node's card, beyond what the image takes, that must stay free: 10 % of a 5 GB card.
 RESERVE = 500_000_000
 
 
 def remote_script(archive: Archive, k3s: str, data_dir: str, sudo: bool) -> str:
-    """POSIX shell for the node: enough room? import from standard input, check; unpin older images of the same name.
+    """POSIX shell for the node: check free space, import from standard input, verify; unpin older images of the name.
 
-    `--local`: containerd 2.3's transfer service takes half as long again on a small board, and once stood still
-    for good with a quarter of the archive sent.
-    Older ones stay until the kubelet needs their room: pods may still run from them until the manifests are applied.
+    `--local`: containerd 2.3's transfer service is 50 % slower on a small board, and once hung with a quarter of the
+    archive sent.
+    Older images stay until the kubelet needs their space: pods may run from them until the manifests are applied.
     """
     needed = (archive.size + archive.unpacked_size + RESERVE) // 1024
     ctr = f"{'sudo -n ' if sudo else ''}{shlex.quote(k3s)} ctr --namespace k8s.io"
     reference, repository = shlex.quote(archive.reference), shlex.quote(archive.reference.rpartition(":")[0] + ":")
     directory = shlex.quote(data_dir)
     return f"""set -eu
-[ -d {directory} ] || {{ echo "{data_dir}: not there, so k3s is not installed on this node" >&2; exit 1; }}
+[ -d {directory} ] || {{ echo "{data_dir} does not exist: k3s is not installed on this node" >&2; exit 1; }}
 free=$(df -Pk {directory} | awk 'NR == 2 {{print $4}}')
 [ "$free" -ge {needed} ] || {{
-    echo "{data_dir}: $((free / 1024)) MiB free, {needed // 1024} needed: make room, or use a larger card" >&2
+    echo "{data_dir}: $((free / 1024)) MiB free, {needed // 1024} needed: free some space, or use a larger card" >&2
     exit 1
 }}
 {ctr} images import --local --label {PINNED}=pinned - >/dev/null
 digest=$({ctr} images ls name=={reference} | awk 'NR == 2 {{print $3}}')
-[ "$digest" = {archive.manifest_digest} ] || {{ echo "the import left {archive.reference} at '$digest'" >&2; exit 1; }}
+[ "$digest" = {archive.manifest_digest} ] || {{ echo "{archive.reference} was imported as '$digest'" >&2; exit 1; }}
 {ctr} images ls -q | grep -F {repository} | grep -vxF {reference} | while read -r old; do
     {ctr} images label "$old" {PINNED}= >/dev/null
 done || :
@@ -49,12 +49,12 @@ def send(archive: Archive, shell: list[str], script: str, timeout: float) -> flo
     """Runs `script` by `shell` (ssh and its arguments, or sh -c) with the archive as its input. Returns seconds.
 
     Raises:
-        ImageError: it failed, with what the node said, or took longer than `timeout` seconds.
+        ImageError: it failed, with the node's output, or took longer than `timeout` seconds.
     """
     begun = time.monotonic()
     late = threading.Event()
-    with tempfile.TemporaryFile() as said, Path(archive.path).open("rb") as source:
-        process = subprocess.Popen([*shell, script], stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT)
+    with tempfile.TemporaryFile() as output, Path(archive.path).open("rb") as source:
+        process = subprocess.Popen([*shell, script], stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
 
         def stop() -> None:
             late.set()
@@ -65,18 +65,18 @@ def send(archive: Archive, shell: list[str], script: str, timeout: float) -> flo
         sent = 0
         try:
             assert process.stdin
-            spoken = begun
+            shown = begun
             try:
                 while chunk := source.read(1 << 20):
                     process.stdin.write(chunk)
                     sent += len(chunk)
-                    if time.monotonic() - spoken > HEARTBEAT:
-                        spoken = time.monotonic()
+                    if time.monotonic() - shown > HEARTBEAT:
+                        shown = time.monotonic()
                         share = f"{sent / 1e6:.0f} of {archive.size / 1e6:.0f} MB"
-                        print(f"{share} sent in {spoken - begun:.0f} s", flush=True)
+                        print(f"{share} sent in {shown - begun:.0f} s", flush=True)
                 process.stdin.close()
             except BrokenPipeError:
-                pass  # It ended early; its own words say why.
+                pass  # It ended early; its output says why.
             print(f"{sent / 1e6:.0f} MB sent in {time.monotonic() - begun:.0f} s; the node unpacks them", flush=True)
             while True:
                 try:
@@ -89,14 +89,14 @@ def send(archive: Archive, shell: list[str], script: str, timeout: float) -> flo
             if process.poll() is None:
                 process.kill()
                 process.wait()
-        said.seek(0)
-        words = said.read().decode(errors="replace").strip()
+        output.seek(0)
+        message = output.read().decode(errors="replace").strip()
     if late.is_set():
         raise ImageError(
-            f"the import was waited for {timeout:.0f} s (container_image_import_timeout), {sent / 1e6:.0f} of "
-            f"{archive.size / 1e6:.0f} MB were sent; on the node look at: journalctl -u 'k3s*' and "
-            f"/var/lib/rancher/k3s/agent/containerd/containerd.log\n{words}"
+            f"the import did not finish within {timeout:.0f} s (container_image_import_timeout), {sent / 1e6:.0f} of "
+            f"{archive.size / 1e6:.0f} MB were sent; on the node check journalctl -u 'k3s*' and "
+            f"/var/lib/rancher/k3s/agent/containerd/containerd.log\n{message}"
         )
     if code:
-        raise ImageError(words or f"the import ended with {code} and said nothing")
+        raise ImageError(message or f"the import failed with exit code {code} and no output")
     return time.monotonic() - begun

@@ -1,4 +1,4 @@
-"""Fetching an OS image: by digest, resumable, unpacked once. What has its final name is whole: a rename comes last."""
+"""Download of an OS image: by digest, resumable, unpacked once. A file with its final name is complete."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ XZ_MAGIC = b"\xfd7zXZ\x00"
 
 
 class FetchError(Exception):
-    """The image cannot be had; the text tells a person what to do."""
+    """The image cannot be downloaded; the text says what to do."""
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file: boards that need the same image wait for the one that fetches it."""
+    """Hold a lock file: boards that need the same image wait for the one that downloads it."""
     with path.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -38,8 +38,8 @@ def sidecar_digest(url: str, timeout: float) -> str:
     Raises FetchError.
     """
     try:
-        with urllib.request.urlopen(f"{url}.sha256", timeout=timeout) as answer:
-            text = answer.read(4096).decode(errors="replace")
+        with urllib.request.urlopen(f"{url}.sha256", timeout=timeout) as response:
+            text = response.read(4096).decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
         raise FetchError(
             f"flash_image_sha256 is empty and {url}.sha256 cannot be read ({error}): set flash_image_sha256"
@@ -51,7 +51,7 @@ def sidecar_digest(url: str, timeout: float) -> str:
 
 
 def download(url: str, part: Path, timeout: float) -> str:
-    """Bring `url` into `part`, going on where an earlier attempt stopped; returns the SHA-256 of the whole.
+    """Download `url` to `part`, resuming an earlier attempt; returns the SHA-256 of the complete file.
 
     Raises FetchError after three attempts without a byte of progress.
     """
@@ -60,11 +60,11 @@ def download(url: str, part: Path, timeout: float) -> str:
         have = part.stat().st_size if part.exists() else 0
         request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
         try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
-                resumed = have and getattr(answer, "status", None) == 206
-                total = _total(answer, have if resumed else 0)
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                resumed = have and getattr(response, "status", None) == 206
+                total = _total(response, have if resumed else 0)
                 with part.open("ab" if resumed else "wb") as target:
-                    while data := answer.read(CHUNK):
+                    while data := response.read(CHUNK):
                         target.write(data)
             size = part.stat().st_size
             if total is None or size == total:
@@ -74,7 +74,7 @@ def download(url: str, part: Path, timeout: float) -> str:
             if error.code == 416 and have:  # nothing left to resume
                 return sha256_of(part)
             if error.code < 500:
-                raise FetchError(f"{url} cannot be fetched (HTTP {error.code}): correct flash_image_url") from error
+                raise FetchError(f"{url} cannot be downloaded (HTTP {error.code}): correct flash_image_url") from error
             reason = f"HTTP {error.code}"
         except (OSError, http.client.HTTPException) as error:
             if getattr(error, "errno", None) == 28:
@@ -84,20 +84,20 @@ def download(url: str, part: Path, timeout: float) -> str:
         attempts = 0 if size > have else attempts + 1
         if attempts >= 3:
             raise FetchError(
-                f"{url} cannot be fetched ({reason}): check flash_image_url and the network, then run again"
+                f"{url} cannot be downloaded ({reason}): check flash_image_url and the network, then run again"
             )
         time.sleep(attempts)
 
 
-def _total(answer: http.client.HTTPResponse, offset: int) -> int | None:
-    length = answer.headers.get("Content-Length")
+def _total(response: http.client.HTTPResponse, offset: int) -> int | None:
+    length = response.headers.get("Content-Length")
     return int(length) + offset if length and length.isdigit() else None
 
 
 def fetch(url: str, sha256: str, cache: Path, timeout: float) -> tuple[Path, bool]:
     """The packed image `<cache>/<sha256>.img.xz`; second value: whether it had to be downloaded.
 
-    Raises FetchError, for one when what arrives has another digest; then nothing with that name is left.
+    Raises FetchError, also for a wrong digest; the file is removed then.
     """
     packed = cache / f"{sha256}.img.xz"
     with locked(cache / f"{sha256}.lock"):
@@ -106,14 +106,14 @@ def fetch(url: str, sha256: str, cache: Path, timeout: float) -> tuple[Path, boo
         part = cache / f"{sha256}.part"
         resumed = part.exists()
         actual = download(url, part, timeout)
-        if actual != sha256 and resumed:  # the earlier piece may be of something else: once more from the start
+        if actual != sha256 and resumed:  # the partial file may be of another image: start again
             part.unlink()
             actual = download(url, part, timeout)
         if actual != sha256:
             part.unlink()
             raise FetchError(
-                f"wrong digest, nothing was written. Expected {sha256}, got {actual} from {url}: "
-                f"correct flash_image_sha256, or distrust the source"
+                f"wrong digest, nothing was written: expected {sha256}, got {actual} from {url}: "
+                f"correct flash_image_sha256, or do not trust the source"
             )
         settle(part, packed)
         return packed, True
@@ -122,7 +122,7 @@ def fetch(url: str, sha256: str, cache: Path, timeout: float) -> tuple[Path, boo
 def unpack(packed: Path) -> tuple[Path, bool]:
     """The raw image beside a packed one, sparse; second value: whether it had to be unpacked.
 
-    Raises FetchError when it is no disk image or the disk is full.
+    Raises FetchError when it is not a disk image or the disk is full.
     """
     raw = packed.with_name(packed.name.removesuffix(".xz"))
     with locked(packed.with_name(packed.name.removesuffix(".img.xz") + ".lock")):
@@ -145,13 +145,15 @@ def unpack(packed: Path) -> tuple[Path, bool]:
         except lzma.LZMAError as error:
             part.unlink(missing_ok=True)
             raise FetchError(
-                f"{packed} has the right digest but is no xz file ({error}): correct flash_image_url"
+                f"{packed} has the right digest but is not an xz file ({error}): correct flash_image_url"
             ) from error
         except OSError as error:
             part.unlink(missing_ok=True)
-            raise FetchError(f"{raw} cannot be written ({error.strerror}): free some space in flash's cache") from error
+            raise FetchError(
+                f"{raw} cannot be written ({error.strerror}): free some space in cluster_cache_dir"
+            ) from error
         if size % 512 or not size:
             part.unlink()
-            raise FetchError(f"{packed} is no disk image ({size} bytes unpacked): correct flash_image_url")
+            raise FetchError(f"{packed} is not a disk image ({size} bytes unpacked): correct flash_image_url")
         settle(part, raw)
         return raw, True

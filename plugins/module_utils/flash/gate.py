@@ -1,7 +1,7 @@
-"""May this card be overwritten? Every reason why not, at once, each with what to write instead.
+"""May this card be overwritten? Every reason why not, at once, each with a remedy.
 
 The facts are plain data (`BlockFacts`, `FileFacts`), read by `read_block_facts` and `read_file_facts` without opening
-anything for writing; `refuse_block` and `refuse_file` judge them. Sizes are in bytes.
+anything for writing; `refuse_block` and `refuse_file` check them. Sizes are in bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 BY_ID = Path("/dev/disk/by-id")
-# Signatures of a member of something bigger: the disk is in use although nothing is mounted from it.
+# Signatures of a member of a volume group, array or pool: the disk is in use although nothing is mounted from it.
 MEMBER_TYPES = {"LVM2_member", "linux_raid_member", "zfs_member", "crypto_LUKS", "bcache", "ceph_bluestore", "swap"}
 SYSTEM_MOUNTS = {"/", "/boot", "/boot/efi", "/boot/firmware", "/usr", "/var", "/home"}
 LSBLK_COLUMNS = "NAME,KNAME,PATH,TYPE,TRAN,SUBSYSTEMS,RO,RM,SIZE,SERIAL,MODEL,FSTYPE,MOUNTPOINTS"
@@ -35,7 +35,7 @@ class BlockFacts:
     holders: tuple[str, ...] = ()
     slaves: tuple[str, ...] = ()
     by_id: tuple[str, ...] = ()
-    offers: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ class FileFacts:
     is_symlink: bool = False
     is_regular: bool = True
     size: int = 0
-    looks_like_card: bool = False
+    is_card: bool = False
     free_bytes: int = 0
     users: tuple[str, ...] = ()
 
 
 def is_block_path(path: str) -> bool:
-    """Whether a flash_card names a device rather than an image file."""
+    """Whether a flash_card is a device rather than an image file."""
     return path.startswith("/dev/") and not path.startswith("/dev/shm/")
 
 
@@ -71,13 +71,17 @@ def _mounts(node: dict[str, Any]) -> list[str]:
 def refuse_block(facts: BlockFacts, confirmed: str, image_bytes: int, max_bytes: int) -> list[str]:
     """Reasons not to write to a block device, all of them; empty when it may be overwritten.
 
-    `confirmed` is the operator's flash_card_serial, `image_bytes` 0 when the image is not known yet.
+    `confirmed` is the operator's flash_card_serial, `image_bytes` is 0 while the image is unknown.
     """
-    offers = f"; cards in sight: {', '.join(facts.offers)}" if facts.offers else "; no SD card or USB disk is in sight"
+    candidates = (
+        f"; available cards: {', '.join(facts.candidates)}"
+        if facts.candidates
+        else "; no SD card or USB disk is connected"
+    )
     if not facts.exists:
-        return [f"{facts.path} does not exist: put the card into the reader, or correct flash_card{offers}"]
+        return [f"{facts.path} does not exist: insert the card into the reader, or correct flash_card{candidates}"]
     if not facts.is_block:
-        return [f"{facts.path} is not a block device: set flash_card to a link in {BY_ID}{offers}"]
+        return [f"{facts.path} is not a block device: set flash_card to a link in {BY_ID}{candidates}"]
     errors: list[str] = []
     node = facts.lsblk
     name = Path(facts.resolved).name
@@ -85,12 +89,12 @@ def refuse_block(facts: BlockFacts, confirmed: str, image_bytes: int, max_bytes:
 
     if not facts.path.startswith(f"{BY_ID}/"):
         better = f"set flash_card: {facts.by_id[0]}" if facts.by_id else f"set flash_card to a link in {BY_ID}"
-        errors.append(f"{facts.path} may name another disk after the next boot: {better}")
+        errors.append(f"{facts.path} may be another disk after the next boot: {better}")
     if kind != "disk" or facts.has_partition_file:
         errors.append(f"{facts.resolved} is a {kind}, not a whole disk: set flash_card to the disk of an SD card")
     if re.match(r"(loop|ram|zram|dm-|md|sr|nbd|rbd|drbd|fd)\d*", name):
         errors.append(
-            f"{facts.resolved} is no hardware ({name}): a virtual board's card is its image file, not a device"
+            f"{facts.resolved} is not a physical disk ({name}): a virtual board's card is its image file, not a device"
         )
     if re.search(r"(boot\d|rpmb)$", name):
         errors.append(f"{facts.resolved} is a boot area of an eMMC: set flash_card to the disk itself")
@@ -106,9 +110,7 @@ def refuse_block(facts: BlockFacts, confirmed: str, image_bytes: int, max_bytes:
             errors.append(f"{path} is mounted at {mount}: umount {mount}, if this really is the card")
     for part in _tree(node):
         if part.get("fstype") in MEMBER_TYPES and not _mounts(part):
-            errors.append(
-                f"{part.get('path')} is a {part['fstype']}: wipe it by hand (wipefs -a) if this really is the card"
-            )
+            errors.append(f"{part.get('path')} is a {part['fstype']}: erase it (wipefs -a) if this really is the card")
     if facts.holders or facts.slaves:
         users = ", ".join(sorted({*facts.holders, *facts.slaves}))
         errors.append(f"{facts.resolved} is part of {users} (LVM, RAID or device mapper): choose another disk")
@@ -117,7 +119,7 @@ def refuse_block(facts: BlockFacts, confirmed: str, image_bytes: int, max_bytes:
     subsystems = str(node.get("subsystems") or "").split(":")
     if bus not in {"usb", "mmc"} and not {"usb", "mmc", "mmc_host"} & set(subsystems):
         errors.append(
-            f"{facts.resolved} hangs on {bus or 'an unknown bus'}, a card is on usb or mmc: choose another disk"
+            f"{facts.resolved} is on {bus or 'an unknown bus'}, a card must be on usb or mmc: choose another disk"
         )
     if node.get("ro") in (True, "1", 1):
         errors.append(f"{facts.resolved} is read-only: move the card's lock slider")
@@ -138,11 +140,11 @@ def refuse_block(facts: BlockFacts, confirmed: str, image_bytes: int, max_bytes:
             f"{facts.resolved} reports neither serial nor model, so it cannot be confirmed: use another reader"
         )
     elif not confirmed:
-        errors.append(f'it is not confirmed: look at the reader ({model}), then set flash_card_serial: "{actual}"')
+        errors.append(f'it is not confirmed: check the reader ({model}), then set flash_card_serial: "{actual}"')
     elif confirmed != actual:
         errors.append(
-            f'its serial is "{actual}" ({model}), flash_card_serial says "{confirmed}": '
-            f"put the right card in, or correct flash_card_serial"
+            f'its serial is "{actual}" ({model}), flash_card_serial is "{confirmed}": '
+            f"insert the right card, or correct flash_card_serial"
         )
     return errors
 
@@ -150,8 +152,8 @@ def refuse_block(facts: BlockFacts, confirmed: str, image_bytes: int, max_bytes:
 def refuse_file(facts: FileFacts, card_bytes: int, image_bytes: int, need_bytes: int, overwrite: bool) -> list[str]:
     """Reasons not to make an image file the card, all of them; empty when it may be (over)written.
 
-    `card_bytes` is the size the file gets, `need_bytes` what it really takes from the disk now, `overwrite` the
-    operator's word that content which is no card may go.
+    `card_bytes` is the size the file gets, `need_bytes` the disk space it allocates now, `overwrite` the
+    operator's confirmation that content which is not a card may be overwritten.
     """
     errors: list[str] = []
     directory = Path(facts.path).parent
@@ -161,8 +163,8 @@ def refuse_file(facts: FileFacts, card_bytes: int, image_bytes: int, need_bytes:
         errors.append(f"{facts.path} is a symbolic link: set flash_card to the file itself")
     elif facts.exists and not facts.is_regular:
         errors.append(f"{facts.path} is not a regular file: set flash_card to a file, or to a link in {BY_ID}")
-    elif facts.exists and facts.size and not facts.looks_like_card and not overwrite:
-        errors.append(f"{facts.path} holds something that is not a card image: delete it, or correct flash_card")
+    elif facts.exists and facts.size and not facts.is_card and not overwrite:
+        errors.append(f"{facts.path} contains something that is not a card image: delete it, or correct flash_card")
     if facts.users:
         errors.append(f"{facts.path} is in use by {', '.join(facts.users)}: power the board off first")
     if not facts.directory_exists:
@@ -184,7 +186,7 @@ def refuse_file(facts: FileFacts, card_bytes: int, image_bytes: int, need_bytes:
 def card_bytes(size: str) -> int:
     """Bytes of a size such as 16G, 512M or 34359738368 (binary multiples, a multiple of 512).
 
-    Raises ValueError when it is none.
+    Raises ValueError for any other text.
     """
     match = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", size.strip())
     if not match:
@@ -196,7 +198,7 @@ def card_bytes(size: str) -> int:
 
 
 def _by_id_links() -> dict[str, list[str]]:
-    """Links of /dev/disk/by-id by the device they lead to, whole disks only."""
+    """Links of /dev/disk/by-id by the device they point to, whole disks only."""
     links: dict[str, list[str]] = {}
     if BY_ID.is_dir():
         for link in sorted(BY_ID.iterdir()):
@@ -208,7 +210,7 @@ def _by_id_links() -> dict[str, list[str]]:
 def _lsblk(*device: str) -> list[dict[str, Any]]:
     """Entries of lsblk; empty when the device is gone.
 
-    Raises RuntimeError when lsblk itself cannot be used.
+    Raises RuntimeError when lsblk itself cannot run.
     """
     command = ["lsblk", "--json", "--bytes", "--output", LSBLK_COLUMNS, *device]
     try:
@@ -219,17 +221,17 @@ def _lsblk(*device: str) -> list[dict[str, Any]]:
 
 
 def read_block_facts(path: str, sysfs: Path = Path("/sys")) -> BlockFacts:
-    """Look a block device up in /dev, lsblk and sysfs; nothing is opened."""
+    """Find a block device in /dev, lsblk and sysfs; nothing is opened."""
     links = _by_id_links()
-    offers = []
+    candidates = []
     for node in _lsblk():
         if node.get("type") == "disk" and node.get("tran") in {"usb", "mmc"}:
-            offers += links.get(str(node.get("path")), [])[:1]
+            candidates += links.get(str(node.get("path")), [])[:1]
     resolved = str(Path(path).resolve())
     if not Path(resolved).exists():
-        return BlockFacts(path, resolved, exists=False, offers=tuple(offers))
+        return BlockFacts(path, resolved, exists=False, candidates=tuple(candidates))
     if not stat.S_ISBLK(Path(resolved).stat().st_mode):
-        return BlockFacts(path, resolved, is_block=False, offers=tuple(offers))
+        return BlockFacts(path, resolved, is_block=False, candidates=tuple(candidates))
     entries = _lsblk(resolved)
     block = sysfs / "class" / "block" / Path(resolved).name
     return BlockFacts(
@@ -240,12 +242,12 @@ def read_block_facts(path: str, sysfs: Path = Path("/sys")) -> BlockFacts:
         holders=tuple(sorted(entry.name for entry in (block / "holders").glob("*"))),
         slaves=tuple(sorted(entry.name for entry in (block / "slaves").glob("*"))),
         by_id=tuple(links.get(resolved, [])),
-        offers=tuple(offers),
+        candidates=tuple(candidates),
     )
 
 
 def users_of(path: Path, proc: Path = Path("/proc"), sysfs: Path = Path("/sys")) -> list[str]:
-    """Processes and loop devices that have a file open, as far as this user may see."""
+    """Processes and loop devices that have a file open, as far as this user has access."""
     try:
         wanted = path.stat()
     except OSError:
@@ -261,7 +263,7 @@ def users_of(path: Path, proc: Path = Path("/proc"), sysfs: Path = Path("/sys"))
                     found.append(f"{(process / 'comm').read_text().strip()} (pid {process.name})")
                     break
         except OSError:
-            continue  # gone meanwhile, or another user's
+            continue  # ended meanwhile, or another user's
     for backing in sorted(sysfs.glob("block/loop*/loop/backing_file")):
         try:
             if backing.read_text().strip() == str(path):
@@ -271,8 +273,8 @@ def users_of(path: Path, proc: Path = Path("/proc"), sysfs: Path = Path("/sys"))
     return found
 
 
-def read_file_facts(path: str, looks_like_card: bool) -> FileFacts:
-    """Look at an image file and its directory; nothing is opened."""
+def read_file_facts(path: str, is_card: bool) -> FileFacts:
+    """Inspect an image file and its directory; nothing is opened."""
     card = Path(path)
     directory = card.parent
     exists = card.is_symlink() or card.exists()
@@ -287,7 +289,7 @@ def read_file_facts(path: str, looks_like_card: bool) -> FileFacts:
         is_symlink=card.is_symlink(),
         is_regular=regular,
         size=card.stat().st_size if regular else 0,
-        looks_like_card=looks_like_card,
+        is_card=is_card,
         free_bytes=free.f_bavail * free.f_frsize if free else 0,
         users=tuple(users_of(card)) if regular else (),
     )

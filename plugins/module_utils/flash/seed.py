@@ -1,6 +1,6 @@
-"""What a card is seeded with: identity, kernel command line, and the little of MBR and FAT that is needed to get at it.
+"""The seed of a card: identity, kernel command line, and access to the MBR and the FAT boot partition.
 
-No Ansible and no privileges in here: a card is a path, the boot partition is reached with mtools at its offset.
+No Ansible and no privileges here: a card is a path, the boot partition is accessed with mtools at its offset.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SEED_FILES = ("user-data", "meta-data", "network-config")
 
 
 class SeedError(Exception):
-    """The image or the seed cannot be used; the text tells a person what to do."""
+    """The image or the seed cannot be used; the text says what to do."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Partition:
 
 
 def instance_id(hostname: str, user_data: str, network_config: str, cmdline: list[str], image: str) -> str:
-    """Identity of a seeded card: same inputs, same id; cloud-init sets a board up anew when it changes.
+    """Identity of a seeded card: same inputs, same id; cloud-init sets a board up again when it changes.
 
     `image` is the digest the operator pinned or, for an unpinned image, its URL.
     """
@@ -42,7 +42,7 @@ def instance_id(hostname: str, user_data: str, network_config: str, cmdline: lis
 
 
 def meta_data(identity: str, parts: dict[str, str]) -> str:
-    """meta-data with the instance-id and, for people and for `differences`, a short digest of each input."""
+    """meta-data with the instance-id and, for users and for `differences`, a short digest of each input."""
     lines = [f"instance-id: {identity}"]
     lines += [f"edge-ai-{name}: {digest(value)}" for name, value in sorted(parts.items())]
     return "\n".join(lines) + "\n"
@@ -66,7 +66,7 @@ def differences(ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
 
 
 def edit_cmdline(text: str, tokens: list[str]) -> str:
-    """The kernel command line with `tokens` appended where missing: one line, every shipped token kept.
+    """The kernel command line with `tokens` appended where missing: one line, every token of the image kept.
 
     Raises SeedError for an image that cloud-init does not set up (bookworm's own firstboot script).
     """
@@ -102,7 +102,7 @@ def boot_partition(path: Path) -> Partition | None:
 
 
 def _mtools(command: list[str]) -> subprocess.CompletedProcess[bytes]:
-    """Run an mtools program; the user's own mtoolsrc is ignored and FAT times are fixed: same seed, same bytes."""
+    """Run an mtools program; the user's mtoolsrc is ignored and FAT times are fixed: same seed, same bytes."""
     env = {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "LC_ALL": "C.UTF-8",
@@ -118,15 +118,15 @@ def _mtools(command: list[str]) -> subprocess.CompletedProcess[bytes]:
 
 
 def read_boot_file(card: Path, boot: Partition, name: str) -> str | None:
-    """Text of a file in the root of a card's boot partition, or None when it is not there."""
+    """Text of a file in the root of a card's boot partition, or None when it does not exist."""
     result = _mtools(["mtype", "-i", f"{card}@@{boot.offset}", f"::{name}"])
     return result.stdout.decode(errors="replace") if result.returncode == 0 else None
 
 
 def write_boot_file(image: Path, boot: Partition, name: str, text: str, scratch: Path) -> None:
-    """Put a file in the root of an image's boot partition.
+    """Write a file to the root of an image's boot partition.
 
-    Raises SeedError when mtools cannot, for one because the partition is full.
+    Raises SeedError when mtools fails, for example because the partition is full.
     """
     source = scratch / name
     source.write_text(text, encoding="utf-8")
@@ -134,7 +134,7 @@ def write_boot_file(image: Path, boot: Partition, name: str, text: str, scratch:
     result = _mtools(["mcopy", "-i", f"{image}@@{boot.offset}", "-o", str(source), f"::{name}"])
     source.unlink()
     if result.returncode != 0:
-        raise SeedError(f"{name} does not go into the image's boot partition: {result.stderr.decode().strip()}")
+        raise SeedError(f"{name} cannot be written to the image's boot partition: {result.stderr.decode().strip()}")
 
 
 def card_meta_data(card: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One verified look at a board over ssh, from the control node, without Ansible's own machinery on the board."""
+"""The status of a board, queried over verified ssh from the control node, without Ansible's modules on the board."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..ssh import ssh_argv
 
 # Everything in one login. Markers, because a board may have none, some or all of the files.
-LOOK = """
+QUERY = """
 for f in /var/lib/cloud/data/instance-id /run/cloud-init/result.json /boot/firmware/meta-data; do
   echo "==> $f"; cat "$f" 2>/dev/null; echo
 done
@@ -32,8 +32,8 @@ class Login:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a board says of itself. `reached`: the ssh port answers; `error`: why the login failed, if it did."""
+class BoardStatus:
+    """What a board reports. `reached`: its ssh port is open; `error`: why the login failed, if it did."""
 
     reached: bool
     error: str = ""
@@ -45,7 +45,7 @@ class Look:
 
 
 def port_open(login: Login, timeout: float) -> bool:
-    """Whether something listens on the board's ssh port. With a jump host or proxy only ssh itself can tell."""
+    """Whether the board's ssh port is open. With a jump host or proxy only ssh itself can find out."""
     if any("Proxy" in arg or arg.startswith("-J") for arg in login.args):
         return True
     try:
@@ -56,7 +56,7 @@ def port_open(login: Login, timeout: float) -> bool:
 
 
 def run(login: Login, command: str, timeout: float, connect_timeout: int = 5) -> subprocess.CompletedProcess[str]:
-    """Run a command on the board; the host key must be the known one, nothing is ever asked.
+    """Run a command on the board; the host key must be in known_hosts, ssh never prompts.
 
     Raises subprocess.TimeoutExpired.
     """
@@ -74,8 +74,8 @@ def run(login: Login, command: str, timeout: float, connect_timeout: int = 5) ->
     )
 
 
-def parse_look(text: str) -> Look:
-    """Understand the output of `LOOK`."""
+def parse_status(text: str) -> BoardStatus:
+    """The status from the output of `QUERY`."""
     parts: dict[str, str] = {}
     for block in text.split("==> ")[1:]:
         name, _, content = block.partition("\n")
@@ -86,8 +86,8 @@ def parse_look(text: str) -> Look:
         try:
             errors = [str(error) for error in json.loads(result)["v1"]["errors"]]
         except (ValueError, KeyError, TypeError):
-            errors = [f"/run/cloud-init/result.json is not understood: {result[:200]}"]
-    return Look(
+            errors = [f"/run/cloud-init/result.json is not valid: {result[:200]}"]
+    return BoardStatus(
         reached=True,
         instance_id=parts.get("/var/lib/cloud/data/instance-id", ""),
         meta_data=parts.get("/boot/firmware/meta-data", ""),
@@ -97,27 +97,27 @@ def parse_look(text: str) -> Look:
     )
 
 
-def look(login: Login, connect_timeout: int = 5) -> Look:
-    """Log in once and read what the board is; never raises for a board that is off, slow or strange."""
+def query(login: Login, connect_timeout: int = 5) -> BoardStatus:
+    """Log in once and read the board's status; never raises for a board that is off, slow or unexpected."""
     if not port_open(login, connect_timeout):
-        return Look(reached=False, error=f"nothing answers on {login.address} port {login.port}")
+        return BoardStatus(reached=False, error=f"{login.address} port {login.port} is unreachable")
     try:
-        result = run(login, LOOK, timeout=connect_timeout + 25, connect_timeout=connect_timeout)
+        result = run(login, QUERY, timeout=connect_timeout + 25, connect_timeout=connect_timeout)
     except subprocess.TimeoutExpired:
-        return Look(reached=True, error="the login hangs")
+        return BoardStatus(reached=True, error="the login hangs")
     if "==> end" not in result.stdout:
-        return Look(
+        return BoardStatus(
             reached=True, error=(result.stderr or result.stdout).strip() or f"ssh ended with {result.returncode}"
         )
-    return parse_look(result.stdout)
+    return parse_status(result.stdout)
 
 
 def advice(error: str, login: Login) -> str:
-    """What a person does about a failed login."""
+    """What to do about a failed login."""
     if "IDENTIFICATION HAS CHANGED" in error or "Host key verification failed" in error or "host key is known" in error:
         return (
-            f"another machine answers at {login.address}, or the board has host keys of its own; for one flashed by "
-            f"hand compare its fingerprint and add it: ssh-keyscan -t ed25519 {login.address} >> {login.known_hosts}"
+            f"another machine has the address {login.address}, or the board has other host keys; for one flashed by "
+            f"hand, verify its fingerprint and add it: ssh-keyscan -t ed25519 {login.address} >> {login.known_hosts}"
         )
     if "Permission denied" in error:
         return f"the board does not accept {login.key} for {login.user}: it was flashed with another key or user"

@@ -1,8 +1,8 @@
-"""Writing a card and reading it back in full. A card is the image's bytes, with a seeded boot partition in front.
+"""Writing a card and verifying it in full. A card is the image's bytes, with a seeded boot partition in front.
 
-A torn write must never look like a card: an image file is written beside the old one and renamed when it has been
-read back; on a block device the first sector (MBR) is cleared first and written last, after everything else was
-read back equal.
+An interrupted write must never look like a card: an image file is written beside the old one and renamed after
+verification; on a block device the first sector (MBR) is cleared first and written last, after everything else was
+verified.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BLKRRPART = 0x125F
 
 
 class WriteError(Exception):
-    """The card could not be written or does not hold what was written; the text tells a person what to do."""
+    """The card could not be written or differs from what was written; the text says what to do."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Written:
-    """What writing took: seconds to write and to read back, bytes compared."""
+    """Result of a write: seconds to write and to read back, bytes compared."""
 
     write_seconds: float
     verify_seconds: float
@@ -69,7 +69,7 @@ def extents(file: int, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def opened(path: Path, flags: int) -> Iterator[int]:
-    """A file descriptor that is closed again."""
+    """A file descriptor that is closed at the end."""
     descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
         yield descriptor
@@ -78,7 +78,7 @@ def opened(path: Path, flags: int) -> Iterator[int]:
 
 
 def copy_range(source: int, target: int, start: int, end: int, sparse: bool) -> None:
-    """Copy bytes to the same place in another file; holes are left out when `sparse`."""
+    """Copy bytes to the same offset in another file; holes are skipped when `sparse`."""
     parts = extents(source, start, end) if sparse else iter([(start, end)])
     for first, last in parts:
         position = first
@@ -101,7 +101,7 @@ def make_head(image: Path, head: Path, head_bytes: int) -> None:
 
 
 def compare(source: Source, card: int, skip: int = 0) -> int:
-    """Read a card back against its source; returns the bytes compared, `skip` bytes at the start left out.
+    """Read a card back against its source; returns the bytes compared, without `skip` bytes at the start.
 
     Raises WriteError at the first difference.
     """
@@ -115,7 +115,7 @@ def compare(source: Source, card: int, skip: int = 0) -> int:
                 if have != want or not want:
                     raise WriteError(
                         f"read back, the card differs within the {CHUNK} bytes from {position}: "
-                        f"the card or its reader is broken or fake, use another"
+                        f"the card or its reader is faulty or counterfeit, use another"
                     )
                 position += len(want)
                 compared += len(want)
@@ -180,18 +180,18 @@ def write_block_card(source: Source, device: Path) -> Written:
                 copy_range(reference, target, 0, SECTOR, sparse=False)
             _flush(target)
             compare(Source(source.head, SECTOR, source.head, SECTOR), target)
-            # Fails on a loop device, or when a desktop was quicker; the card itself is done.
+            # Fails on a loop device, or when a desktop mounted it first; the card itself is complete.
             with contextlib.suppress(OSError):
                 fcntl.ioctl(target, BLKRRPART)
     except OSError as error:
         reasons = {
             errno.EACCES: "run ansible-playbook as root, or set flash_become: true",
             errno.EPERM: "run ansible-playbook as root, or set flash_become: true",
-            errno.EBUSY: "the kernel says it is in use: unmount it",
-            errno.ENOSPC: "the card is smaller than it says: it is broken or fake",
-            errno.EIO: "the card or its reader is broken, use another",
+            errno.EBUSY: "the kernel reports it as in use: unmount it",
+            errno.ENOSPC: "the card is smaller than it reports: it is faulty or counterfeit",
+            errno.EIO: "the card or its reader is faulty, use another",
         }
-        hint = reasons.get(error.errno or 0, "look at the kernel log (dmesg)")
+        hint = reasons.get(error.errno or 0, "check the kernel log (dmesg)")
         raise WriteError(f"{device} cannot be written ({error.strerror}): {hint}") from error
     return Written(written - started, time.monotonic() - written, compared)
 

@@ -160,8 +160,8 @@ def named_problem(written: str, role: str, version: str = "") -> tuple[str, str]
         return "k3s has no such key", did_you_mean(name.replace("_", "-"), keys(), otherwise)
     if not key.is_for(role):
         if role == "agent":
-            return "a key of servers only: an agent would not start", "move it to k3s_server_config, or delete it"
-        return "a key of agents only: a server ignores it", "move it to k3s_agent_config, or delete it"
+            return "a server-only key: an agent does not start with it", "move it to k3s_server_config, or delete it"
+        return "an agent-only key: a server ignores it", "move it to k3s_agent_config, or delete it"
     if name in RESERVED:
         return RESERVED[name]
     if not key.is_in(parse(version)):
@@ -210,7 +210,7 @@ def _components(written: str, value: Any) -> Iterator[Problem]:
     for name in value if isinstance(value, list) else str(value).split(","):
         if name not in COMPONENTS:
             remedy = did_you_mean(str(name), COMPONENTS, f"use {', '.join(sorted(COMPONENTS))}")
-            yield Problem(written, name, "k3s has no such component and would not say so", remedy)
+            yield Problem(written, name, "k3s has no such component and ignores it silently", remedy)
 
 
 def combine(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,10 +74,10 @@ def servers_problem(count: int) -> tuple[str, str] | None:
     if count in SERVERS:
         return None
     if count == 0:
-        return "no server", "write one board below k3s_servers (or three for a spare control plane)"
+        return "no server", "write one board below k3s_servers (or three for high availability)"
     if count > SERVERS[-1]:
         return f"{count} servers: each change waits for a majority of them", f"use {SERVERS[-1]}, the others as agents"
     return (
-        f"{count} servers survive no more losses than {count - 1}: etcd needs a majority",
+        f"{count} servers tolerate no more failures than {count - 1}: etcd needs a majority",
         f"use {count - 1} or {count + 1}",
     )

@@ -1,4 +1,4 @@
-"""Judges of an inventory, a control node and probed boards: plain Python that knows neither Ansible nor any host.
+"""Checks of an inventory, a control node and the boards: plain Python that depends neither on Ansible nor on any host.
 
 `reader.py` is the one module here that imports Ansible: it turns what Ansible loaded into a `model.Inventory`.
 """

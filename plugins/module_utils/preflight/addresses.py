@@ -1,4 +1,4 @@
-"""Addresses: each board has its own, in the network of its gateway; no network is used for two things."""
+"""Addresses: each board has its own, in the network of its gateway; no two networks overlap."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .model import Host, Inventory, Report, Setting
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# What k3s uses unless k3s_server_config says otherwise (facts: docs cli/server.md).
+# What k3s uses unless k3s_server_config sets others (facts: docs cli/server.md).
 POD_NETWORK = "10.42.0.0/16"
 SERVICE_NETWORK = "10.43.0.0/16"
 _MAC = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
 
 
-def judge(inventory: Inventory, report: Report) -> None:
-    """Report addresses that are missing, malformed, taken, or outside their network."""
+def check(inventory: Inventory, report: Report) -> None:
+    """Report addresses that are missing, malformed, duplicate, or outside their network."""
     taken: dict[Address, tuple[Host, Setting]] = {}
     for host in inventory.boards():
         _address(host, inventory, taken, report)
@@ -40,7 +40,7 @@ def network_of(host: Host, inventory: Inventory) -> Network | None:
 
 
 def address(value: Any) -> Address | None:
-    """An address, or None if the value is none."""
+    """An address, or None if the value is not one."""
     try:
         return ipaddress.ip_address(value) if isinstance(value, str) else None
     except ValueError:
@@ -48,7 +48,7 @@ def address(value: Any) -> Address | None:
 
 
 def network(value: Any) -> Network | None:
-    """A network in CIDR form, or None if the value is none."""
+    """A network in CIDR form, or None if the value is not one."""
     try:
         return ipaddress.ip_network(value, strict=False) if isinstance(value, str) else None
     except ValueError:
@@ -56,7 +56,7 @@ def network(value: Any) -> Network | None:
 
 
 def free_address(host: Host, inventory: Inventory) -> str:
-    """An address that this board could have: in the gateway's network (or the other boards'), and nobody else's."""
+    """An address that this board could have: in the gateway's network (or the other boards'), and unused."""
     used = {address(each.get("ansible_host")) for each in inventory.boards()} | {address(host.get("flash_gateway"))}
     within = network_of(host, inventory)
     if within is None or within.num_addresses < 16:
@@ -105,9 +105,7 @@ def _network_settings(host: Host, inventory: Inventory, report: Report) -> None:
         report.setting(host, gateway, "not an IPv4 or IPv6 address", "write your router's address, such as 192.168.1.1")
     prefix = host.settings.get("flash_prefix")
     if prefix and isinstance(prefix.value, int) and not 8 <= prefix.value <= 30 and _is_v4(gateway):
-        report.setting(
-            host, prefix, "no network of boards has this prefix length", "write a number from 8 to 30, such as 24"
-        )
+        report.setting(host, prefix, "not a usable prefix length", "write a number from 8 to 30, such as 24")
     servers = host.settings.get("flash_nameservers")
     if servers and isinstance(servers.value, list):
         for index, each in enumerate(servers.value):
@@ -121,8 +119,8 @@ def _network_settings(host: Host, inventory: Inventory, report: Report) -> None:
                     value=each,
                 )
     for name, why in (
-        ("manifests_nfs_server", "the node mounts it and does not know the cluster's names"),
-        ("nfs_server_address", "the server listens on it alone, and a name can stand for another one"),
+        ("manifests_nfs_server", "the node mounts it and cannot resolve the cluster's names"),
+        ("nfs_server_address", "the server listens on this address only, and a name can resolve to another one"),
     ):
         server = host.settings.get(name)
         if server and server.value and address(server.value) is None:
@@ -134,7 +132,7 @@ def _is_v4(gateway: Setting | None) -> bool:
 
 
 def _macs(inventory: Inventory, report: Report) -> None:
-    """MAC addresses and serial numbers of boards, in whichever role's variables they stand."""
+    """MAC addresses and serial numbers of boards, in the variables of any role."""
     seen: dict[tuple[str, str], tuple[Host, Setting]] = {}
     for host in inventory.boards():
         for setting in host.settings.values():
@@ -168,9 +166,9 @@ def _nfs_clients(inventory: Inventory, report: Report) -> None:
             if found is None or _is_wide(found, boards):
                 problem = "not an address or a network"
                 if each == "*" or (found and found.prefixlen == 0):
-                    problem = "lets the whole world mount the books"
+                    problem = "any machine could mount the NFS export"
                 elif found:
-                    problem = f"reaches beyond the boards' network {boards}, so that others could mount the books"
+                    problem = f"larger than the boards' network {boards}: other machines could mount the NFS export"
                 report.setting(
                     server,
                     setting,
@@ -189,7 +187,7 @@ def _nfs_clients(inventory: Inventory, report: Report) -> None:
                 report.setting(
                     server,
                     setting,
-                    f"{host.name} ({own}) is not among them, so its pods could not mount the books",
+                    f"{host.name} ({own}) is not among them, so its pods cannot mount the NFS export",
                     f"add {own}, or delete the line: by default all boards of the cluster are clients",
                 )
 
@@ -270,6 +268,6 @@ def _lies_in(host: Host, used: Network) -> bool:
 
 
 def _parts(value: Any) -> Iterator[str]:
-    """k3s takes dual-stack networks as one text with commas, or as a list."""
+    """k3s accepts dual-stack networks as one text with commas, or as a list."""
     for each in value if isinstance(value, list) else str(value).split(","):
         yield str(each).strip()

@@ -8,15 +8,15 @@ from pathlib import Path, PurePosixPath
 from .model import Host, Inventory, Report, Setting
 
 ZONES = Path("/usr/share/zoneinfo")
-_BY_ID = "write the whole card as /dev/disk/by-id/... (ls -l /dev/disk/by-id)"
+_BY_ID = "write the whole disk as /dev/disk/by-id/... (ls -l /dev/disk/by-id)"
 _PARTITION = re.compile(r"^/dev/((sd|vd|hd|xvd)[a-z]+\d+|(mmcblk|nvme\d+n|loop)\d+p\d+|disk/by-[a-z]+/.*-part\d+)$")
 _NOT_A_CARD = re.compile(r"^/dev/(loop|ram|zram|dm-|md|sr|fd|mapper/|mmcblk\d+(boot\d|rpmb)|null$|zero$)")
 _SIZE = re.compile(r"^\d+(\.\d+)?\s*([KMGT](i?B)?)?$")
 _USER = re.compile(r"^[a-z][a-z0-9-]{0,31}$")
 
 
-def judge(inventory: Inventory, report: Report) -> None:
-    """Report cards that can't be written safely, and seeds that could not log anybody in."""
+def check(inventory: Inventory, report: Report) -> None:
+    """Report cards that can't be written safely, and seeds that no user could log in with."""
     taken: dict[PurePosixPath, tuple[Host, Setting]] = {}
     for host in inventory.boards():
         _card(host, taken, report)
@@ -34,7 +34,7 @@ def _card(host: Host, taken: dict[PurePosixPath, tuple[Host, Setting]], report: 
         report.setting(host, setting, "not an absolute path", _BY_ID + ", or a file's full path")
         return
     if _PARTITION.match(setting.value):
-        report.setting(host, setting, "a partition, not a whole card", _BY_ID)
+        report.setting(host, setting, "a partition, not a whole disk", _BY_ID)
     elif _NOT_A_CARD.match(setting.value):
         report.setting(host, setting, "not an SD card", _BY_ID)
     elif path.parts[1:2] == ("dev",):
@@ -52,7 +52,7 @@ def _card(host: Host, taken: dict[PurePosixPath, tuple[Host, Setting]], report: 
             host,
             setting,
             f"{other.name} has the same card ({first.place})",
-            "give each board its own card; with one reader for all, leave flash_card out and write "
+            "give each board its own card; with one reader for all, omit flash_card and write "
             f"`-l {host.name} -e flash_card=...` for one board at a time",
         )
     taken.setdefault(path, (host, setting))
@@ -67,7 +67,7 @@ def _size(host: Host, report: Report) -> None:
 
 
 def _pin(host: Host, inventory: Inventory, report: Report) -> None:
-    """The role's default digest is that of its default image: another image needs a digest of its own."""
+    """The role's default digest is that of its default image: another image needs its own digest."""
     url = host.settings.get("flash_image_url")
     default = inventory.defaults.get("flash_image_url")
     pinned = "flash_image_sha256" in host.settings or not inventory.defaults.get("flash_image_sha256")
@@ -87,14 +87,14 @@ def _seed(host: Host, report: Report) -> None:
             report.setting(
                 host,
                 user,
-                "Raspberry Pi OS takes no such user name",
+                "not a valid user name for Raspberry Pi OS",
                 "write a-z, 0-9 and hyphens, beginning with a letter, not root; such as pi",
             )
         elif host.get("flash_card") and host.get("ansible_user", user.value) != user.value:
             report.setting(
                 host,
                 host.settings["ansible_user"],
-                f"the card is made for {user.value} (flash_user, {user.place}), so nobody else could log in",
+                f"the card is made for {user.value} (flash_user, {user.place}), so no other user can log in",
                 f"write {user.value} in both",
             )
     tokens = host.settings.get("flash_cmdline")
@@ -104,14 +104,14 @@ def _seed(host: Host, report: Report) -> None:
                 report.setting(
                     host,
                     tokens,
-                    "not one token of the kernel's command line",
+                    "not a single kernel command line option",
                     "write one option an item, without spaces, such as cgroup_enable=memory",
                     inner=str(index),
                     value=token,
                 )
     zone = host.settings.get("flash_timezone")
     if zone and isinstance(zone.value, str) and ZONES.is_dir() and not _is_zone(zone.value):
-        report.setting(host, zone, "no time zone of this name", "write one of `timedatectl list-timezones`")
+        report.setting(host, zone, "unknown time zone", "write one of `timedatectl list-timezones`")
 
 
 def _is_zone(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The control node: is everything there that the run will need? Nothing here changes anything."""
+"""The control node: does it have everything that the run needs? Nothing here changes anything."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class Needs:
     hint: str
 
 
-def judge_ansible(version: str, oldest: str, report: Report) -> None:
+def check_ansible(version: str, oldest: str, report: Report) -> None:
     """Report an ansible-core that is older than the series `oldest`, such as 2.19."""
     if [int(part) for part in version.split(".")[:2]] < [int(part) for part in oldest.split(".")]:
         report.add(
             HERE,
             "ansible-core",
             version,
-            f"this project needs ansible-core {oldest} or newer",
+            f"this project requires ansible-core {oldest} or newer",
             "run it from the virtual environment that `make` sets up from requirements.txt",
         )
 
 
-def judge(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Report) -> None:
+def check(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Report) -> None:
     """Report programs, packages and rights that are missing for a run on the hosts in `scope`."""
     boards = in_scope(inventory, scope)
     _programs(boards, needs, report)
@@ -69,11 +69,11 @@ def judge(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Repo
             if not existing.is_dir():
                 report.add(place, name, folder, f"{existing} is not a directory", "write a directory's path")
             elif not os.access(existing, os.W_OK | os.X_OK):
-                report.add(place, name, folder, f"{existing} is not writable for you", "write a directory of yours")
+                report.add(place, name, folder, f"{existing} is not writable", "write a directory that you own")
 
 
-def judge_networks(needs: Needs, report: Report) -> None:
-    """Report networks that this machine has no interface in: what is sent there would leave by the default route.
+def check_networks(needs: Needs, report: Report) -> None:
+    """Report networks that this machine has no interface in: packets to them would leave by the default route.
 
     Sends nothing. `needs.networks` are CIDR texts, such as 10.77.0.0/24.
     """
@@ -89,8 +89,8 @@ def judge_networks(needs: Needs, report: Report) -> None:
                 HERE,
                 "preflight_networks",
                 text,
-                "this machine has no address in that network, where the boards are",
-                needs.hint or "connect this machine to the boards' network",
+                "the control node has no address in this network of the boards",
+                needs.hint or "connect the control node to the boards' network",
             )
 
 
@@ -105,14 +105,14 @@ def source_address(target: str) -> str | None:
         return str(probe.getsockname()[0])
 
 
-def judge_downloads(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Report) -> None:
-    """Report addresses that don't answer and a full disk, if something is left to be fetched.
+def check_downloads(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Report) -> None:
+    """Report unreachable URLs and a full disk, if something must still be downloaded.
 
-    Asks the network, and so is for an inventory that is good: boards are asked whether their ssh port is open (one
-    that answers is not flashed), sites for the headers of one file.
+    Uses the network, and so needs a valid inventory: boards are checked for an open ssh port (a running board is
+    not flashed), URLs for the headers of one file.
     """
     boards = in_scope(inventory, scope)
-    wanted = _wanted_images(boards, inventory) + _wanted_releases(boards, inventory)
+    wanted = _missing_images(boards, inventory) + _missing_releases(boards, inventory)
     if not wanted:
         return
     _disk(inventory, needs, report)
@@ -122,7 +122,7 @@ def judge_downloads(inventory: Inventory, scope: Iterable[str], needs: Needs, re
         problems = list(pool.map(lambda each: first_problem(each.candidates, needs.url_timeout), wanted))
     for download, problem in zip(wanted, problems, strict=True):
         if problem:
-            remedy = needs.hint or "look at the address and at this machine's network"
+            remedy = needs.hint or "check the URL and the control node's network"
             report.add(download.place, download.key, download.value, problem, remedy)
 
 
@@ -181,7 +181,7 @@ def _disk(inventory: Inventory, needs: Needs, report: Report) -> None:
 
 @dataclass(frozen=True)
 class Download:
-    """Something to be fetched: any one of the candidates has to be there."""
+    """Something to be downloaded: one of the candidates must exist."""
 
     place: Place
     key: str
@@ -189,8 +189,8 @@ class Download:
     candidates: tuple[str, ...]
 
 
-def _wanted_images(boards: list[Host], inventory: Inventory) -> list[Download]:
-    """OS images for boards that have a card and don't answer, unless the pinned image is in the cache already."""
+def _missing_images(boards: list[Host], inventory: Inventory) -> list[Download]:
+    """OS images for boards that have a card and are not running, unless the pinned image is in the cache already."""
     to_flash = [
         host for host in boards if host.get("flash_card") and is_url(_setting(host, inventory, "flash_image_url"))
     ]
@@ -204,7 +204,7 @@ def _wanted_images(boards: list[Host], inventory: Inventory) -> list[Download]:
     return list(found.values())
 
 
-def _wanted_releases(boards: list[Host], inventory: Inventory) -> list[Download]:
+def _missing_releases(boards: list[Host], inventory: Inventory) -> list[Download]:
     """k3s releases that have no directory in the cache yet."""
     found: dict[tuple[str, str], Download] = {}
     for host in boards:
@@ -213,7 +213,7 @@ def _wanted_releases(boards: list[Host], inventory: Inventory) -> list[Download]
         # A spare board has no version until it joins.
         if "cluster" not in host.groups or not is_url(base) or _is_cached(host, f"k3s/{version}/*k3s*"):
             continue
-        # Which architecture the boards have shows when they answer; a release has both, a mirror perhaps one.
+        # The boards' architecture is unknown until they run; a release has both, a mirror perhaps one.
         urls = tuple(f"{base}/{quote(version)}/sha256sum-{arch}.txt" for arch in ("arm64", "amd64"))
         place = _place(host, inventory, "k3s_release_url")
         found.setdefault((base, version), Download(place, "k3s_release_url", f"{base}/{version}", urls))
@@ -248,7 +248,7 @@ def is_open(address: str, port: int, timeout: float = 1.0) -> bool:
 
 
 def first_problem(candidates: tuple[str, ...], timeout: float) -> str | None:
-    """Why none of these addresses can be fetched (the last one's reason), or None if one can."""
+    """Why none of these URLs can be downloaded (the last one's reason), or None if one can."""
     problem = None
     for url in candidates:
         problem = url_problem(url, timeout)
@@ -258,14 +258,14 @@ def first_problem(candidates: tuple[str, ...], timeout: float) -> str | None:
 
 
 def url_problem(url: str, timeout: float) -> str | None:
-    """Why an address can't be fetched, or None. Asks for headers only; `timeout` in seconds."""
+    """Why a URL can't be downloaded, or None. Requests the headers only; `timeout` in seconds."""
     request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "edge-ai-cluster"})
     try:
         with urllib.request.urlopen(request, timeout=timeout):
             return None
     except urllib.error.HTTPError as error:
-        # A server that doesn't answer HEAD is there all the same.
-        return None if error.code in (405, 501) else f"{url} answers {error.code} {error.reason}"
+        # A server without HEAD is reachable all the same.
+        return None if error.code in (405, 501) else f"{url} returns {error.code} {error.reason}"
     except (OSError, ValueError) as error:
         reason: Any = getattr(error, "reason", error)
-        return f"{url} doesn't answer ({getattr(reason, 'strerror', None) or reason})"
+        return f"{url} is unreachable ({getattr(reason, 'strerror', None) or reason})"

@@ -1,6 +1,6 @@
-"""Inventory files read as text: what stands on which line, and what Ansible would drop without saying so.
+"""Inventory files read as text: what is on which line, and what Ansible would drop silently.
 
-Ansible merges files into variables and keeps the last of two equal keys; only the files themselves can tell.
+Ansible merges files into variables and keeps the last of two equal keys; only the files themselves show it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from .model import Finding, Place
 from .suggest import did_you_mean
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# What Ansible passes over in an inventory directory (INVENTORY_IGNORE_EXTS and editors' leftovers).
+# What Ansible skips in an inventory directory (INVENTORY_IGNORE_EXTS and editors' leftovers).
 _IGNORED = re.compile(r"(~|\.(orig|cfg|retry|bak|pyc|pyo|swp|rpm|md|csv|txt))$")
 _INI_SECTION = re.compile(r"^\[([^:\]]+)(?::(vars|children))?\]\s*(?:[#;].*)?$")
 _VARIABLE_FILES = ("", ".yml", ".yaml", ".json")
-#: In place of the names that are written in an encrypted file.
+#: Placeholder for the names in an encrypted file.
 ENCRYPTED = ""
 _Key = TypeVar("_Key", str, tuple[str, str])
 
@@ -48,7 +48,7 @@ class Written:
     unreadable: bool = False
 
     def note_inner(self, place: Place, value: yaml.Node) -> None:
-        """Note where the values of a dictionary are."""
+        """Record where the values of a dictionary are."""
         if isinstance(value, yaml.MappingNode):
             self.inner[place] = {
                 str(key.value): Place(place.file, item.start_mark.line + 1) for key, item in value.value
@@ -69,12 +69,12 @@ class Written:
         return settings.get((owner, name)) or settings.get((owner, ENCRYPTED)) or []
 
     def _winner(self, places: list[tuple[int, Place]]) -> Place | None:
-        """The last of the places by file, rank and order; any file of variables wins over the inventory's own."""
+        """The last of the places by file, rank and order; a file of variables overrides the inventory's own."""
         ranked = [(p.file in self.variable_files, rank, order, p) for order, (rank, p) in enumerate(places)]
         return max(ranked, key=lambda each: each[:3])[3] if ranked else None
 
     def unreadable_at(self, place: Place, key: str, problem: str, remedy: str) -> None:
-        """Note an error that has Ansible drop the file or stop."""
+        """Record an error with which Ansible drops the file or stops."""
         self.unreadable = True
         self.findings.append(Finding(place, key, None, problem, remedy))
 
@@ -88,14 +88,14 @@ class Written:
             for name, place in files.items():
                 if name not in known:
                     remedy = f"name the file after a {kind} of the inventory, or delete it"
-                    if kind == "group":  # pi-04 is not a slip of pi-01
+                    if kind == "group":  # pi-04 is not a typo of pi-01
                         remedy = did_you_mean(name, known, remedy)
                     found.append(Finding(place, name, None, f"the inventory has no {kind} of this name", remedy))
         return found
 
 
 def read(sources: list[Path], named: Callable[[Path], str]) -> Written:
-    """Read the files of these inventory sources (files or directories). `named` gives a file its name in messages."""
+    """Read the files of these inventory sources (files or directories). `named` returns a file's name in messages."""
     written = Written()
     for source in sources:
         for path in inventory_files(source):
@@ -113,7 +113,7 @@ def read(sources: list[Path], named: Callable[[Path], str]) -> Written:
 
 
 def inventory_files(source: Path) -> list[Path]:
-    """The files of an inventory source that hold groups and hosts."""
+    """The files of an inventory source that contain groups and hosts."""
     if source.is_file():
         return [source]
     if not source.is_dir():
@@ -141,7 +141,7 @@ def _variable_files(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _compose(path: Path, name: str, written: Written) -> yaml.Node | None:
-    """The file's YAML tree, with syntax errors and duplicate keys noted; None if there is nothing to walk."""
+    """The file's YAML tree, with syntax errors and duplicate keys recorded; None if there is nothing to walk."""
     text = path.read_text(encoding="utf-8", errors="replace")
     if _is_vault(text):
         return None
@@ -181,7 +181,7 @@ def _note_duplicates(node: yaml.Node, name: str, within: str, written: Written) 
                     label,
                     None,
                     f"written twice, first in line {first[key.value]}",
-                    "keep one of them; the first would be lost without a word",
+                    "keep one of them, Ansible silently drops the first",
                 )
             )
         first.setdefault(key.value, line)
@@ -235,7 +235,7 @@ def _walk_group(group: yaml.Node, body: yaml.Node, name: str, written: Written) 
         if section.value not in ("hosts", "vars", "children"):
             known = ("hosts", "vars", "children")
             remedy = did_you_mean(section.value, known, "a group has only hosts, vars and children")
-            written.unreadable_at(at, label, "not a part of a group", remedy)
+            written.unreadable_at(at, label, "not a section of a group", remedy)
         elif _is_empty(content):
             continue
         elif not isinstance(content, yaml.MappingNode):
@@ -268,7 +268,7 @@ def _walk_host(host: yaml.Node, settings: yaml.Node, name: str, written: Written
                         f"{host.value}.{key.value}",
                         None,
                         f"written twice, first at {before[0]}",
-                        "keep one of them; one would be lost without a word",
+                        "keep one of them, Ansible silently drops the other",
                     )
                 )
             _note(written.host_settings, (host.value, key.value), place)

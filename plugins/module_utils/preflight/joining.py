@@ -1,4 +1,4 @@
-"""Boards that are to join: does the cluster know their names or addresses already, and from whom?"""
+"""Boards that will join: does the cluster already know their names or addresses, and from which machine?"""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Member:
     version: str
 
 
-def judge(candidates: list[Candidate], members: list[Member], report: Report) -> list[str]:
-    """Report names and addresses that belong to another machine; the hosts that are to be seen to.
+def check(candidates: list[Candidate], members: list[Member], report: Report) -> list[str]:
+    """Report names and addresses that belong to another machine; return the hosts to join.
 
     Those are spare boards, boards that were named, and boards of the cluster whose Node is missing or not Ready.
     """
@@ -43,20 +43,20 @@ def judge(candidates: list[Candidate], members: list[Member], report: Report) ->
         if not (board.spare or board.named) and node is not None and node.ready:
             continue
         wanted.append(board.host)
-        _judge_board(board, node, members, report)
+        _check_board(board, node, members, report)
     return wanted
 
 
-def _judge_board(board: Candidate, node: Member | None, members: list[Member], report: Report) -> None:
+def _check_board(board: Candidate, node: Member | None, members: list[Member], report: Report) -> None:
     place = Place(board.host)
     if node is not None and node.address not in ("", board.address):
         report.add(
             place,
-            "name of the Node",
+            "Node name",
             board.node,
             f"the cluster has a Node of this name at {node.address}, not at {board.address}: another machine",
-            "give this board another name, or ansible_host the address; a Node whose machine is gone for good is "
-            f"removed by kubectl delete node {board.node}",
+            "give this board another name, or correct ansible_host; if that machine is permanently gone, run "
+            f"kubectl delete node {board.node}",
         )
     for other in members:
         if other.address == board.address and other.name != board.node:
@@ -65,7 +65,7 @@ def _judge_board(board: Candidate, node: Member | None, members: list[Member], r
                 "ansible_host",
                 board.address,
                 f"Node {other.name} of the cluster has this address",
-                "give this board an address of its own, or remove that one first (playbooks/remove-node.yml -l "
+                "give this board another address, or remove that node first (playbooks/remove-node.yml -l "
                 f"{other.name})",
             )
     if node is None:

@@ -9,8 +9,8 @@ from .model import Host, Inventory, Report, Setting
 DEFAULT_MINORS = ("1.35", "1.36", "1.37")
 
 
-def judge(inventory: Inventory, report: Report) -> None:
-    """Report versions, component names and configuration keys that k3s or its role would refuse or silently drop."""
+def check(inventory: Inventory, report: Report) -> None:
+    """Report versions, component names and configuration keys that k3s or its role rejects or silently drops."""
     for host in inventory.boards():
         version = host.settings.get("k3s_version")
         if version and version.value is not None:
@@ -33,7 +33,7 @@ def _version(host: Host, setting: Setting, report: Report) -> None:
         report.setting(
             host,
             setting,
-            f"Kubernetes {release.major}.{release.minor} is not supported here",
+            f"Kubernetes {release.major}.{release.minor} is not supported",
             f"write a release of {', '.join(minors)} (preflight_k3s_minors)",
         )
 

@@ -1,4 +1,4 @@
-"""Addresses of what is downloaded, and the digests it is checked with."""
+"""URLs of downloads, and the digests they are verified with."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _DIGEST = re.compile(r"^[0-9a-f]{64}$")
 _ARCHITECTURES = ("amd64", "arm64")
 
 
-def judge(inventory: Inventory, report: Report) -> None:
-    """Report malformed addresses and digests in every variable that is named as one."""
+def check(inventory: Inventory, report: Report) -> None:
+    """Report malformed URLs and digests in every variable that is named as one."""
     for host in inventory.boards():
         for setting in host.settings.values():
             if setting.value in (None, "", [], {}):
@@ -24,7 +24,7 @@ def judge(inventory: Inventory, report: Report) -> None:
 
 
 def is_url(value: object) -> bool:
-    """Whether a value is an address that can be fetched from."""
+    """Whether a value is a URL that can be downloaded."""
     if not isinstance(value, str) or re.search(r"\s", value):
         return False
     try:
@@ -39,22 +39,22 @@ def _url(host: Host, setting: Setting, report: Report) -> None:
     text = str(setting.value)
     if not is_url(setting.value):
         scheme = urlsplit(text).scheme if "://" in text else ""
-        problem = f"{scheme}:// is not fetched" if scheme not in ("", "http", "https") else "not an address"
+        problem = f"{scheme}:// is not supported" if scheme not in ("", "http", "https") else "not a URL"
         report.setting(host, setting, problem, "write https://HOST/PATH (or http:// for a mirror of your own)")
     elif "@" in urlsplit(text).netloc:
         report.setting(
             host,
             setting,
-            "holds a user name or a password",
-            "write the address without it, and use ~/.netrc",
+            "contains a user name or a password",
+            "write the URL without it, and use ~/.netrc",
             value="(not shown)",
         )
     elif setting.name == "flash_image_url" and not urlsplit(text).path.endswith((".img.xz", ".img")):
         report.setting(
             host,
             setting,
-            "not the address of one image: what it leads to changes over time",
-            "write the whole address of a file that ends in .img.xz",
+            "not the URL of one image: its content changes over time",
+            "write the whole URL of a file that ends in .img.xz",
         )
 
 
@@ -63,7 +63,7 @@ def _digest(host: Host, setting: Setting, report: Report) -> None:
         for name, digest in setting.value.items():
             if name not in _ARCHITECTURES:
                 remedy = f"write {' or '.join(_ARCHITECTURES)}, as the release's sha256sum files are named"
-                report.setting(host, setting, "no architecture of a release", remedy, inner=str(name), value=digest)
+                report.setting(host, setting, "not an architecture of a release", remedy, inner=str(name), value=digest)
             elif not _is_digest(digest):
                 report.setting(host, setting, *_bad_digest(digest), inner=str(name), value=digest)
     elif not _is_digest(setting.value):
@@ -77,7 +77,7 @@ def _is_digest(value: object) -> bool:
 def _bad_digest(value: object) -> tuple[str, str]:
     text = str(value)
     if re.fullmatch(r"[0-9A-Fa-f]{64}", text):
-        return "SHA-256 digests are written in lower case here", f"write {text.lower()}"
+        return "a SHA-256 digest must be in lower case", f"write {text.lower()}"
     return (
         f"not a SHA-256 digest: {len(text)} characters instead of 64 of 0-9 and a-f",
         "copy it from the .sha256 file beside the download",

@@ -1,4 +1,4 @@
-"""What the judges are given (an inventory as plain data) and what they give back (findings)."""
+"""Input of the checks (an inventory as plain data) and their output (findings)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ CLUSTER_GROUPS = (
     "boards", "cluster", "k3s_servers", "k3s_agents", "nfs_servers", "training", "prediction", "spare",
 )  # fmt: skip
 
-# Names whose value is a secret itself; k3s_token_file and the like name a file that holds one.
+# Names whose value is a secret itself; k3s_token_file and similar ones are paths of a file with one.
 _SECRET_NAME = re.compile(r"(^|[_-])(token|password|passwd|secret|passphrase|private[_-]key|pass)$")
-# Texts that would be numbers, truth values or nothing if they stood in YAML without quotes.
+# Texts that YAML reads as numbers, booleans or null when they are not quoted.
 _LIKE_NO_TEXT = re.compile(r"^([-+]?\d[\d_]*(\.\d*)?|true|false|yes|no|on|off|null|~|)$", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"^K10[0-9a-f]{64}::|-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """Where something is written: a file as a person would name it, and the line if it is known (0 if not)."""
+    """Where something is written: a file, relative to the user's directory, and the line (0 if unknown)."""
 
     file: str
     line: int = 0
@@ -43,7 +43,7 @@ class Finding:
     remedy: str
 
     def __str__(self) -> str:
-        """The line that a person reads."""
+        """The line that the user reads."""
         subject = self.key if self.value is None else f"{self.key} = {self.value}"
         return f"{self.place}: {subject}: {self.problem}; {self.remedy}"
 
@@ -52,8 +52,8 @@ class Finding:
 class Setting:
     """The value that one variable has for one host, as it is after templating.
 
-    `per_host` tells a value that is this host's own from one it shares with its group. `inner` has the places of the
-    keys of a dictionary. `plain` is false for a value that was encrypted or made by a template.
+    `per_host` is true for a value of this host, false for one of its group. `inner` has the places of the keys of a
+    dictionary. `plain` is false for a value that was encrypted or made by a template.
     """
 
     name: str
@@ -69,13 +69,13 @@ class Setting:
         return self.place.file == COMMAND_LINE
 
     def place_of(self, key: str) -> Place:
-        """Where a key of a dictionary stands, or the dictionary itself if that is not known."""
+        """Where a key of a dictionary is, or the dictionary itself if that is unknown."""
         return self.inner.get(key, self.place)
 
 
 @dataclass(frozen=True)
 class Host:
-    """A host of the inventory. `groups` holds every group it is in, also by way of children; `direct` only its own."""
+    """A host of the inventory. `groups` has every group it is in, also through children; `direct` only its own."""
 
     name: str
     place: Place
@@ -91,7 +91,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Group:
-    """A group and all its hosts, also by way of children."""
+    """A group and all its hosts, also through children."""
 
     name: str
     place: Place
@@ -116,7 +116,7 @@ class Inventory:
     """A whole inventory. `source` is where it comes from, named when nothing more exact can be.
 
     `unread` names variables whose template could not be evaluated for some host, so that they are in no host.
-    `unreadable` tells that a file could not be read at all, so that nothing but that can be said.
+    `unreadable` is true if a file could not be read at all, so that nothing else can be checked.
     """
 
     source: Place
@@ -161,7 +161,7 @@ class Report:
         self._others.append(Finding(place, key, None if value is None else show(value), problem, remedy))
 
     def extend(self, findings: Iterable[Finding]) -> None:
-        """Errors that somebody else found."""
+        """Errors that were found elsewhere."""
         self._others.extend(findings)
 
     def setting(
@@ -175,7 +175,7 @@ class Report:
         self._about_settings.setdefault(entry, []).append(host.name if setting.per_host else None)
 
     def missing(self, host: Host, name: str, remedy: str) -> None:
-        """A variable that a host must have and has not."""
+        """A variable that a host requires and lacks."""
         self._others.append(Finding(host.place, f"{host.name}.{name}", None, "missing", remedy))
 
     def findings(self) -> list[Finding]:
@@ -188,7 +188,7 @@ class Report:
 
 
 def is_secret(name: str, value: Any) -> bool:
-    """True for a value that must not stand in an inventory, by its variable's name or by its own form."""
+    """True for a value that must not be in an inventory, by its variable's name or by its own form."""
     if not isinstance(value, str) or not value:
         return False
     return bool(_SECRET_NAME.search(name.rpartition(".")[2])) or bool(_SECRET_VALUE.search(value))
@@ -200,7 +200,7 @@ def show_setting(name: str, value: Any) -> str:
 
 
 def show(value: Any) -> str:
-    """A value on one line, at most 120 characters, as it could stand in YAML."""
+    """A value on one line, at most 120 characters, as YAML writes it."""
     if value is None:
         return "(empty)"
     if isinstance(value, str):

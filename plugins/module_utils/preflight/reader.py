@@ -129,7 +129,7 @@ class Reader:
             templated = _has_template(value)
             encrypted = _is_encrypted(value)
             try:
-                # A secret stays encrypted: nobody who only wants an inventory judged needs its password.
+                # A secret stays encrypted: validating an inventory does not need its password.
                 evaluated = None if encrypted else templar.template(value) if templated else value
             except AnsibleError as error:
                 self._unread.add(name)
@@ -149,12 +149,12 @@ class Reader:
         """A template that names an unknown variable is an error; one that needs facts or a file is left to its role."""
         message = str(error)
         if "yntax error in template" in message or "TemplateSyntaxError" in message:
-            problem, remedy = "the template is not well formed", "correct what stands between {{ and }}"
+            problem, remedy = "the template is not well formed", "correct the text between {{ and }}"
         else:
             unknown = _UNDEFINED.search(message)
             if not unknown or unknown[1].startswith(("ansible_", "_")) or unknown[1] in self._names:
                 return
-            problem = f"uses {unknown[1]}, which nothing defines"
+            problem = f"uses {unknown[1]}, which is undefined"
             remedy = did_you_mean(unknown[1], self._names, f"define {unknown[1]} in the inventory")
         self._findings.append(Finding(place, f"{host.name}.{name}" if own else name, None, problem, remedy))
 
@@ -173,7 +173,7 @@ class Reader:
 
 
 def _native(value: Any) -> Any:
-    """A value without Ansible's tags: the judges (and json) get plain Python."""
+    """A value without Ansible's tags: the checks (and json) get plain Python."""
     if isinstance(value, Mapping):
         return {str(key): _native(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

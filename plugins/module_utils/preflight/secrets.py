@@ -11,8 +11,8 @@ from .model import Host, Inventory, Place, Report, Setting, is_secret
 _PUBLIC = (".pub", "known_hosts", ".crt", ".pem.pub")
 
 
-def judge(inventory: Inventory, report: Report) -> None:
-    """Report secrets that are written in plain into the inventory."""
+def check(inventory: Inventory, report: Report) -> None:
+    """Report secrets in plain text in the inventory."""
     for host in inventory.hosts.values():
         for setting in host.settings.values():
             if setting.plain and not setting.from_command_line:
@@ -30,7 +30,7 @@ def _walk(host: Host, setting: Setting, name: str, value: Any, inner: str | None
         report.setting(
             host,
             setting,
-            "a secret in plain text, for everybody who reads the inventory",
+            "a secret in plain text, visible to everyone who can read the inventory",
             _remedy(name),
             inner=inner,
             value="(not shown)",
@@ -39,14 +39,14 @@ def _walk(host: Host, setting: Setting, name: str, value: Any, inner: str | None
 
 def _remedy(name: str) -> str:
     if "token" in name:
-        return "delete it: one is made at the first run and kept in k3s_token_file"
+        return "delete it: the first run generates one and stores it in k3s_token_file"
     return "delete it, or encrypt it with ansible-vault encrypt_string"
 
 
-def judge_files(inventory: Inventory, base: Path, report: Report) -> None:
+def check_files(inventory: Inventory, base: Path, report: Report) -> None:
     """Report secrets on disk that others may read: a directory must be 0700, a file in it 0600 (or 0400).
 
-    `base` is what names are shown relative to. A directory that is not there yet is made by the roles.
+    Names are shown relative to `base`. A directory that does not exist yet is created by the roles.
     """
     folders = {str(setting.value) for _host, setting in inventory.settings("cluster_secrets_dir")}
     for folder in sorted(folders):
@@ -61,6 +61,5 @@ def judge_files(inventory: Inventory, base: Path, report: Report) -> None:
                 continue
             name = str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
             wanted = "0700" if path.is_dir() else "0600"
-            report.add(
-                Place(name), "mode", f"{mode:04o}", "others than the owner may use it", f"run `chmod {wanted} {name}`"
-            )
+            remedy = f"run `chmod {wanted} {name}`"
+            report.add(Place(name), "mode", f"{mode:04o}", "accessible to other users", remedy)

@@ -12,7 +12,7 @@ from .model import Option
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML as data; what Ansible's own tags (!vault, !unsafe) mark is not looked into."""
+    """YAML as data; values with Ansible's own tags (!vault, !unsafe) are ignored."""
 
 
 _Loader.add_multi_constructor("!", lambda loader, suffix, node: None)

@@ -1,4 +1,4 @@
-"""What a person probably meant by a name that nothing has."""
+"""Suggestions for unknown names."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def distance(left: str, right: str) -> int:
     return rows[-1][-1]
 
 
-def slip_of(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` is a slip of the keyboard away from (two edits; one in a short name), if any."""
+def typo_of(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` is a typo of (two edits; one in a short name), if any."""
     allowed = 2 if len(name) > 6 else 1
     near = [(distance(name, each), each) for each in sorted(known) if abs(len(each) - len(name)) <= allowed]
     best = min(near, default=None)
@@ -29,9 +29,9 @@ def slip_of(name: str, known: Iterable[str]) -> str | None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like `name`, if one is like it at all."""
+    """The known name most similar to `name`, if one is similar."""
     names = sorted(known)
-    return slip_of(name, names) or next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.75)), None)
+    return typo_of(name, names) or next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.75)), None)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:

@@ -1,4 +1,4 @@
-"""Groups and their members: is this a cluster at all, and has every board a part in it?"""
+"""Groups and their members: is this a complete cluster, and has every board a role in it?"""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .suggest import did_you_mean
 _LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 
 
-def judge(inventory: Inventory, report: Report) -> None:
-    """Report unknown groups, bad host names, and boards with no part, two parts or a missing partner."""
+def check(inventory: Inventory, report: Report) -> None:
+    """Report unknown groups, invalid host names, and boards with no role, two roles or a missing counterpart."""
     _groups(inventory, report)
     if not inventory.boards():
         report.add(
@@ -47,7 +47,7 @@ def _groups(inventory: Inventory, report: Report) -> None:
 
 
 def _control_node(inventory: Inventory, report: Report) -> None:
-    """An implicit localhost has no inventory_dir: stages that run on it would fail."""
+    """An implicit localhost has no inventory_dir: stages that run on it fail."""
     instead = "ansible_connection: local, ansible_python_interpreter: '{{ ansible_playbook_python }}'"
     control = inventory.hosts.get("localhost")
     if control is None:
@@ -55,7 +55,7 @@ def _control_node(inventory: Inventory, report: Report) -> None:
             inventory.source, "localhost", None, "missing", f"write `localhost: {{{instead}}}` below `all: hosts:`"
         )
     elif control.get("ansible_connection") != "local":
-        report.add(control.place, "localhost", None, "would be reached by ssh", f"write `{instead}` with it")
+        report.add(control.place, "localhost", None, "its connection is ssh, not local", f"write `{instead}` with it")
 
 
 def _name(host: Host, inventory: Inventory, report: Report) -> None:
@@ -69,7 +69,7 @@ def _name(host: Host, inventory: Inventory, report: Report) -> None:
             f"write {plain}",
         )
     elif host.name in inventory.groups:
-        report.add(host.place, host.name, None, "a group has this name too", "give the board a name of its own")
+        report.add(host.place, host.name, None, "a group has the same name", "rename the board")
 
 
 def _part(host: Host, report: Report) -> None:
@@ -105,27 +105,27 @@ def _part(host: Host, report: Report) -> None:
             host.name,
             None,
             f"in both {next(iter(part))} and spare",
-            "take it out of spare once it is a board of the cluster for good",
+            "remove it from spare once it is permanently in the cluster",
         )
     elif not part and not host.groups & {"spare", "nfs_servers", "training", "prediction"}:
         report.add(
             host.place,
             host.name,
             None,
-            "in no group that has it do anything",
+            "in no group that assigns it a role",
             "write it below k3s_agents, or below spare if it is to join later",
         )
 
 
 def _shared(host: Host, inventory: Inventory, report: Report) -> None:
-    """Where the group boards is used, it has all of them: else one would lack variables of group_vars/boards.yml."""
+    """The group boards, where used, contains every board: others lack the variables of group_vars/boards.yml."""
     group = next((name for name in ("cluster", "spare") if name in host.groups), None)
     if group and "boards" in inventory.groups and "boards" not in host.groups:
         report.add(
             host.place,
             host.name,
             None,
-            f"in {group}, but {group} is not a child of boards, whose variables it would lack",
+            f"in {group}, but {group} is not a child of boards, whose variables it lacks",
             f"write {group} below `boards: children:`",
         )
 
@@ -142,7 +142,7 @@ def _nfs(inventory: Inventory, report: Report) -> None:
     servers = inventory.members("nfs_servers")
     place = inventory.group_place("nfs_servers")
     if not servers:
-        report.add(place, "nfs_servers", None, "no NFS server", "write the board that keeps /books below nfs_servers")
+        report.add(place, "nfs_servers", None, "no NFS server", "write the board that exports /books below nfs_servers")
     elif len(servers) > 1:
         report.add(
             place,
@@ -172,7 +172,7 @@ def _labels(inventory: Inventory, report: Report) -> None:
                     host.name,
                     None,
                     f"in {group}, but not in cluster",
-                    "write it below k3s_agents too, or take it out of this group",
+                    "write it below k3s_agents too, or remove it from this group",
                 )
         # A spare board carries its label into the cluster only when it joins.
         if not any(host.groups & {"cluster", "k3s_servers", "k3s_agents"} for host in members):
@@ -180,7 +180,7 @@ def _labels(inventory: Inventory, report: Report) -> None:
                 inventory.group_place(group),
                 group,
                 None,
-                f"no board of the cluster has role={group}, so {group}'s notebook could never start",
+                f"no board of the cluster has role={group}, so the {group} notebook is unschedulable",
                 f"write one board of the cluster below {group}",
             )
     for host in inventory.members("training"):
@@ -190,5 +190,5 @@ def _labels(inventory: Inventory, report: Report) -> None:
                 host.name,
                 None,
                 "in both training and prediction, but a node has one label `role`",
-                "keep it in one; prediction is to run where nothing was trained",
+                "keep it in one, prediction must run where nothing was trained",
             )

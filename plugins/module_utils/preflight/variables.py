@@ -1,4 +1,4 @@
-"""Names and types of variables, compared with what the roles' argument_specs say."""
+"""Names and types of variables, compared with the roles' argument_specs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from .model import Host, Inventory, Option, Report, Setting, is_secret, words
-from .suggest import did_you_mean, slip_of
+from .suggest import did_you_mean, typo_of
 
-# Variables of Ansible itself that an inventory sets; a slip here would have Ansible use its default instead.
+# Variables of Ansible itself that an inventory sets; with a typo here, Ansible uses its default instead.
 CONNECTION = words(
     "ansible_host ansible_port ansible_user ansible_password ansible_connection ansible_become ansible_become_user "
     "ansible_become_password ansible_become_method ansible_ssh_private_key_file ansible_ssh_common_args "
@@ -36,7 +36,7 @@ _EXAMPLES = {
 }
 
 
-def judge(inventory: Inventory, report: Report) -> None:
+def check(inventory: Inventory, report: Report) -> None:
     """Report unknown names, wrong types and values outside an option's choices."""
     known = set(inventory.options)
     prefixes = {role: f"{role}_" for role in inventory.roles} | {"cluster": "cluster_"}
@@ -54,9 +54,9 @@ def _name(host: Host, setting: Setting, known: set[str], prefixes: dict[str, str
     if name.startswith("_") or name in CONNECTION or (setting.plain and is_secret(name, setting.value)):
         return
     if name.startswith("ansible_"):
-        meant = slip_of(name, CONNECTION)
+        meant = typo_of(name, CONNECTION)
         if meant:
-            report.setting(host, setting, "Ansible has no such variable", f"did you mean {meant}?")
+            report.setting(host, setting, "Ansible has no variable of this name", f"did you mean {meant}?")
         return
     roles = [role for role, prefix in prefixes.items() if name.startswith(prefix)]
     if roles:
@@ -64,19 +64,19 @@ def _name(host: Host, setting: Setting, known: set[str], prefixes: dict[str, str
         own = {each for each in known if each.startswith(prefixes[role])}
         owner = "the cluster has" if role == "cluster" else f"the role {role} has"
         otherwise = (
-            f"delete it, or see roles/{'preflight' if role == 'cluster' else role}/README.md for the names there are"
+            f"delete it, or see roles/{'preflight' if role == 'cluster' else role}/README.md for the valid names"
         )
-        report.setting(host, setting, f"{owner} no such variable", did_you_mean(name, own or known, otherwise))
+        report.setting(host, setting, f"{owner} no variable of this name", did_you_mean(name, own or known, otherwise))
     else:
-        meant = slip_of(name, known)
+        meant = typo_of(name, known)
         if meant:
-            report.setting(host, setting, "no role has such a variable", f"did you mean {meant}?")
+            report.setting(host, setting, "no role has this variable", f"did you mean {meant}?")
 
 
 def _value(host: Host, setting: Setting, option: Option, report: Report) -> None:
     if setting.value is None:
         if setting.plain and not option.may_be_empty and option.type != "raw":
-            report.setting(host, setting, "the default is not used then", "write a value, or delete the line")
+            report.setting(host, setting, "an empty value replaces the default", "write a value, or delete the line")
         return
     for inner, value, problem, remedy in _mistakes(setting, option):
         if is_secret(setting.name, value):
@@ -153,5 +153,5 @@ def _instead(value: Any, kind: str) -> str:
 
 def _choose(value: Any, choices: tuple[Any, ...]) -> str:
     names = [str(choice) for choice in choices]
-    meant = slip_of(str(value), names)
+    meant = typo_of(str(value), names)
     return f"did you mean {meant}?" if meant else f"use {' or '.join(names)}"

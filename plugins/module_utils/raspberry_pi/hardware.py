@@ -1,4 +1,4 @@
-"""What a board is, from the text of its /proc files: model, serial number, throttling.
+"""A board's hardware, from the text of its /proc files: model, serial number, throttling.
 
 Runs on the board (Python 3.11 or newer), needs nothing but the standard library.
 """
@@ -17,7 +17,7 @@ def parse_cpuinfo(text: str) -> dict[str, str]:
 
 
 def throttling(output: str) -> list[str]:
-    """What `vcgencmd get_throttled` complains about, now or since boot."""
+    """The problems that `vcgencmd get_throttled` reports, now or since boot."""
     match = re.search(r"throttled=0x([0-9a-fA-F]+)", output)
     bits = int(match[1], 16) if match else 0
     return [
@@ -30,16 +30,16 @@ def throttling(output: str) -> list[str]:
 def edit_cmdline(text: str, tokens: list[str]) -> str:
     """The kernel command line with `tokens` appended where missing: one line, everything else in place.
 
-    Raises ValueError for a file that is not a Pi's command line or asks for the old cgroup hierarchy.
+    Raises ValueError for a file that is not a Pi's command line or selects the old cgroup hierarchy.
     """
     present = text.split()
     if not any(token.startswith("root=") for token in present):
         raise ValueError(
-            "it has no root= token, so it is not the kernel command line of a Raspberry Pi; look at it by hand"
+            "it has no root= token, so it is not the kernel command line of a Raspberry Pi: check it manually"
         )
     if "systemd.unified_cgroup_hierarchy=0" in present or "systemd.unified_cgroup_hierarchy=no" in present:
         raise ValueError(
-            "it has systemd.unified_cgroup_hierarchy=0, Kubernetes needs cgroup v2: remove that by hand and reboot"
+            "it has systemd.unified_cgroup_hierarchy=0, Kubernetes needs cgroup v2: remove it manually and reboot"
         )
     missing = [token for token in tokens if token not in present]
     if not missing and len(text.splitlines()) == 1:

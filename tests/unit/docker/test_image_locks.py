@@ -1,4 +1,4 @@
-"""The locks are whole, alike for both architectures, and fit what the build asks pip for."""
+"""The locks are complete, equal for both architectures, and match the options of the build's pip."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ def test_both_have_the_same_packages_and_versions(docker: Path) -> None:
 
 
 @pytest.mark.parametrize(("arch", "tensorflow"), [("amd64", "tensorflow-cpu"), ("arm64", "tensorflow")])
-def test_what_is_asked_for_is_there_and_what_is_excluded_is_not(docker: Path, arch: str, tensorflow: str) -> None:
+def test_required_packages_are_locked_and_excluded_ones_are_not(docker: Path, arch: str, tensorflow: str) -> None:
     packages = set(lock(docker, arch))
     assert names((docker / "requirements.in").read_text()) - {"tensorflow", "tensorflow-cpu"} <= packages
     assert tensorflow in packages
     assert not names((docker / "requirements.exclude").read_text()) & packages
 
 
-def test_no_package_index_is_named(docker: Path) -> None:
+def test_no_package_index_is_written(docker: Path) -> None:
     for path in docker.iterdir():
         if path.is_file() and path.name.startswith("requirements"):
             assert not re.search(r"https?://|--(extra-)?index-url|--find-links", path.read_text()), path.name
 
 
-def test_dockerfile_and_role_ask_for_the_same_wheels(docker: Path) -> None:
+def test_dockerfile_and_role_select_the_same_wheels(docker: Path) -> None:
     text = (docker / "Dockerfile").read_text()
     minors = re.search(r"for minor in ([\d ]+);", text)
     assert minors

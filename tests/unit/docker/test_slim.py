@@ -1,4 +1,4 @@
-"""What is trimmed off the image, and what is left alone."""
+"""What is removed from the image, and what is kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from docker import slim
 
 
 def test_stripped_library_still_loads(tmp_path: Path) -> None:
-    """A real extension of this Python, with symbols appended behind what the loader reads."""
+    """A real extension of this Python, with symbols appended after what the loader reads."""
     specs = [importlib.util.find_spec(name) for name in ("_json", "_lzma", "_bz2")]  # Debian 13 has _json built in.
     original = next(Path(spec.origin) for spec in specs if spec and spec.origin and spec.origin.endswith(".so"))
     copy = tmp_path / original.name
@@ -29,16 +29,16 @@ def test_stripped_library_still_loads(tmp_path: Path) -> None:
     assert slim.strip(copy) == 0
 
 
-def test_what_is_no_library_is_left_alone(tmp_path: Path) -> None:
+def test_file_that_is_not_a_library_is_not_changed(tmp_path: Path) -> None:
     script = tmp_path / "linker.so"
     script.write_text("GROUP ( libc.so.6 )")
     assert slim.strip(script) == 0
     assert script.read_text() == "GROUP ( libc.so.6 )"
 
 
-def test_a_pattern_for_what_is_no_longer_there_is_an_error(tmp_path: Path) -> None:
+def test_pattern_without_a_match_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     slim.remove(tmp_path, ("here",))
     assert not (tmp_path / "here").exists()
-    with pytest.raises(SystemExit, match="'gone'"):
-        slim.remove(tmp_path, ("gone",))
+    with pytest.raises(SystemExit, match="'missing'"):
+        slim.remove(tmp_path, ("missing",))

@@ -1,3 +1,3 @@
-"""Records as the notebooks make them."""
+"""Records as the notebooks write them."""
 
 from tests.support.records import edge, prediction, record  # noqa: F401 - fixtures

@@ -29,7 +29,7 @@ NOTEBOOKS = ROOT / "notebooks"
 
 
 def idx(shape: tuple[int, ...], values: bytes, kind: int = 8) -> bytes:
-    """An IDX file, as its format says: header, then one byte for each value."""
+    """An IDX file, in its format: header, then one byte for each value."""
     return bytes([0, 0, kind, len(shape)]) + struct.pack(f">{len(shape)}I", *shape) + values
 
 
@@ -50,38 +50,38 @@ def test_labels_are_read(edge: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
-        (idx((2, 3), bytes(5)), r"has 17 bytes, but its header promises 18 \(shape \(2, 3\)\)"),
-        (idx((2, 3), bytes(7)), "has 19 bytes, but its header promises 18"),
+        (idx((2, 3), bytes(5)), r"has 17 bytes, but its header specifies 18 \(shape \(2, 3\)\)"),
+        (idx((2, 3), bytes(7)), "has 19 bytes, but its header specifies 18"),
         (idx((2,), bytes(8), kind=0x0D), "is not an IDX file of unsigned bytes"),
         (b"\x1f\x8b\x08\x00compressed", "is not an IDX file of unsigned bytes"),
         (b"", r"is not an IDX file of unsigned bytes \(first bytes none\)"),
-        (b"\x00\x00\x08\x03\x00", "has 5 bytes, but its header promises 16"),
+        (b"\x00\x00\x08\x03\x00", "has 5 bytes, but its header specifies 16"),
     ],
 )
-def test_a_file_that_is_not_what_it_should_be_is_refused(edge: Any, tmp_path: Path, content: bytes, said: str) -> None:
+def test_invalid_file_is_rejected(edge: Any, tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "images").write_bytes(content)
-    with pytest.raises(edge.WrongFile, match=said):
+    with pytest.raises(edge.InvalidFile, match=message):
         edge.read_idx(tmp_path / "images")
 
 
-def test_a_damaged_file_is_refused_with_both_digests(edge: Any, tmp_path: Path) -> None:
+def test_damaged_file_is_rejected_with_both_digests(edge: Any, tmp_path: Path) -> None:
     content = bytearray(idx((4,), b"1234"))
     digest = hashlib.sha256(content).hexdigest()
     content[-1] ^= 1
     (tmp_path / "labels").write_bytes(content)
-    with pytest.raises(edge.WrongFile, match=f"{hashlib.sha256(content).hexdigest()}, not {digest}"):
+    with pytest.raises(edge.InvalidFile, match=f"{hashlib.sha256(content).hexdigest()}, not {digest}"):
         edge.read_idx(tmp_path / "labels", digest)
 
 
-def test_a_missing_file_is_named(edge: Any, tmp_path: Path) -> None:
-    with pytest.raises(edge.WrongFile, match="t10k-images-idx3-ubyte: cannot be read"):
+def test_missing_file_is_reported(edge: Any, tmp_path: Path) -> None:
+    with pytest.raises(edge.InvalidFile, match="t10k-images-idx3-ubyte: cannot be read"):
         edge.load_images(tmp_path, "t10k")
 
 
-def test_an_unknown_data_set_names_the_known_ones(edge: Any) -> None:
-    with pytest.raises(edge.WrongFile, match="no data set 'cifar'; it has: mnist"):
+def test_unknown_data_set_is_reported_with_the_known_ones(edge: Any) -> None:
+    with pytest.raises(edge.InvalidFile, match="no data set 'cifar'; it has: mnist"):
         edge.dataset("cifar")
 
 
@@ -107,26 +107,26 @@ def test_phases_are_timed_and_summed(edge: Any) -> None:
     ]  # fmt: skip
 
 
-def test_a_phase_that_fails_is_not_recorded(edge: Any) -> None:
+def test_phase_that_fails_is_not_recorded(edge: Any) -> None:
     clock = edge.PhaseClock()
     with pytest.raises(ZeroDivisionError), clock.phase("fit"):
         _ = 1 / 0
     assert clock.seconds["fit"] is None
 
 
-def test_a_phase_has_a_known_name_and_happens_once(edge: Any) -> None:
+def test_phase_has_a_known_name_and_is_timed_once(edge: Any) -> None:
     clock = edge.PhaseClock()
     with clock.phase("load"):
         pass
-    with pytest.raises(ValueError, match="timed already"), clock.phase("load"):
+    with pytest.raises(ValueError, match="already timed"), clock.phase("load"):
         pass
     with pytest.raises(ValueError, match="unknown phase 'lunch'"), clock.phase("lunch"):
         pass
 
 
-def test_the_thesis_clock_spans_phases(edge: Any) -> None:
+def test_thesis_clock_spans_phases(edge: Any) -> None:
     clock = edge.PhaseClock()
-    with pytest.raises(ValueError, match="never called"):
+    with pytest.raises(ValueError, match="not called"):
         clock.stop_thesis_clock()
     with clock.phase("build"):
         clock.start_thesis_clock()
@@ -136,7 +136,7 @@ def test_the_thesis_clock_spans_phases(edge: Any) -> None:
     assert clock.stop_thesis_clock() >= 0.02
 
 
-def test_hidden_packages_are_absent_only_meanwhile(edge: Any) -> None:
+def test_hidden_packages_are_absent_only_during_the_import(edge: Any) -> None:
     sys.modules.pop("colorsys", None)
     with edge.lean_import("colorsys", "json"):
         with pytest.raises(ImportError):
@@ -157,7 +157,7 @@ def test_standard_error_works_again_after_a_failing_import(edge: Any, capfd: pyt
 # --- files that appear as a whole
 
 
-def test_a_failing_writer_leaves_the_old_file_and_no_other(edge: Any, tmp_path: Path) -> None:
+def test_failing_writer_leaves_the_old_file_and_no_other(edge: Any, tmp_path: Path) -> None:
     path = tmp_path / "weights" / "model.weights.h5"
     edge.write_text(path, "old")
     with pytest.raises(OSError, match="full"), edge.publish(path) as temporary:
@@ -167,7 +167,7 @@ def test_a_failing_writer_leaves_the_old_file_and_no_other(edge: Any, tmp_path: 
     assert path.read_text() == "old"
 
 
-def test_a_killed_writer_leaves_the_old_file(edge: Any, tmp_path: Path) -> None:
+def test_killed_writer_leaves_the_old_file(edge: Any, tmp_path: Path) -> None:
     path = tmp_path / "model.weights.h5"
     edge.write_text(path, "old")
     code = (
@@ -185,7 +185,7 @@ def test_a_killed_writer_leaves_the_old_file(edge: Any, tmp_path: Path) -> None:
     assert path.read_text() == "new"
 
 
-def test_the_temporary_name_keeps_the_ending_and_is_hidden(edge: Any, tmp_path: Path) -> None:
+def test_temporary_name_keeps_the_suffix_and_is_hidden(edge: Any, tmp_path: Path) -> None:
     with edge.publish(tmp_path / "model.weights.h5") as temporary:
         assert temporary.name.startswith(".") and temporary.name.endswith(".weights.h5")
         assert temporary.parent == tmp_path
@@ -196,7 +196,7 @@ def test_the_temporary_name_keeps_the_ending_and_is_hidden(edge: Any, tmp_path: 
 
 
 class Model:
-    """What save_weights asks of a model of Keras."""
+    """The part of a Keras model that save_weights uses."""
 
     def __init__(self, weights: bytes) -> None:
         self.weights = weights
@@ -221,16 +221,16 @@ def test_weights_are_used_from_a_private_copy_that_training_recorded(edge: Any, 
     assert not copy.exists()
 
 
-def test_other_weights_are_refused_by_name_with_what_to_do(edge: Any, tmp_path: Path, weights: Path) -> None:
+def test_other_weights_are_rejected_with_path_and_remedy(edge: Any, tmp_path: Path, weights: Path) -> None:
     weights.write_bytes(b"another")
-    with pytest.raises(edge.WrongFile) as refused, edge.trained_weights(tmp_path, weights, patience=0.1):
+    with pytest.raises(edge.InvalidFile) as rejected, edge.trained_weights(tmp_path, weights, patience=0.1):
         pass
-    said = str(refused.value)
-    assert said.startswith(f"{weights}: SHA-256 is") and "Execute training.ipynb again" in said
+    message = str(rejected.value)
+    assert message.startswith(f"{weights}: SHA-256 is") and "Execute training.ipynb again" in message
 
 
 @pytest.mark.parametrize("record", ["", "[]", '{"sha256": 5}', '{"sha256": "AB"}', "[" * 50_000])
-def test_weights_with_a_record_that_is_none_are_refused(edge: Any, tmp_path: Path, weights: Path, record: str) -> None:
+def test_weights_with_an_invalid_record_are_rejected(edge: Any, tmp_path: Path, weights: Path, record: str) -> None:
     weights.with_suffix(".json").write_text(record)
     with (
         pytest.raises(edge.shared_data.Refused, match=r"model\.weights\.json"),
@@ -240,9 +240,12 @@ def test_weights_with_a_record_that_is_none_are_refused(edge: Any, tmp_path: Pat
 
 
 @pytest.mark.parametrize("gone", ["model.weights.h5", "model.weights.json"])
-def test_weights_without_a_record_are_refused(edge: Any, tmp_path: Path, weights: Path, gone: str) -> None:
+def test_weights_without_a_record_are_rejected(edge: Any, tmp_path: Path, weights: Path, gone: str) -> None:
     (weights.parent / gone).unlink()
-    with pytest.raises(edge.WrongFile, match=r"execute training\.ipynb first"), edge.trained_weights(tmp_path, weights):
+    with (
+        pytest.raises(edge.InvalidFile, match=r"execute training\.ipynb first"),
+        edge.trained_weights(tmp_path, weights),
+    ):
         pass
 
 
@@ -253,7 +256,7 @@ def test_weights_are_not_read_through_links(edge: Any, tmp_path: Path, weights: 
         pass
 
 
-def test_weights_that_are_being_published_are_waited_for(edge: Any, tmp_path: Path, weights: Path) -> None:
+def test_reader_waits_for_weights_that_are_being_published(edge: Any, tmp_path: Path, weights: Path) -> None:
     """Between its two renames a writer has published the new weights beside the old record."""
     weights.write_bytes(b"newer")
     record = json.dumps({"sha256": edge.hashlib.sha256(b"newer").hexdigest(), "run": RUN})
@@ -264,10 +267,10 @@ def test_weights_that_are_being_published_are_waited_for(edge: Any, tmp_path: Pa
     timer.join()
 
 
-# --- the end of a run
+# --- completion of a run
 
 
-def test_a_run_takes_home_its_own_files_and_nothing_odd(edge: Any, tmp_path: Path, record: dict[str, Any]) -> None:
+def test_archive_of_a_run_has_no_foreign_files(edge: Any, tmp_path: Path, record: dict[str, Any]) -> None:
     folder = edge.open_run(tmp_path, RUN)
     edge.add_record(folder, record)
     (folder / "secret.txt").symlink_to("/etc/passwd")
@@ -280,7 +283,7 @@ def test_a_run_takes_home_its_own_files_and_nothing_odd(edge: Any, tmp_path: Pat
 
 
 @pytest.mark.parametrize("timings", ["{}", "[1]", '[{"notebook": "training"}]', "[" * 90_000])
-def test_timings_that_are_none_are_refused_by_name(edge: Any, tmp_path: Path, timings: str) -> None:
+def test_invalid_timings_are_rejected_with_their_path(edge: Any, tmp_path: Path, timings: str) -> None:
     (tmp_path / "timings.json").write_text(timings)
     with pytest.raises(edge.shared_data.Refused, match=re.escape(f"{tmp_path}/timings.json")):
         edge.read_timings(tmp_path)
@@ -289,7 +292,7 @@ def test_timings_that_are_none_are_refused_by_name(edge: Any, tmp_path: Path, ti
 # --- runs and records
 
 
-def test_a_run_is_named_for_its_time_and_inputs(edge: Any) -> None:
+def test_run_is_named_for_its_time_and_inputs(edge: Any) -> None:
     moment = datetime(2026, 11, 22, 2, 15, 30, tzinfo=UTC)
     assert edge.new_run("1a2b3c4d5e6f", moment) == "20261122T021530Z-1a2b3c4d"
 
@@ -297,7 +300,7 @@ def test_a_run_is_named_for_its_time_and_inputs(edge: Any) -> None:
 @pytest.mark.parametrize(
     "name", ["one", "../../home", "/etc", "", "20261122T021530Z-1a2b3c4d/..", "99991122T021530Z-1a2b3c4d"]
 )
-def test_a_run_cannot_be_named_for_anything_else(edge: Any, tmp_path: Path, name: str) -> None:
+def test_invalid_names_of_runs_are_rejected(edge: Any, tmp_path: Path, name: str) -> None:
     with pytest.raises(edge.shared_data.Refused, match=r"does not match|in the future"):
         edge.open_run(tmp_path, name)
     assert list(tmp_path.iterdir()) == []
@@ -306,16 +309,16 @@ def test_a_run_cannot_be_named_for_anything_else(edge: Any, tmp_path: Path, name
 RUN = "20261122T021530Z-1a2b3c4d"
 
 
-def test_a_complete_run_is_never_written_again(edge: Any, tmp_path: Path) -> None:
+def test_complete_run_is_never_written_again(edge: Any, tmp_path: Path) -> None:
     folder = edge.open_run(tmp_path, RUN)
     assert edge.open_run(tmp_path, RUN) == folder
     (folder / "complete.json").write_text("{}")
-    with pytest.raises(edge.WrongFile, match="this run is complete"):
+    with pytest.raises(edge.InvalidFile, match="this run is complete"):
         edge.open_run(tmp_path, RUN)
 
 
-def test_the_newest_run_is_the_one_with_timings(edge: Any, tmp_path: Path, record: dict[str, Any]) -> None:
-    with pytest.raises(edge.WrongFile, match="no run has timings yet"):
+def test_newest_run_has_timings(edge: Any, tmp_path: Path, record: dict[str, Any]) -> None:
+    with pytest.raises(edge.InvalidFile, match="no run has timings yet"):
         edge.newest_run(tmp_path)
     edge.add_record(edge.open_run(tmp_path, "20261122T021530Z-1a2b3c4d"), record)
     edge.open_run(tmp_path, "20261123T000000Z-1a2b3c4d")
@@ -332,7 +335,7 @@ def test_records_are_kept_in_order_and_replaced_by_key(
     assert [(one["notebook"], one["total"]) for one in records] == [("training", 26.0), ("prediction", 5.23)]
 
 
-def test_a_board_joins_a_run_and_nothing_of_it_is_lost(
+def test_board_joins_a_run_and_all_records_are_kept(
     edge: Any, tmp_path: Path, record: dict[str, Any], prediction: dict[str, Any]
 ) -> None:
     old = edge.open_run(tmp_path, "20261122T021530Z-1a2b3c4d")
@@ -340,7 +343,7 @@ def test_a_board_joins_a_run_and_nothing_of_it_is_lost(
     edge.add_record(old, prediction)
     edge.write_text(old / "thesis" / "prediction.json", "{}")
     edge.write_text(old / "report.html", "old")
-    with pytest.raises(edge.WrongFile, match="not complete"):
+    with pytest.raises(edge.InvalidFile, match="not complete"):
         edge.extend_run(tmp_path, "20261123T000000Z-1a2b3c4d", old.name)
     edge.write_text(old / "complete.json", json.dumps({"inputs_digest": "ab" * 32, "archive_sha256": "cd" * 32}))
     edge.write_text(old / "results.tar.gz", "")
@@ -377,7 +380,7 @@ def test_time_txt_has_the_form_of_the_thesis(
     assert (tmp_path / "fast" / "time.txt").read_text() == "Training: 3.25"
 
 
-def test_a_record_that_the_notebooks_make_keeps_the_schema(edge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_record_of_the_notebooks_matches_the_schema(edge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NODE_NAME", "pi-02")
     clock = edge.PhaseClock()
     with clock.phase("fit"):
@@ -418,7 +421,7 @@ def test_a_record_that_the_notebooks_make_keeps_the_schema(edge: Any, monkeypatc
         {"comment": "one more field"},
     ],
 )
-def test_the_schema_refuses(edge: Any, record: dict[str, Any], change: dict[str, Any]) -> None:
+def test_schema_rejects(edge: Any, record: dict[str, Any], change: dict[str, Any]) -> None:
     edge.check_timings([record])
     with pytest.raises(jsonschema.ValidationError):
         edge.check_timings([record | change])
@@ -430,11 +433,11 @@ def test_no_field_of_a_record_is_optional(edge: Any, record: dict[str, Any]) -> 
             edge.check_timings([{key: value for key, value in record.items() if key != name}])
 
 
-# --- what the machine says
+# --- hardware
 
 
 @pytest.mark.parametrize(
-    ("cpuinfo", "machine", "said"),
+    ("cpuinfo", "machine", "message"),
     [
         (
             "processor\t: 0\nBogoMIPS\t: 108.00\n\nRevision\t: c03114\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n",
@@ -450,9 +453,9 @@ def test_no_field_of_a_record_is_optional(edge: Any, record: dict[str, Any]) -> 
         ("processor : 0\n", "riscv64", "unknown processor, riscv64, "),
     ],
 )
-def test_hardware_is_what_the_machine_says(edge: Any, tmp_path: Path, cpuinfo: str, machine: str, said: str) -> None:
+def test_hardware_is_that_of_the_machine(edge: Any, tmp_path: Path, cpuinfo: str, machine: str, message: str) -> None:
     (tmp_path / "cpuinfo").write_text(cpuinfo)
-    assert edge.hardware(tmp_path / "cpuinfo", machine).startswith(said)
+    assert edge.hardware(tmp_path / "cpuinfo", machine).startswith(message)
 
 
 # --- inputs
@@ -476,12 +479,12 @@ def test_every_input_changes_the_digest(edge: Any, tmp_path: Path, monkeypatch: 
     assert len({first, *others}) == 3 + len(edge.INPUT_FILES)
 
 
-def test_the_inputs_are_all_files_that_a_run_reads(edge: Any) -> None:
+def test_inputs_are_all_files_that_a_run_reads(edge: Any) -> None:
     there = {path.name for path in NOTEBOOKS.iterdir() if path.is_file() and path.suffix != ".md"}
     assert there == set(edge.INPUT_FILES)
 
 
-def test_the_command_line_prints_them_without_numpy() -> None:
+def test_command_line_prints_them_without_numpy() -> None:
     code = (
         f"import sys; sys.modules['numpy'] = None; sys.path.insert(0, {str(NOTEBOOKS)!r}); "
         "sys.argv = ['x', '--image', 'tf:1', '--profile', 'fast']; "

@@ -1,4 +1,4 @@
-"""The notebooks as they lie in git: parameters, no outputs, code that parses, and text between the cells."""
+"""The notebooks in git: parameters, no outputs, code that parses, and text between the cells."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_there_are_three() -> None:
     assert [path.stem for path in NOTEBOOKS] == ["prediction", "report", "training"]
 
 
-def test_a_notebook_in_git_has_no_outputs(book: Any) -> None:
+def test_notebook_in_git_has_no_outputs(book: Any) -> None:
     nbformat.validate(book)
     for cell in book.cells:
         if cell.cell_type == "code":

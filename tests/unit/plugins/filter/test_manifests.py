@@ -22,12 +22,12 @@ from ansible_collections.edge_ai.cluster.plugins.modules import kustomize_render
         ("h:5000/tf:1@sha256:00", {"newName": "h:5000/tf", "digest": "sha256:00"}),
     ],
 )
-def test_image_references_are_taken_apart(reference: str, parts: dict[str, str]) -> None:
+def test_image_references_are_parsed(reference: str, parts: dict[str, str]) -> None:
     assert manifests.manifests_image(reference) == parts
 
 
 @pytest.mark.parametrize("reference", ["edge-ai/tf", "edge-ai/tf:latest", "10.77.0.1:5000/edge/tf", "a b:1", ""])
-def test_images_that_would_drift_are_refused(reference: str) -> None:
+def test_images_without_a_fixed_tag_are_rejected(reference: str) -> None:
     with pytest.raises(AnsibleFilterError):
         manifests.manifests_image(reference)
 
@@ -39,7 +39,7 @@ def test_tree_has_what_kustomize_reads_and_no_password_of_the_operator(tmp_path:
     assert manifests.manifests_tree(str(tmp_path)) == {"base/a.yaml": "base/a.yaml", "base/config.py": "base/config.py"}
 
 
-def test_a_wrong_source_is_said(tmp_path: Path) -> None:
+def test_wrong_source_is_reported(tmp_path: Path) -> None:
     with pytest.raises(AnsibleFilterError, match="manifests_source"):
         manifests.manifests_tree(str(tmp_path))
 
@@ -59,31 +59,31 @@ def names(objects: list[dict[str, Any]]) -> list[str]:
 COMMON = [obj("PersistentVolumeClaim", "nfs"), obj("ConfigMap", "config-1")]
 
 
-def test_a_first_run_deletes_nothing() -> None:
+def test_first_run_deletes_nothing() -> None:
     plan = manifests.manifests_plan(COMMON, [])
     assert plan["stale"] == plan["stale_configuration"] == plan["kept"] == []
     assert plan["union"] == plan["final"] == manifests.manifests_ids(COMMON)
 
 
-def test_a_second_run_plans_nothing() -> None:
+def test_second_run_plans_nothing() -> None:
     plan = manifests.manifests_plan(COMMON, record(COMMON))
     assert plan["stale"] == plan["stale_configuration"] == plan["kept"] == []
     assert plan["union"] == plan["final"]
 
 
-def test_the_other_overlay_goes_pods_first_configuration_last() -> None:
+def test_other_overlay_is_removed_pods_first_configuration_last() -> None:
     split = [*COMMON, obj("Deployment", "training-instance", "apps/v1"), obj("Service", "training-instance")]
     combined = [COMMON[0], obj("ConfigMap", "config-2"), obj("Deployment", "tensorflow-jupyter-rpi", "apps/v1")]
     plan = manifests.manifests_plan(combined, record(split))
     assert names(plan["stale"]) == ["Deployment/training-instance", "Service/training-instance"]
     assert names(plan["stale_configuration"]) == ["ConfigMap/config-1"]
-    # Killed right after recording, the next run still knows what to delete.
+    # After an interruption right after recording, the next run still knows what to delete.
     again = manifests.manifests_plan(combined, [{"data": record(split)[0]["data"]}])
     assert sorted(again["union"]) == sorted(plan["union"])
     assert plan["final"] == manifests.manifests_ids(combined)
 
 
-def test_data_is_never_deleted_and_never_forgotten() -> None:
+def test_data_is_never_deleted_and_stays_recorded() -> None:
     plan = manifests.manifests_plan([COMMON[1]], record(COMMON))
     assert plan["stale"] == plan["stale_configuration"] == []
     assert plan["kept"] == [["v1", "PersistentVolumeClaim", "edge-ai", "nfs"]]
@@ -107,18 +107,18 @@ READY = {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availabl
     [
         (READY, []),
         ({}, ["training-instance"]),
-        # The old pod still serves while the new one is only wanted.
+        # The old pod is still running while the new one is only desired.
         (READY | {"observedGeneration": 1}, ["training-instance"]),
         (READY | {"replicas": 2}, ["training-instance"]),
         (READY | {"updatedReplicas": 0}, ["training-instance"]),
         (READY | {"availableReplicas": 0}, ["training-instance"]),
     ],
 )
-def test_a_rollout_is_complete_or_not(status: dict[str, int], unready: list[str]) -> None:
+def test_rollout_is_complete_or_not(status: dict[str, int], unready: list[str]) -> None:
     assert manifests.manifests_unready([deployment(**status), obj("Service", "x")]) == unready
 
 
-def test_reasons_are_the_pods_own() -> None:
+def test_reasons_are_those_of_the_pods() -> None:
     pods = [
         {
             "metadata": {"name": "a-ready"},
@@ -173,28 +173,28 @@ def test_reasons_are_the_pods_own() -> None:
     ]
 
 
-def test_a_stored_hash_is_kept_until_the_password_changes() -> None:
+def test_stored_hash_is_kept_until_the_password_changes() -> None:
     password = "correct horse battery"
     stored = manifests.manifests_hash(password)
-    assert manifests.manifests_hash_fits(password, stored + "\n")
-    assert not manifests.manifests_hash_fits(password + "2", stored)
+    assert manifests.manifests_hash_matches(password, stored + "\n")
+    assert not manifests.manifests_hash_matches(password + "2", stored)
     for damaged in ("", "argon2:damaged", "sha512:damaged", "md5:x:y"):
-        assert not manifests.manifests_hash_fits(password, damaged)
+        assert not manifests.manifests_hash_matches(password, damaged)
 
 
-def test_without_argon2_only_a_password_nobody_guesses_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_argon2_a_short_password_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifests, "argon2", None)
     with pytest.raises(AnsibleFilterError, match="argon2-cffi"):
         manifests.manifests_hash("correct horse")
     stored = manifests.manifests_hash("correct horse battery")
     kind, salt, digest = stored.split(":")
-    # What jupyter_server.auth.passwd_check computes.
+    # As computed by jupyter_server.auth.passwd_check.
     assert hashlib.new(kind, b"correct horse battery" + salt.encode()).hexdigest() == digest
-    assert manifests.manifests_hash_fits("correct horse battery", stored)
-    assert not manifests.manifests_hash_fits("correct horse batterx", stored)
+    assert manifests.manifests_hash_matches("correct horse battery", stored)
+    assert not manifests.manifests_hash_matches("correct horse batterx", stored)
 
 
-def test_overlay_puts_the_clusters_values_on_top() -> None:
+def test_overlay_sets_the_clusters_values() -> None:
     text = manifests.manifests_overlay(["../overlays/split"], "edge-ai/tf:7", "10.77.0.11", "/", "edge-ai-cluster")
     overlay = yaml.safe_load(text)
     assert overlay["images"] == [{"name": "edge-ai/tensorflow-jupyter", "newName": "edge-ai/tf", "newTag": "7"}]
@@ -202,11 +202,11 @@ def test_overlay_puts_the_clusters_values_on_top() -> None:
 
 
 def test_no_file_is_written_outside_the_temporary_tree(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="leads out of the tree"):
+    with pytest.raises(ValueError, match="is outside the tree"):
         kustomize.render({"../escaped": "x"}, ".", ["true"])
 
 
-def test_a_mistake_in_the_tree_is_reported_as_kustomize_says_it() -> None:
+def test_error_of_kustomize_is_reported() -> None:
     # `cat` of a directory fails as kustomize does: with a message and a status.
     text, error = kustomize.render({"a/kustomization.yaml": "x"}, "a", ["cat"])
     assert text == ""

@@ -1,4 +1,4 @@
-"""What the node_labels role would patch, for nodes as the API gives them."""
+"""Patches of the role node_labels, for nodes as the API returns them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def node(name: str, labels: dict[str, str] | None = None, taints: list[dict[str,
 
 
 def step(nodes: list[dict[str, Any]], wanted: dict[str, Any]) -> list[dict[str, Any]]:
-    """Nodes after the role ran, having made sure that it would then do nothing more."""
+    """Nodes after the role ran, having verified that a second run changes nothing."""
     patches = {patch["metadata"]["name"]: patch for patch in plugin.node_labels_patches(nodes, wanted, MARK)}
     after = [apply(n, patches.get(n["metadata"]["name"], {})) for n in nodes]
     assert plugin.node_labels_patches(after, wanted, MARK) == []
@@ -52,33 +52,31 @@ def test_labels_follow_groups_and_hosts() -> None:
         "pi-02": {"node_labels_labels": {"disk": "ssd", "cores": 4}},
         "pi-03": {"k3s_node_name": "Edge-3", "node_labels_taints": [{"key": "gpu", "effect": "NoSchedule"}]},
     }
-    assert plugin.node_labels_wanted(["pi-01", "pi-02", "pi-03"], hostvars, GROUPS, BY_GROUP) == {
+    assert plugin.node_labels_desired(["pi-01", "pi-02", "pi-03"], hostvars, GROUPS, BY_GROUP) == {
         "pi-01": {"labels": {}, "taints": []},
         "pi-02": {"labels": {"role": "training", "disk": "ssd", "cores": "4"}, "taints": []},
         "edge-3": {"labels": {"role": "prediction"}, "taints": [{"key": "gpu", "effect": "NoSchedule"}]},
     }
 
 
-def test_one_host_cannot_be_two_things() -> None:
+def test_one_host_cannot_have_two_roles() -> None:
     groups = {"training": ["pi-02"], "prediction": ["pi-02"]}
-    with pytest.raises(
-        AnsibleFilterError, match="pi-02 is in groups training and prediction, which want role=training"
-    ):
-        plugin.node_labels_wanted(["pi-02"], {"pi-02": {}}, groups, BY_GROUP)
+    with pytest.raises(AnsibleFilterError, match="pi-02 is in groups training and prediction, which set role=training"):
+        plugin.node_labels_desired(["pi-02"], {"pi-02": {}}, groups, BY_GROUP)
 
 
-def test_a_taint_without_effect_is_refused() -> None:
+def test_taint_without_effect_is_rejected() -> None:
     hostvars = {"pi-02": {"node_labels_taints": [{"key": "gpu"}]}}
     with pytest.raises(AnsibleFilterError, match="needs key and effect"):
-        plugin.node_labels_wanted(["pi-02"], hostvars, GROUPS, BY_GROUP)
+        plugin.node_labels_desired(["pi-02"], hostvars, GROUPS, BY_GROUP)
 
 
-def test_a_board_that_never_joined_is_an_error_not_a_new_node() -> None:
-    with pytest.raises(AnsibleFilterError, match=r"not in the cluster: pi-02 \(it has: pi-01\)"):
+def test_board_that_never_joined_is_an_error_not_a_new_node() -> None:
+    with pytest.raises(AnsibleFilterError, match=r"not in the cluster: pi-02 \(its nodes: pi-01\)"):
         plugin.node_labels_patches([node("pi-01")], want({"role": "training"}), MARK)
 
 
-def test_labels_of_others_stay_whatever_happens() -> None:
+def test_other_labels_are_never_changed() -> None:
     others = {"kubernetes.io/hostname": "pi-02", "team": "blue"}
     nodes = [node("pi-02", others), node("pi-01", {"role": "theirs"})]
     nodes = step(nodes, want({"role": "training", "disk": "ssd"}))
@@ -90,13 +88,13 @@ def test_labels_of_others_stay_whatever_happens() -> None:
     assert nodes[1] == node("pi-01", {"role": "theirs"})
 
 
-def test_a_label_that_was_there_is_taken_over_and_then_removed_with_the_others() -> None:
+def test_existing_label_is_adopted_and_then_removed_with_the_others() -> None:
     nodes = step([node("pi-02", {"role": "training"})], want({"role": "training"}))
     assert json.loads(nodes[0]["metadata"]["annotations"][MARK])["labels"] == ["role"]
     assert step(nodes, want())[0]["metadata"]["labels"] == {}
 
 
-def test_nothing_to_say_leaves_no_mark() -> None:
+def test_node_without_settings_gets_no_annotation() -> None:
     assert plugin.node_labels_patches([node("pi-02")], want(), MARK) == []
 
 

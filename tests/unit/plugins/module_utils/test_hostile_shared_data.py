@@ -51,6 +51,7 @@ def place() -> Iterator[Path]:
         (Path(name) / "outside/secret").write_text("secret")
         (Path(name) / "outside/secret").chmod(0o600)
         yield Path(name)
+        hostile.stop()
 
 
 def run(arguments: list[str], given: Path) -> Done:

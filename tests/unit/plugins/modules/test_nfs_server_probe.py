@@ -27,11 +27,12 @@ def test_accounts() -> None:
 
 
 def test_addresses_that_are_listened_on() -> None:
-    table = """LISTEN 0 64      10.0.0.11:2049   0.0.0.0:*
-LISTEN 0 64   [fd00:1::11]:2049      [::]:*
-LISTEN 0 64   [fe80::1]%eth0:2049    [::]:*
-LISTEN 0 4096      0.0.0.0:12049  0.0.0.0:*
-LISTEN 0 4096            *:10250        *:*
+    table = """tcp LISTEN 0 64      10.0.0.11:2049   0.0.0.0:*
+tcp LISTEN 0 64   [fd00:1::11]:2049      [::]:*
+tcp LISTEN 0 64   [fe80::1]%eth0:2049    [::]:*
+udp UNCONN 0 0         0.0.0.0:40001  0.0.0.0:* users:(("rpc.mountd",pid=1206,fd=4))
+tcp LISTEN 0 4096      0.0.0.0:12049  0.0.0.0:*
+tcp LISTEN 0 4096            *:10250        *:*
 """
     assert probe.listening_addresses(table, 2049) == ["10.0.0.11", "fd00:1::11", "fe80::1"]
     assert probe.listening_addresses(table, 10250) == ["*"]

@@ -1,4 +1,4 @@
-"""The notebooks role's own parts: Jobs, table, state of the export, results that come home, words for failures."""
+"""The notebooks role's own parts: Jobs, table, state of the export, fetched results, messages of failures."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_trainings_come_first_then_predictions_then_the_report(base: dict[str, A
     assert base == before
 
 
-def test_a_job_runs_where_its_notebook_belongs(base: dict[str, Any]) -> None:
+def test_job_runs_on_the_boards_of_its_notebook(base: dict[str, Any]) -> None:
     jobs = {job["name"]: job["job"] for job in filters.notebooks_jobs(base, SETTINGS)}
     pods = {name: job["spec"]["template"]["spec"] for name, job in jobs.items()}
     assert pods["training-fast"]["nodeSelector"] == {"role": "training"}
@@ -74,7 +74,7 @@ def test_a_job_runs_where_its_notebook_belongs(base: dict[str, Any]) -> None:
         assert job["spec"]["template"]["spec"]["containers"][0]["image"] == SETTINGS["image"]
 
 
-def test_arguments_of_the_jobs_are_understood_by_the_runner(base: dict[str, Any], edge: Any) -> None:
+def test_arguments_of_the_jobs_are_valid_for_the_runner(base: dict[str, Any], edge: Any) -> None:
     """Also those of k8s/jobs, which work without Ansible."""
     wanted = [
         job["job"]["spec"]["template"]["spec"]["containers"][0]["args"]
@@ -96,7 +96,7 @@ EXTENDING = SETTINGS | {
 }
 
 
-def test_boards_that_join_predict_on_themselves_and_the_report_closes_the_run(base: dict[str, Any]) -> None:
+def test_boards_that_join_predict_and_the_report_completes_the_run(base: dict[str, Any]) -> None:
     jobs = filters.notebooks_board_jobs(base, EXTENDING, ["pi-05", "pi-06"])
     assert [job["name"] for job in jobs] == ["prediction-fast-pi-05", "prediction-fast-pi-06", "report"]
     pods = [job["job"]["spec"]["template"]["spec"] for job in jobs]
@@ -111,15 +111,15 @@ def test_boards_that_join_predict_on_themselves_and_the_report_closes_the_run(ba
     assert len(long) == 63
 
 
-def test_a_board_computes_once_for_the_same_inputs() -> None:
+def test_board_computes_once_for_the_same_inputs() -> None:
     computed = [["pi-03", "ab"], ["pi-05", "cd"]]
-    assert filters.notebooks_idle(["pi-03", "pi-05", "pi-06"], computed, "ab") == ["pi-05", "pi-06"]
+    assert filters.notebooks_pending(["pi-03", "pi-05", "pi-06"], computed, "ab") == ["pi-05", "pi-06"]
 
 
 # --- table
 
 
-def test_the_table_reads_like_one(record: dict[str, Any], prediction: dict[str, Any]) -> None:
+def test_columns_of_the_table_are_aligned(record: dict[str, Any], prediction: dict[str, Any]) -> None:
     lines = filters.notebooks_table([record, prediction], "results/one").splitlines()
     assert [" ".join(line.split()) for line in lines[:3]] == [
         "notebook profile host import data build fit save load predict total accuracy thesis clock thesis",
@@ -172,7 +172,7 @@ def test_only_runs_with_marker_and_archive_are_complete(tmp_path: Path) -> None:
     assert state.state(tmp_path, {}, "ef" * 32)["complete"] == {}
 
 
-def test_files_come_into_the_export_as_root_s_in_place_of_links(tmp_path: Path) -> None:
+def test_files_in_the_export_are_owned_by_root_and_replace_links(tmp_path: Path) -> None:
     put(tmp_path / "here" / "a.ipynb", "notebook")
     (tmp_path / "here" / "a.ipynb").chmod(0o600)
     names = filters.notebooks_sources(["notebooks/a.ipynb"], str(tmp_path / "here"), str(tmp_path / "cache"))
@@ -189,9 +189,9 @@ def test_files_come_into_the_export_as_root_s_in_place_of_links(tmp_path: Path) 
     assert list((tmp_path / "outside").iterdir()) == []
 
 
-def test_books_are_notebooks_and_data() -> None:
+def test_export_files_are_notebooks_and_data() -> None:
     inputs = {"files": {"run.py": "11"}, "data": {"t10k-labels-idx1-ubyte": "22"}}
-    wanted = filters.notebooks_books(inputs, "mnist")
+    wanted = filters.notebooks_export_files(inputs, "mnist")
     assert wanted == {"notebooks/run.py": "11", "data/mnist/t10k-labels-idx1-ubyte": "22"}
     assert filters.notebooks_sources(list(wanted), "/p/notebooks", "/cache") == {
         "notebooks/run.py": "/p/notebooks/run.py",
@@ -209,18 +209,18 @@ def fetch(datasets: Path, cache: Path, **environment: str) -> subprocess.Complet
     )  # fmt: skip
 
 
-def test_a_cached_data_set_needs_no_network_and_a_damaged_one_does(tmp_path: Path) -> None:
+def test_cached_data_set_needs_no_network_and_a_damaged_one_does(tmp_path: Path) -> None:
     digest = put(tmp_path / "cache" / "small" / "labels", "0123")
     npm = {"package": "no-such-package-of-edge-ai", "version": "0.0.0", "folder": "package/data"}
     put(tmp_path / "datasets.json", json.dumps({"small": {"npm": npm, "files": {"labels": digest}}}))
-    # npm itself is told that there is no network.
+    # npm itself runs in its offline mode.
     offline = {"npm_config_offline": "true", "HOME": str(tmp_path)}
     assert fetch(tmp_path / "datasets.json", tmp_path / "cache", **offline).stdout == "present\n"
     (tmp_path / "cache" / "small" / "labels").write_text("0124")
     failed = fetch(tmp_path / "datasets.json", tmp_path / "cache", **offline)
     assert failed.returncode == 1
     assert "npm cannot fetch no-such-package-of-edge-ai@0.0.0" in failed.stderr
-    assert f"Without a network, put into {tmp_path}/cache/small: labels" in failed.stderr
+    assert f"Without a network, copy into {tmp_path}/cache/small: labels" in failed.stderr
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["small"]
 
 
@@ -255,7 +255,7 @@ def collect(results: Path, run: str, content: bytes, digest: str = "") -> subpro
     return done
 
 
-def test_a_run_comes_home_once_and_latest_follows(tmp_path: Path, record: dict[str, Any]) -> None:
+def test_run_is_fetched_once_and_latest_follows(tmp_path: Path, record: dict[str, Any]) -> None:
     results = tmp_path / "results"
     files = {"timings.json": json.dumps([record]), "thesis/time.txt": "Training: 17.4"}
     assert collect(results, ONE, archive(files)).returncode == 0
@@ -268,37 +268,37 @@ def test_a_run_comes_home_once_and_latest_follows(tmp_path: Path, record: dict[s
 
 
 @pytest.mark.parametrize(
-    ("timings", "digest", "said"),
+    ("timings", "digest", "expected"),
     [
-        ('[{"notebook": "training"}]', "", "timings.json breaks"),
+        ('[{"notebook": "training"}]', "", "timings.json does not match"),
         ("[", "", "timings.json: is not JSON"),
-        (None, "", "holds no timings.json"),
+        (None, "", "contains no timings.json"),
         ("[]", "00" * 32, "SHA-256 is"),
     ],
 )
-def test_an_unusable_archive_changes_nothing(
-    tmp_path: Path, record: dict[str, Any], timings: str | None, digest: str, said: str
+def test_unusable_archive_changes_nothing(
+    tmp_path: Path, record: dict[str, Any], timings: str | None, digest: str, expected: str
 ) -> None:
     results = tmp_path / "results"
     collect(results, ONE, archive({"timings.json": json.dumps([record])}))
     done = collect(results, TWO, archive({} if timings is None else {"timings.json": timings}), digest)
-    assert done.returncode == 1 and said in done.stderr.decode() and b"Traceback" not in done.stderr
+    assert done.returncode == 1 and expected in done.stderr.decode() and b"Traceback" not in done.stderr
     assert (results / "latest").readlink() == Path(ONE)
     assert sorted(path.name for path in results.iterdir()) == [ONE, "latest"]
 
 
-# --- words for failures
+# --- messages of failures
 
 
 def pod(status: dict[str, Any], spec: dict[str, Any] | None = None) -> Any:
-    """A pod as the API's client makes it from the server's answer."""
+    """A pod as the API's client creates it from the server's response."""
     container = {"name": "notebook", "resources": {"limits": {"memory": "2Gi"}}}
-    answer = {
+    response = {
         "metadata": {"name": "training-fast-x"},
         "spec": {"containers": [container], "nodeName": "pi-02", **(spec or {})},
         "status": status,
     }
-    return client.ApiClient().deserialize(json.dumps(answer), "V1Pod", "application/json")
+    return client.ApiClient().deserialize(json.dumps(response), "V1Pod", "application/json")
 
 
 def container_status(**state_of: Any) -> dict[str, Any]:
@@ -306,18 +306,18 @@ def container_status(**state_of: Any) -> dict[str, Any]:
     return {"containerStatuses": [status | {"state": state_of}]}
 
 
-def test_a_failed_cell_is_told_with_its_code_and_the_notebook() -> None:
-    told = {
+def test_failed_cell_is_reported_with_its_code_and_the_notebook() -> None:
+    cell = {
         "notebook": "/books/runs/one/training-fast.ipynb",
         "cell": 8,
-        "ename": "WrongFile",
+        "ename": "InvalidFile",
         "evalue": "/books/data/mnist/train-images-idx3-ubyte: cannot be read",
         "source": 'with clock.phase("data"):\n    images = Path(books)',
     }
-    ended = {"exitCode": 1, "reason": "Error", "message": json.dumps(told)}
+    ended = {"exitCode": 1, "reason": "Error", "message": json.dumps(cell)}
     failed = pod({"phase": "Failed", **container_status(terminated=ended)})
     assert waiting.failure(failed, "training.ipynb, profile fast", "pi-01:/srv/books", "").splitlines() == [
-        "training.ipynb, profile fast failed on pi-02, in cell 8: WrongFile: "
+        "training.ipynb, profile fast failed on pi-02, in cell 8: InvalidFile: "
         "/books/data/mnist/train-images-idx3-ubyte: cannot be read",
         "The cell begins with:",
         '    | with clock.phase("data"):',
@@ -326,55 +326,60 @@ def test_a_failed_cell_is_told_with_its_code_and_the_notebook() -> None:
     ]
 
 
-def test_what_a_notebook_says_cannot_pass_for_output_of_the_play() -> None:
+def test_output_of_a_notebook_cannot_imitate_output_of_the_play() -> None:
     forged = "\x1b[2J\x1b[1;1Hok\r\nPLAY RECAP ****\nlocalhost : ok=1\u202e"
-    told = {"notebook": "/books/\x07", "cell": "\n1", "ename": forged, "evalue": forged * 50, "source": forged}
-    for message, log in ((json.dumps(told), ""), ("no JSON", forged), ("[" * 4000, forged), ('{"cell": 1}', forged)):
+    cell = {"notebook": "/books/\x07", "cell": "\n1", "ename": forged, "evalue": forged * 50, "source": forged}
+    for message, log in (
+        (json.dumps(cell), ""),
+        ("no JSON", forged),
+        ("[" * 4000, forged),
+        ('{"cell": 1}', forged),
+    ):
         ended = {"exitCode": 1, "reason": "Error", "message": message}
         failed = pod({"phase": "Failed", **container_status(terminated=ended)})
-        said = waiting.failure(failed, "report.ipynb", "pi-01:/srv/books", log)
-        assert "\\x1b[2J" in said
-        for line in said.splitlines():
+        output = waiting.failure(failed, "report.ipynb", "pi-01:/srv/books", log)
+        assert "\\x1b[2J" in output
+        for line in output.splitlines():
             assert line.isprintable() and len(line) < 2500
             assert line.startswith(
                 ("    | ", "report.ipynb failed on pi-02", "The cell begins with:", "The executed ", "Its ")
             )
 
 
-def test_too_little_memory_is_told_with_the_limit() -> None:
+def test_exceeded_memory_is_reported_with_the_limit() -> None:
     ended = {"exitCode": 137, "reason": "OOMKilled"}
     failed = pod({"phase": "Failed", **container_status(terminated=ended)})
-    said = waiting.failure(failed, "training.ipynb, profile thesis", "pi-01:/srv/books", "")
-    assert "used more memory than its limit of 2Gi (OOMKilled)" in said
+    output = waiting.failure(failed, "training.ipynb, profile thesis", "pi-01:/srv/books", "")
+    assert "used more memory than its limit of 2Gi (OOMKilled)" in output
 
 
-def test_any_other_end_is_told_with_the_last_output() -> None:
+def test_other_failure_is_reported_with_the_last_output() -> None:
     ended = {"exitCode": 2, "reason": "Error", "message": "no JSON"}
     failed = pod({"phase": "Failed", **container_status(terminated=ended)})
-    said = waiting.failure(failed, "report.ipynb", "pi-01:/srv/books", "one\nrun.py: error: two")
-    assert "Error, exit status 2" in said and said.endswith("    | one\n    | run.py: error: two\n")
+    output = waiting.failure(failed, "report.ipynb", "pi-01:/srv/books", "one\nrun.py: error: two")
+    assert "Error, exit status 2" in output and output.endswith("    | one\n    | run.py: error: two\n")
 
 
-def test_an_evicted_pod_is_told_with_the_node_s_reason() -> None:
+def test_evicted_pod_is_reported_with_the_nodes_reason() -> None:
     failed = pod({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."})
     assert "Evicted The node was low on resource: memory." in waiting.failure(failed, "report.ipynb", "x:/y", "")
 
 
-def test_a_pod_without_a_node_gives_the_scheduler_s_reason() -> None:
+def test_unschedulable_pod_is_reported_with_the_schedulers_reason() -> None:
     refused = {
         "type": "PodScheduled",
         "status": "False",
         "reason": "Unschedulable",
         "message": "0/3 nodes are available",
     }
-    lonely = pod({"phase": "Pending", "conditions": [refused]}, {"nodeName": None})
-    assert waiting.unschedulable(lonely) == "0/3 nodes are available"
-    assert waiting.state(lonely) == "waiting for a node"
+    pending = pod({"phase": "Pending", "conditions": [refused]}, {"nodeName": None})
+    assert waiting.unschedulable(pending) == "0/3 nodes are available"
+    assert waiting.state(pending) == "waiting for a node"
 
 
 @pytest.mark.parametrize("reason", ["ErrImageNeverPull", "ImagePullBackOff", "CreateContainerConfigError"])
-def test_a_container_that_cannot_start_is_hopeless(reason: str) -> None:
+def test_container_that_cannot_start_is_reported(reason: str) -> None:
     stuck = pod({"phase": "Pending", **container_status(waiting={"reason": reason, "message": "no such image"})})
-    assert waiting.hopeless(stuck) == f"{reason}: no such image"
+    assert waiting.cannot_start(stuck) == f"{reason}: no such image"
     starting = pod({"phase": "Pending", **container_status(waiting={"reason": "ContainerCreating"})})
-    assert waiting.hopeless(starting) == "" and waiting.state(starting) == "starting"
+    assert waiting.cannot_start(starting) == "" and waiting.state(starting) == "starting"

@@ -1,4 +1,4 @@
-"""The role as it is run: by ansible-playbook, with an ssh that would leave a trace."""
+"""The role as it is run: by ansible-playbook, with an ssh that leaves a trace."""
 
 import os
 import re
@@ -13,11 +13,11 @@ from tests.support.paths import ROOT as PROJECT
 
 PLAYBOOK = PROJECT / "playbooks" / "preflight.yml"
 BOARDS = """\
-- name: Boards are judged
+- name: Validate the boards
   hosts: all
   gather_facts: false
   tasks:
-    - name: Boards are fit for the cluster
+    - name: Validate the boards
       ansible.builtin.import_role:
         name: preflight
         tasks_from: hosts
@@ -47,7 +47,7 @@ def run(tmp_path: Path, *arguments: str | Path) -> tuple[int, str, bool]:
 
 
 @pytest.mark.parametrize("limit", [(), ("-l", "pi-02", "--tags", "experiment")], ids=["all", "limited"])
-def test_broken_inventory_stops_the_run_before_any_host(tmp_path: Path, limit: tuple[str, ...]) -> None:
+def test_invalid_inventory_stops_the_run_before_any_host(tmp_path: Path, limit: tuple[str, ...]) -> None:
     status, output, touched = run(tmp_path, "-i", "many-errors", PLAYBOOK, *limit)
     expected = (CORPUS / "many-errors" / "expected.txt").read_text().splitlines()
     assert status == 2
@@ -57,14 +57,14 @@ def test_broken_inventory_stops_the_run_before_any_host(tmp_path: Path, limit: t
         assert re.sub(r"^(hosts|group_vars)", r"many-errors/\1", line) in output
 
 
-def test_good_inventory_passes(tmp_path: Path) -> None:
+def test_valid_inventory_passes(tmp_path: Path) -> None:
     status, output, touched = run(
         tmp_path, "-i", "good-minimal", PLAYBOOK, "-e", "preflight_check_urls=false", "--check"
     )
     assert (status, touched) == (0, False), output
 
 
-def test_boards_are_judged_in_one_list_with_those_that_do_not_answer(tmp_path: Path) -> None:
+def test_boards_are_validated_in_one_list_with_unreachable_ones(tmp_path: Path) -> None:
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(
         "all:\n  hosts:\n"
@@ -78,4 +78,4 @@ def test_boards_are_judged_in_one_list_with_those_that_do_not_answer(tmp_path: P
     assert status == 2
     assert "2 errors found on the boards before anything was changed on them:" in output
     assert re.search(r"pi-01: memory = \d+ MiB: less than 99999999 MiB; use a board with more", output)
-    assert re.search(r"pi-02: ansible_host = .?127.0.0.1.?: doesn't answer: .*Connection refused", output)
+    assert re.search(r"pi-02: ansible_host = .?127.0.0.1.?: unreachable: .*Connection refused", output)

@@ -1,4 +1,4 @@
-"""What apt on a board makes of the role's file beside those of the package unattended-upgrades."""
+"""How apt on a board reads the role's file beside those of the package unattended-upgrades."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 TEMPLATES = Path(__file__).parents[4] / "roles" / "raspberry_pi" / "templates"
 
-#: What the package brings on Debian 13, as far as it matters: more than security updates.
+#: The package's own files on Debian 13, in excerpts: more than security updates.
 PACKAGE = {
     "20auto-upgrades": 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n',
     "50unattended-upgrades": """\

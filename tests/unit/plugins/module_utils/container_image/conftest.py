@@ -1,4 +1,4 @@
-"""The action that runs the program, and the folder that it builds."""
+"""The action that runs the program, and the directory that it builds."""
 
 from __future__ import annotations
 

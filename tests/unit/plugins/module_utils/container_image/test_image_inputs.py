@@ -1,4 +1,4 @@
-"""The image's name follows from what is in it, and from nothing else."""
+"""The image's name is derived from its inputs, and from nothing else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def context(tmp_path: Path, docker: Path) -> Path:
     return copy
 
 
-def test_name_is_a_valid_reference_that_no_registry_is_asked_for(docker: Path) -> None:
+def test_name_is_a_valid_reference_that_is_not_pulled(docker: Path) -> None:
     found = reference(Inputs(docker), "localhost/edge-ai/tensorflow-jupyter")
     assert found.startswith("localhost/edge-ai/tensorflow-jupyter:")
     assert len(found.rpartition(":")[2]) == 12
@@ -92,12 +92,12 @@ def test_every_file_that_the_dockerfile_copies_is_an_input(docker: Path) -> None
                 assert wanted <= names
 
 
-def test_a_folder_without_dockerfile_is_named(tmp_path: Path) -> None:
+def test_directory_without_dockerfile_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="container_image_context"):
         digest(Inputs(tmp_path))
 
 
-def test_a_dockerignore_that_lets_everything_in_is_refused(context: Path) -> None:
+def test_dockerignore_that_includes_everything_is_rejected(context: Path) -> None:
     (context / ".dockerignore").write_text("*.md\n")
     with pytest.raises(ImageError, match="must be a line"):
         digest(Inputs(context))

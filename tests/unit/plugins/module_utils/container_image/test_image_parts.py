@@ -1,4 +1,4 @@
-"""Parts of the build and of the transport that can be tried without a builder or a board."""
+"""Parts of the build and of the transport that can be tested without a builder or a board."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_archive_names_the_image_for_containerd(tmp_path: Path, layout: Path) ->
     assert known.manifest_digest == entry["digest"]
 
 
-def test_archive_cut_short_by_a_killed_run_does_not_count(tmp_path: Path, layout: Path) -> None:
+def test_incomplete_archive_of_a_killed_run_is_ignored(tmp_path: Path, layout: Path) -> None:
     path = tmp_path / "image.tar"
     assert archive.load(path) is None
     known = archive.pack(layout, path, REFERENCE)
@@ -145,16 +145,16 @@ def known(tmp_path: Path) -> Archive:
     return Archive(str(path), REFERENCE, "sha256:" + "0" * 64, 4000, 9000)
 
 
-def test_node_without_k3s_says_so(tmp_path: Path) -> None:
+def test_node_without_k3s_is_reported(tmp_path: Path) -> None:
     script = send.remote_script(known(tmp_path), "/usr/local/bin/k3s", str(tmp_path / "none"), sudo=False)
     with pytest.raises(ImageError, match="k3s is not installed on this node"):
         send.send(known(tmp_path), ["sh", "-c"], script, 20)
 
 
-def test_node_without_room_says_how_much_is_needed(tmp_path: Path) -> None:
+def test_node_without_space_is_reported_with_what_is_needed(tmp_path: Path) -> None:
     large = replace(known(tmp_path), unpacked_size=10**18)
     script = send.remote_script(large, "/usr/local/bin/k3s", str(tmp_path), sudo=False)
-    with pytest.raises(ImageError, match=r"MiB free, 9\d+ needed: make room"):
+    with pytest.raises(ImageError, match=r"MiB free, 9\d+ needed: free some space"):
         send.send(large, ["sh", "-c"], script, 20)
 
 
@@ -163,7 +163,7 @@ def test_archive_streams_whole(tmp_path: Path) -> None:
     assert (tmp_path / "arrived").read_bytes() == b"z" * 4000
 
 
-def test_node_that_hangs_is_waited_for_no_longer_than_said(tmp_path: Path) -> None:
+def test_node_that_hangs_times_out(tmp_path: Path) -> None:
     begun = time.monotonic()
     with pytest.raises(ImageError, match="container_image_import_timeout"):
         send.send(known(tmp_path), ["sh", "-c"], "echo unpacking; exec sleep 30", 0.5)
@@ -183,10 +183,10 @@ def test_second_build_waits_and_shows_the_first_ones_progress(
 
     def first() -> None:
         with build.locked(tmp_path, progress):
-            progress.say("first is at work")
+            progress.show("first is at work")
             inside.set()
             time.sleep(0.5)
-            progress.say("first has finished")
+            progress.show("first has finished")
 
     thread = threading.Thread(target=first)
     thread.start()
@@ -194,12 +194,12 @@ def test_second_build_waits_and_shows_the_first_ones_progress(
     capsys.readouterr()
     with build.locked(tmp_path, Progress(tmp_path)):
         assert not thread.is_alive() or thread.join() is None
-    said = capsys.readouterr().out
-    assert "another run builds" in said
-    assert "first is at work" in said
+    output = capsys.readouterr().out
+    assert "another run is building" in output
+    assert "first is at work" in output
 
 
-def test_durations_are_told_the_next_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_durations_are_shown_the_next_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(tmp_path).step("one", "one thing is done"):
         time.sleep(0.1)
     with Progress(tmp_path).step("one", "one thing is done"):
@@ -208,11 +208,11 @@ def test_durations_are_told_the_next_time(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_reference_on_the_command_line_is_the_lookups(docker: Path, action: ModuleType) -> None:
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-m", action.PROGRAM, "ref", f"--context={docker}", "--name=localhost/x"],
         capture_output=True,
         text=True,
         check=True,
         cwd=action.COLLECTIONS,
     ).stdout.strip()
-    assert said.startswith("localhost/x:")
+    assert output.startswith("localhost/x:")

@@ -1,4 +1,4 @@
-"""Imports the flash role's Python as Ansible does, runs its modules, and makes small real OS images."""
+"""Imports the flash role's Python as Ansible does, runs its modules, and builds small real OS images."""
 
 import json
 import os

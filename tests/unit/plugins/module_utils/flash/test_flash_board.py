@@ -1,8 +1,14 @@
-"""What a board is, from what it says over ssh; what cloud-init's exit status means."""
+"""A board's state from its answer over ssh; the meaning of cloud-init's exit status."""
 
 import pytest
-from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import Login, Look, advice, look, parse_look
-from ansible_collections.edge_ai.cluster.plugins.modules import flash_probe as probe
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import (
+    BoardStatus,
+    Login,
+    advice,
+    parse_status,
+    query,
+)
+from ansible_collections.edge_ai.cluster.plugins.modules import flash_info
 from ansible_collections.edge_ai.cluster.plugins.modules import flash_wait as wait
 
 LOGIN = Login("192.0.2.1", "pi", "key", "known_hosts")
@@ -10,51 +16,56 @@ WANTED = "pi-01-0123456789ab"
 META = f"instance-id: {WANTED}\nedge-ai-image: aaa\nedge-ai-user-data: bbb\n"
 
 
-def told(identity: str = WANTED, result: str = '{"v1": {"errors": []}}', key: str = "0", meta: str = META) -> Look:
-    return parse_look(
+def status_of(
+    identity: str = WANTED, result: str = '{"v1": {"errors": []}}', key: str = "0", meta: str = META
+) -> BoardStatus:
+    return parse_status(
         f"==> /var/lib/cloud/data/instance-id\n{identity}\n\n==> /run/cloud-init/result.json\n{result}\n\n"
         f"==> /boot/firmware/meta-data\n{meta}\n==> key\n{key}\n==> end\n"
     )
 
 
 @pytest.mark.parametrize(
-    ("seen", "state"),
+    ("status", "state"),
     [
-        (told(), "ready"),
-        (told(result=""), "booting"),
-        (told(result='{"v1": {"errors": ["failed: runcmd"]}}'), "booting"),
-        (told(result="not json"), "booting"),
-        (told(key="1"), "booting"),
-        (told(identity="pi-01-ffffffffffff"), "other"),
-        (told(identity="nocloud"), "other"),
-        (told(identity=""), "other"),
-        (Look(reached=False, error="nothing answers"), "down"),
-        (Look(reached=True, error="pi@192.0.2.1: Permission denied (publickey)."), "refused"),
-        (Look(reached=True, error="Host key verification failed."), "refused"),
-        (Look(reached=True, error="System is booting up. Unprivileged users are not permitted"), "booting"),
+        (status_of(), "ready"),
+        (status_of(result=""), "booting"),
+        (status_of(result='{"v1": {"errors": ["failed: runcmd"]}}'), "booting"),
+        (status_of(result="not json"), "booting"),
+        (status_of(key="1"), "booting"),
+        (status_of(identity="pi-01-ffffffffffff"), "other"),
+        (status_of(identity="nocloud"), "other"),
+        (status_of(identity=""), "other"),
+        (BoardStatus(reached=False, error="192.0.2.1 port 22 is unreachable"), "down"),
+        (BoardStatus(reached=True, error="pi@192.0.2.1: Permission denied (publickey)."), "refused"),
+        (BoardStatus(reached=True, error="Host key verification failed."), "refused"),
+        (BoardStatus(reached=True, error="System is booting up. Unprivileged users are not permitted"), "booting"),
     ],
 )  # fmt: skip
-def test_states(seen: Look, state: str) -> None:
-    assert probe.judge(seen, WANTED, META, False, LOGIN)[0] == state
+def test_states(status: BoardStatus, state: str) -> None:
+    assert flash_info.board_state(status, WANTED, META, False, LOGIN)[0] == state
 
 
-def test_a_board_with_another_seed_is_told_what_changed() -> None:
-    seen = told(identity="pi-01-ffffffffffff", meta=META.replace("aaa", "ccc"))
-    assert probe.judge(seen, WANTED, META, False, LOGIN)[1].endswith("changed since: image")
+def test_board_with_another_seed_reports_what_changed() -> None:
+    status = status_of(identity="pi-01-ffffffffffff", meta=META.replace("aaa", "ccc"))
+    assert flash_info.board_state(status, WANTED, META, False, LOGIN)[1].endswith("changed since: image")
 
 
-def test_a_board_flashed_by_hand_needs_no_identity() -> None:
-    assert probe.judge(told(identity="", result=""), WANTED, META, True, LOGIN)[0] == "ready"
-    assert probe.judge(told(identity="rpi-imager-17"), WANTED, META, True, LOGIN)[0] == "ready"
-    assert probe.judge(told(identity="rpi-imager-17", result=""), WANTED, META, True, LOGIN)[0] == "booting"
+def test_board_flashed_by_hand_needs_no_identity() -> None:
+    assert flash_info.board_state(status_of(identity="", result=""), WANTED, META, True, LOGIN)[0] == "ready"
+    assert flash_info.board_state(status_of(identity="rpi-imager-17"), WANTED, META, True, LOGIN)[0] == "ready"
+    assert (
+        flash_info.board_state(status_of(identity="rpi-imager-17", result=""), WANTED, META, True, LOGIN)[0]
+        == "booting"
+    )
 
 
-def test_nobody_at_the_address_is_no_error() -> None:
-    assert look(Login("127.0.0.1", "pi", "key", "known_hosts", port=9), connect_timeout=1).reached is False
+def test_unreachable_board_is_not_an_error() -> None:
+    assert query(Login("127.0.0.1", "pi", "key", "known_hosts", port=9), connect_timeout=1).reached is False
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [
         ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "ssh-keyscan -t ed25519 192.0.2.1"),
         ("No ED25519 host key is known for 192.0.2.1", "flashed by hand"),
@@ -62,8 +73,8 @@ def test_nobody_at_the_address_is_no_error() -> None:
         ("kex_exchange_identification: Connection reset", "try it: ssh -i key"),
     ],
 )
-def test_failed_logins_come_with_advice(error: str, said: str) -> None:
-    assert said in advice(error, LOGIN)
+def test_failed_logins_have_a_remedy(error: str, expected: str) -> None:
+    assert expected in advice(error, LOGIN)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +87,6 @@ def test_failed_logins_come_with_advice(error: str, said: str) -> None:
         ({"status": "done", "errors": ["real"], "recoverable_errors": {}}, 2, 1, 0),
     ],
 )
-def test_cloud_init_is_judged_by_its_errors(status: dict[str, object], code: int, errors: int, warnings: int) -> None:
+def test_cloud_init_fails_by_its_errors(status: dict[str, object], code: int, errors: int, warnings: int) -> None:
     found = wait.cloud_init_problems(status, code)
     assert (len(found[0]), len(found[1])) == (errors, warnings)

@@ -1,4 +1,4 @@
-"""Real cards from a real image: written, seeded with mtools, read back, and left alone when something is wrong."""
+"""Real cards from a real image: written, seeded with mtools, verified, and not changed when something is wrong."""
 
 import fcntl
 import os
@@ -41,7 +41,7 @@ def arguments(card: Path, image: Path, user_data: str = "#cloud-config\n", **mor
     }
 
 
-def test_a_card_is_the_image_with_its_seed(image: Path, tmp_path: Path) -> None:
+def test_card_is_the_image_with_its_seed(image: Path, tmp_path: Path) -> None:
     card = tmp_path / "pi-01.img"
     given = arguments(card, image)
     result = run_module("flash_card", **given)
@@ -60,14 +60,14 @@ def test_a_card_is_the_image_with_its_seed(image: Path, tmp_path: Path) -> None:
     assert not [path for path in image.parent.glob("card-*") if path.is_dir()]
 
 
-def test_the_same_seed_makes_the_same_card(image: Path, tmp_path: Path) -> None:
+def test_same_seed_makes_the_same_card(image: Path, tmp_path: Path) -> None:
     cards = [tmp_path / name for name in ("a.img", "b.img")]
     for card in cards:
         assert run_module("flash_card", **arguments(card, image))["changed"]
     assert cards[0].read_bytes() == cards[1].read_bytes()
 
 
-def test_a_card_that_is_right_is_kept(image: Path, tmp_path: Path) -> None:
+def test_card_that_is_up_to_date_is_kept(image: Path, tmp_path: Path) -> None:
     card = tmp_path / "pi-01.img"
     run_module("flash_card", **arguments(card, image))
     before = card.stat()
@@ -76,7 +76,7 @@ def test_a_card_that_is_right_is_kept(image: Path, tmp_path: Path) -> None:
     assert card.stat().st_ino == before.st_ino and card.stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_a_card_with_another_identity_is_not_overwritten_unasked(image: Path, tmp_path: Path) -> None:
+def test_card_with_another_identity_is_not_overwritten_by_default(image: Path, tmp_path: Path) -> None:
     card = tmp_path / "pi-01.img"
     run_module("flash_card", **arguments(card, image))
     before = card.read_bytes()
@@ -88,7 +88,7 @@ def test_a_card_with_another_identity_is_not_overwritten_unasked(image: Path, tm
     assert card_meta_data(card)["instance-id"] == other["instance_id"]
 
 
-def test_a_file_that_is_no_card_is_not_overwritten(image: Path, tmp_path: Path) -> None:
+def test_file_that_is_not_a_card_is_not_overwritten(image: Path, tmp_path: Path) -> None:
     card = tmp_path / "thesis.odt"
     card.write_text("years of work")
     result = run_module("flash_card", **arguments(card, image))
@@ -102,14 +102,14 @@ def test_check_mode_writes_nothing(image: Path, tmp_path: Path) -> None:
     assert result["changed"] and not card.exists()
 
 
-def test_a_torn_earlier_attempt_is_written_over(image: Path, tmp_path: Path) -> None:
+def test_interrupted_write_is_overwritten(image: Path, tmp_path: Path) -> None:
     card = tmp_path / "pi-01.img"
     (tmp_path / ".pi-01.img.part").write_bytes(b"torn" * 1000)
     assert run_module("flash_card", **arguments(card, image))["changed"]
     assert [path.name for path in tmp_path.iterdir()] == ["pi-01.img"]
 
 
-def test_what_a_killed_run_left_is_cleared(image: Path, tmp_path: Path) -> None:
+def test_scratch_files_of_a_killed_run_are_removed(image: Path, tmp_path: Path) -> None:
     card = tmp_path / "pi-01.img"
     run_module("flash_card", **arguments(card, image))
     lock = max(image.parent.glob("card-*.lock"), key=lambda path: path.stat().st_mtime_ns)
@@ -133,40 +133,38 @@ def test_two_runs_do_not_write_the_same_card(image: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("cmdline", "said"),
+    ("cmdline", "expected"),
     [
         (None, "no cmdline.txt"),
         ("quiet\n", "no root="),
         ("root=PARTUUID=1-02 init=/usr/lib/raspberrypi-sys-mods/firstboot\n", "bookworm"),
     ],
 )
-def test_images_that_cannot_be_seeded_are_refused(cmdline: str | None, said: str, tmp_path: Path) -> None:
+def test_images_that_cannot_be_seeded_are_rejected(cmdline: str | None, expected: str, tmp_path: Path) -> None:
     card = tmp_path / "card" / "pi-01.img"
     card.parent.mkdir()
     result = run_module("flash_card", **arguments(card, build_image(tmp_path / "os.img", cmdline)))
-    assert result["failed"] and said in result["msg"]
+    assert result["failed"] and expected in result["msg"]
     assert not list(card.parent.iterdir())
 
 
-def test_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_not_an_image_is_rejected(tmp_path: Path) -> None:
     image = tmp_path / "os.img"
     image.write_bytes(bytes(2**20))
     result = run_module("flash_card", **arguments(tmp_path / "pi-01.img", image))
     assert result["failed"] and "not a Raspberry Pi OS image" in result["msg"]
 
 
-def test_a_full_boot_partition_is_told(tmp_path: Path) -> None:
+def test_full_boot_partition_is_reported(tmp_path: Path) -> None:
     image = build_image(tmp_path / "os.img", filler_bytes=BOOT_BYTES - 2 * 2**20)
     card = tmp_path / "card" / "pi-01.img"
     card.parent.mkdir()
     result = run_module("flash_card", **arguments(card, image, user_data="#cloud-config\n#" + "x" * 3 * 2**20))
-    assert result["failed"] and "does not go into the image's boot partition" in result["msg"], result
+    assert result["failed"] and "cannot be written to the image's boot partition" in result["msg"], result
     assert not list(card.parent.iterdir())
 
 
-def test_a_disk_that_fills_up_leaves_the_earlier_card(
-    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_keeps_the_earlier_card(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = tmp_path / "pi-01.img"
     card.write_bytes(b"earlier card")
     head = tmp_path / "head"
@@ -184,7 +182,7 @@ def test_a_disk_that_fills_up_leaves_the_earlier_card(
     assert not (tmp_path / ".pi-01.img.part").exists()
 
 
-def test_one_flipped_bit_is_found(image: Path, tmp_path: Path) -> None:
+def test_one_flipped_bit_is_detected(image: Path, tmp_path: Path) -> None:
     card = tmp_path / "card.img"
     content = bytearray(image.read_bytes())
     content[BOOT_OFFSET + BOOT_BYTES + 12345] ^= 1
@@ -198,8 +196,8 @@ def test_one_flipped_bit_is_found(image: Path, tmp_path: Path) -> None:
         os.close(descriptor)
 
 
-def test_a_block_device_is_written_end_to_end_and_its_table_last(image: Path, tmp_path: Path) -> None:
-    """A loop device, which the gate refuses, shows the writing itself; the gate is not asked here."""
+def test_block_device_is_written_end_to_end_and_its_table_last(image: Path, tmp_path: Path) -> None:
+    """A loop device, which the gate rejects, shows the writing itself; the gate is not called here."""
     backing = tmp_path / "backing.img"
     backing.write_bytes(b"\xff" * (60 * 2**20))
     made = subprocess.run(["losetup", "--find", "--show", str(backing)], capture_output=True, text=True)
@@ -216,7 +214,7 @@ def test_a_block_device_is_written_end_to_end_and_its_table_last(image: Path, tm
     assert backing.read_bytes()[: image.stat().st_size] == image.read_bytes()
 
 
-def test_a_block_device_whose_content_is_wrong_gets_no_partition_table(image: Path, tmp_path: Path) -> None:
+def test_block_device_whose_content_is_wrong_gets_no_partition_table(image: Path, tmp_path: Path) -> None:
     backing = tmp_path / "backing.img"
     backing.write_bytes(b"\xff" * (60 * 2**20))
     made = subprocess.run(["losetup", "--find", "--show", str(backing)], capture_output=True, text=True)
@@ -224,7 +222,7 @@ def test_a_block_device_whose_content_is_wrong_gets_no_partition_table(image: Pa
         pytest.skip("no loop devices for this user")
     loop = Path(made.stdout.strip())
     try:
-        # The source says more than the image holds: the writing breaks off near the end.
+        # The source is larger than the image: the write fails near the end.
         with pytest.raises(WriteError):
             write_block_card(Source(image, BOOT_OFFSET, image, image.stat().st_size + 512), loop)
     finally:

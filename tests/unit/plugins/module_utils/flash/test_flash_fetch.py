@@ -1,4 +1,4 @@
-"""Downloads over real HTTP: by digest, resumed, and nothing kept that is wrong."""
+"""Downloads over real HTTP: by digest, resumed, and nothing kept that is invalid."""
 
 import hashlib
 import http.server
@@ -18,7 +18,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.fetch import
 
 
 class Mirror(http.server.ThreadingHTTPServer):
-    """Serves a directory, understands Range, and can break off after some bytes."""
+    """Serves a directory, understands Range, and can close the connection after some bytes."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -66,7 +66,7 @@ def mirror(packed: Path) -> Iterator[Mirror]:
     server.server_close()
 
 
-def test_an_image_is_fetched_once_and_unpacked_once(mirror: Mirror, packed: Path, image: Path, tmp_path: Path) -> None:
+def test_image_is_downloaded_once_and_unpacked_once(mirror: Mirror, packed: Path, image: Path, tmp_path: Path) -> None:
     digest = sha256_of(packed)
     path, downloaded = fetch(f"{mirror.url}/os.img.xz", digest, tmp_path, 5)
     assert downloaded and path == tmp_path / f"{digest}.img.xz"
@@ -79,27 +79,27 @@ def test_an_image_is_fetched_once_and_unpacked_once(mirror: Mirror, packed: Path
     assert mirror.requests == []
 
 
-def test_a_broken_download_goes_on_where_it_stopped(mirror: Mirror, packed: Path, tmp_path: Path) -> None:
+def test_interrupted_download_is_resumed(mirror: Mirror, packed: Path, tmp_path: Path) -> None:
     mirror.break_after = 100_000
     fetch(f"{mirror.url}/os.img.xz", sha256_of(packed), tmp_path, 5)
     assert mirror.requests == ["/os.img.xz", "/os.img.xz bytes=100000-"]
 
 
-def test_a_piece_of_a_killed_run_is_used(mirror: Mirror, packed: Path, tmp_path: Path) -> None:
+def test_partial_file_of_a_killed_run_is_resumed(mirror: Mirror, packed: Path, tmp_path: Path) -> None:
     digest = sha256_of(packed)
     (tmp_path / f"{digest}.part").write_bytes(packed.read_bytes()[:5000])
     fetch(f"{mirror.url}/os.img.xz", digest, tmp_path, 5)
     assert mirror.requests == ["/os.img.xz bytes=5000-"]
 
 
-def test_a_wrong_piece_is_fetched_anew(mirror: Mirror, packed: Path, tmp_path: Path) -> None:
+def test_partial_file_of_another_image_is_downloaded_again(mirror: Mirror, packed: Path, tmp_path: Path) -> None:
     digest = sha256_of(packed)
     (tmp_path / f"{digest}.part").write_bytes(b"something else")
     fetch(f"{mirror.url}/os.img.xz", digest, tmp_path, 5)
     assert mirror.requests == ["/os.img.xz bytes=14-", "/os.img.xz"]
 
 
-def test_a_wrong_digest_leaves_nothing_and_names_both(mirror: Mirror, packed: Path, tmp_path: Path) -> None:
+def test_wrong_digest_leaves_nothing_and_names_both(mirror: Mirror, packed: Path, tmp_path: Path) -> None:
     wrong = hashlib.sha256(b"wrong").hexdigest()
     with pytest.raises(FetchError) as caught:
         fetch(f"{mirror.url}/os.img.xz", wrong, tmp_path, 5)
@@ -108,18 +108,18 @@ def test_a_wrong_digest_leaves_nothing_and_names_both(mirror: Mirror, packed: Pa
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_a_missing_image_is_told_at_once(mirror: Mirror, tmp_path: Path) -> None:
+def test_missing_image_is_reported_at_once(mirror: Mirror, tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"HTTP 404.*correct flash_image_url"):
         fetch(f"{mirror.url}/none.img.xz", "0" * 64, tmp_path, 5)
     assert len(mirror.requests) == 1
 
 
-def test_an_unreachable_server_is_told(tmp_path: Path) -> None:
+def test_unreachable_server_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FetchError, match="check flash_image_url and the network"):
         fetch("http://127.0.0.1:9/os.img.xz", "0" * 64, tmp_path, 1)
 
 
-def test_the_published_digest_is_read(mirror: Mirror, packed: Path) -> None:
+def test_published_digest_is_read(mirror: Mirror, packed: Path) -> None:
     sidecar = packed.with_name("os.img.xz.sha256")
     sidecar.write_text(f"{sha256_of(packed).upper()}  os.img.xz\n")
     assert sidecar_digest(f"{mirror.url}/os.img.xz", 5) == sha256_of(packed)
@@ -128,18 +128,18 @@ def test_the_published_digest_is_read(mirror: Mirror, packed: Path) -> None:
         sidecar_digest(f"{mirror.url}/os.img.xz", 5)
 
 
-def test_something_with_the_right_digest_that_is_no_image_is_told(tmp_path: Path) -> None:
+def test_file_with_the_right_digest_that_is_not_an_image_is_reported(tmp_path: Path) -> None:
     packed = tmp_path / "x.img.xz"
     packed.write_bytes(b"text")
-    with pytest.raises(FetchError, match="is no disk image"):
+    with pytest.raises(FetchError, match="is not a disk image"):
         unpack(packed)
     packed.write_bytes(b"\xfd7zXZ\x00broken")
-    with pytest.raises(FetchError, match="no xz file"):
+    with pytest.raises(FetchError, match="not an xz file"):
         unpack(packed)
     assert not (tmp_path / "x.img").exists()
 
 
-def test_a_raw_image_needs_no_unpacking(image: Path, tmp_path: Path) -> None:
+def test_raw_image_needs_no_unpacking(image: Path, tmp_path: Path) -> None:
     packed = tmp_path / "y.img.xz"
     packed.write_bytes(image.read_bytes())
     raw, _ = unpack(packed)

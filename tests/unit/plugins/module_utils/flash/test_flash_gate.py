@@ -1,4 +1,4 @@
-"""A card is refused for every reason at once; a disk in use can never pass."""
+"""A card is rejected for every reason at once; a disk in use never passes."""
 
 import dataclasses
 import subprocess
@@ -41,7 +41,7 @@ def facts(node: dict[str, Any] | None = None, **changes: Any) -> BlockFacts:
     return dataclasses.replace(base, **changes)
 
 
-def judge(found: BlockFacts, confirmed: str = SERIAL, image: int = 3 * GB, most: int = 256 * GB) -> list[str]:
+def refuse(found: BlockFacts, confirmed: str = SERIAL, image: int = 3 * GB, most: int = 256 * GB) -> list[str]:
     return refuse_block(found, confirmed, image, most)
 
 
@@ -49,32 +49,32 @@ def part(**changes: Any) -> dict[str, Any]:
     return disk(children=[{"path": "/dev/sdb1", "type": "part", "fstype": "vfat", "mountpoints": [None], **changes}])
 
 
-def test_a_confirmed_card_in_a_reader_passes() -> None:
-    assert judge(facts()) == []
+def test_confirmed_card_in_a_reader_passes() -> None:
+    assert refuse(facts()) == []
 
 
-def test_a_built_in_reader_passes_although_it_says_not_removable() -> None:
+def test_built_in_reader_passes_although_it_reports_not_removable() -> None:
     node = disk(path="/dev/mmcblk0", tran="mmc", rm=False, serial="0x1a2b3c4d", model=None)
-    assert judge(facts(node, resolved="/dev/mmcblk0"), confirmed="0x1a2b3c4d") == []
+    assert refuse(facts(node, resolved="/dev/mmcblk0"), confirmed="0x1a2b3c4d") == []
 
 
-def test_a_reader_without_serial_is_confirmed_by_its_model() -> None:
-    assert judge(facts(disk(serial=None)), confirmed="MassStorageClass") == []
+def test_reader_without_serial_is_confirmed_by_its_model() -> None:
+    assert refuse(facts(disk(serial=None)), confirmed="MassStorageClass") == []
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "expected"),
     [
-        (facts(exists=False), "does not exist: put the card into the reader"),
+        (facts(exists=False), "does not exist: insert the card into the reader"),
         (facts(is_block=False), "is not a block device"),
         (facts(path="/dev/sdb"), "set flash_card: /dev/disk/by-id/usb-Generic"),
         (facts(disk(type="part"), has_partition_file=True), "is a part, not a whole disk"),
-        (facts(disk(type="loop"), resolved="/dev/loop0"), "is no hardware (loop0)"),
-        (facts(disk(type="disk"), resolved="/dev/ram0"), "is no hardware (ram0)"),
-        (facts(disk(type="disk"), resolved="/dev/zram0"), "is no hardware (zram0)"),
-        (facts(disk(type="lvm"), resolved="/dev/dm-1"), "is no hardware (dm-1)"),
-        (facts(disk(type="raid1"), resolved="/dev/md127"), "is no hardware (md127)"),
-        (facts(disk(type="rom"), resolved="/dev/sr0"), "is no hardware (sr0)"),
+        (facts(disk(type="loop"), resolved="/dev/loop0"), "is not a physical disk (loop0)"),
+        (facts(disk(type="disk"), resolved="/dev/ram0"), "is not a physical disk (ram0)"),
+        (facts(disk(type="disk"), resolved="/dev/zram0"), "is not a physical disk (zram0)"),
+        (facts(disk(type="lvm"), resolved="/dev/dm-1"), "is not a physical disk (dm-1)"),
+        (facts(disk(type="raid1"), resolved="/dev/md127"), "is not a physical disk (md127)"),
+        (facts(disk(type="rom"), resolved="/dev/sr0"), "is not a physical disk (sr0)"),
         (facts(disk(tran="mmc"), resolved="/dev/mmcblk0boot0"), "is a boot area of an eMMC"),
         (facts(disk(tran="mmc"), resolved="/dev/mmcblk0rpmb"), "is a boot area of an eMMC"),
         (facts(part(mountpoints=["/media/me/bootfs"])), "mounted at /media/me/bootfs: umount /media/me/bootfs"),
@@ -89,9 +89,9 @@ def test_a_reader_without_serial_is_confirmed_by_its_model() -> None:
         (facts(part(children=[{"path": "/dev/dm-0", "mountpoints": ["/"]}])), "is a disk of the running system (/)"),
         (facts(holders=("dm-0",)), "is part of dm-0"),
         (facts(slaves=("sda",)), "is part of sda"),
-        (facts(disk(tran="sata", subsystems="block:scsi:pci")), "hangs on sata"),
-        (facts(disk(tran="nvme", subsystems="block:nvme:pci")), "hangs on nvme"),
-        (facts(disk(tran=None, subsystems="block:virtio:pci")), "hangs on an unknown bus"),
+        (facts(disk(tran="sata", subsystems="block:scsi:pci")), "is on sata"),
+        (facts(disk(tran="nvme", subsystems="block:nvme:pci")), "is on nvme"),
+        (facts(disk(tran=None, subsystems="block:virtio:pci")), "is on an unknown bus"),
         (facts(disk(ro=True)), "is read-only: move the card's lock slider"),
         (facts(disk(size=2 * GB)), "the image needs 3000000000"),
         (facts(disk(size=0)), "use a bigger card"),
@@ -99,31 +99,31 @@ def test_a_reader_without_serial_is_confirmed_by_its_model() -> None:
         (facts(disk(serial=None, model=None)), "neither serial nor model"),
     ],
 )  # fmt: skip
-def test_everything_else_is_refused(found: BlockFacts, said: str) -> None:
-    assert said in "\n".join(judge(found))
+def test_everything_else_is_rejected(found: BlockFacts, expected: str) -> None:
+    assert expected in "\n".join(refuse(found))
 
 
-def test_a_card_nobody_confirmed_is_refused_with_what_to_write() -> None:
-    assert judge(facts(), confirmed="") == [
-        f'it is not confirmed: look at the reader (MassStorageClass), then set flash_card_serial: "{SERIAL}"'
+def test_unconfirmed_card_is_rejected_with_a_remedy() -> None:
+    assert refuse(facts(), confirmed="") == [
+        f'it is not confirmed: check the reader (MassStorageClass), then set flash_card_serial: "{SERIAL}"'
     ]
 
 
-def test_another_card_than_the_confirmed_one_is_refused() -> None:
-    assert 'its serial is "000000001532"' in judge(facts(), confirmed="000000009999")[0]
+def test_another_card_than_the_confirmed_one_is_rejected() -> None:
+    assert 'its serial is "000000001532"' in refuse(facts(), confirmed="000000009999")[0]
 
 
-def test_the_model_does_not_confirm_a_card_that_has_a_serial() -> None:
-    assert judge(facts(), confirmed="MassStorageClass")
+def test_model_does_not_confirm_a_card_that_has_a_serial() -> None:
+    assert refuse(facts(), confirmed="MassStorageClass")
 
 
-def test_all_reasons_are_told_at_once() -> None:
+def test_all_reasons_are_reported_at_once() -> None:
     node = disk(tran="sata", subsystems="block:scsi:pci", ro=True, size=2000 * GB, mountpoints=["/"])
-    reasons = judge(facts(node, path="/dev/sdb", holders=("md0",)), confirmed="")
+    reasons = refuse(facts(node, path="/dev/sdb", holders=("md0",)), confirmed="")
     assert len(reasons) == 7
 
 
-def test_the_disk_of_this_machine_is_refused_for_real() -> None:
+def test_disk_of_this_machine_is_rejected() -> None:
     source = subprocess.run(
         ["findmnt", "--noheadings", "--nofsroot", "--output", "SOURCE", "/"], capture_output=True, text=True
     ).stdout.strip()
@@ -133,7 +133,7 @@ def test_the_disk_of_this_machine_is_refused_for_real() -> None:
     assert any("is a disk of the running system (/" in reason for reason in reasons), reasons
 
 
-def test_a_loop_device_is_refused_for_real(tmp_path: Path) -> None:
+def test_loop_device_is_rejected(tmp_path: Path) -> None:
     backing = tmp_path / "backing.img"
     with backing.open("wb") as file:
         file.truncate(16 * 2**20)
@@ -143,7 +143,7 @@ def test_a_loop_device_is_refused_for_real(tmp_path: Path) -> None:
     loop = made.stdout.strip()
     try:
         reasons = refuse_block(read_block_facts(loop), "", 1, 10**15)
-        assert any("is no hardware (loop" in reason for reason in reasons), reasons
+        assert any("is not a physical disk (loop" in reason for reason in reasons), reasons
         assert any(
             "is in use by loop" in reason for reason in refuse_file(read_file_facts(str(backing), True), 1, 1, 1, True)
         )
@@ -151,13 +151,13 @@ def test_a_loop_device_is_refused_for_real(tmp_path: Path) -> None:
         subprocess.run(["losetup", "--detach", loop], check=True)
 
 
-def test_a_device_that_is_not_there_is_told_with_what_is() -> None:
+def test_missing_device_is_reported_with_the_available_ones() -> None:
     reasons = refuse_block(read_block_facts("/dev/disk/by-id/usb-none"), "x", 1, 1)
     assert len(reasons) == 1
     assert "does not exist" in reasons[0]
 
 
-def test_dev_null_is_no_block_device() -> None:
+def test_dev_null_is_not_a_block_device() -> None:
     assert "is not a block device" in refuse_block(read_block_facts("/dev/null"), "x", 1, 1)[0]
 
 
@@ -165,36 +165,34 @@ CARD = FileFacts(path="/cards/pi-01.img", free_bytes=10 * GB)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"path": "cards/pi-01.img", "absolute": False}, "is not an absolute path"),
         ({"exists": True, "is_symlink": True}, "is a symbolic link"),
         ({"exists": True, "is_regular": False}, "is not a regular file"),
-        ({"exists": True, "size": 1834}, "holds something that is not a card image"),
+        ({"exists": True, "size": 1834}, "contains something that is not a card image"),
         ({"directory_exists": False}, "the directory /cards does not exist"),
         ({"directory_writable": False}, "the directory /cards is not writable"),
         ({"free_bytes": GB}, "/cards has 953 MiB free, the card needs 1907 MiB"),
-        ({"exists": True, "size": 1, "looks_like_card": True, "users": ("uml (pid 7)",)}, "in use by uml (pid 7)"),
+        ({"exists": True, "size": 1, "is_card": True, "users": ("uml (pid 7)",)}, "in use by uml (pid 7)"),
     ],
 )  # fmt: skip
-def test_a_bad_card_file_is_refused(changes: dict[str, Any], said: str) -> None:
+def test_invalid_card_file_is_rejected(changes: dict[str, Any], expected: str) -> None:
     reasons = refuse_file(dataclasses.replace(CARD, **changes), 16 * GB, 3 * GB, 2 * GB, overwrite=False)
     assert len(reasons) == 1
-    assert said in reasons[0]
+    assert expected in reasons[0]
 
 
-def test_a_card_file_smaller_than_the_image_is_refused() -> None:
+def test_card_file_smaller_than_the_image_is_rejected() -> None:
     assert "raise flash_card_size" in refuse_file(CARD, GB, 3 * GB, 2 * GB, overwrite=False)[0]
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, {"exists": True, "size": 5, "looks_like_card": True}, {"exists": True, "size": 0}]
-)
-def test_a_good_card_file_passes(changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("changes", [{}, {"exists": True, "size": 5, "is_card": True}, {"exists": True, "size": 0}])
+def test_valid_card_file_passes(changes: dict[str, Any]) -> None:
     assert refuse_file(dataclasses.replace(CARD, **changes), 16 * GB, 3 * GB, 2 * GB, overwrite=False) == []
 
 
-def test_a_file_that_a_process_has_open_is_in_use(tmp_path: Path) -> None:
+def test_file_that_a_process_has_open_is_in_use(tmp_path: Path) -> None:
     card = tmp_path / "card.img"
     card.write_bytes(b"card")
     with card.open("rb") as held:
@@ -213,12 +211,12 @@ def test_sizes_are_read(size: str, want: int) -> None:
 
 
 @pytest.mark.parametrize("size", ["", "big", "16 G", "1000", "-1G"])
-def test_bad_sizes_are_told(size: str) -> None:
+def test_invalid_sizes_are_reported(size: str) -> None:
     with pytest.raises(ValueError, match="flash_card_size"):
         card_bytes(size)
 
 
-def test_devices_and_files_are_told_apart() -> None:
+def test_devices_and_files_are_distinguished() -> None:
     assert is_block_path("/dev/disk/by-id/x")
     assert not is_block_path("/dev/shm/card.img")
     assert not is_block_path("/cards/x.img")

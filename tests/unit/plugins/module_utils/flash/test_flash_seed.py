@@ -27,7 +27,7 @@ from ansible_collections.edge_ai.cluster.plugins.modules import flash_keys
 from flash_helpers import BOOT_BYTES, BOOT_OFFSET, CMDLINE, ROLE
 
 
-def test_the_identity_depends_on_every_input_and_on_nothing_else() -> None:
+def test_identity_depends_on_every_input_and_on_nothing_else() -> None:
     inputs: list[Any] = ["user", "network", ["a=1"], "digest"]
     first = instance_id("pi-01", *inputs)
     assert re.fullmatch(r"pi-01-[0-9a-f]{12}", first)
@@ -36,12 +36,12 @@ def test_the_identity_depends_on_every_input_and_on_nothing_else() -> None:
         assert first != instance_id("pi-01", *[*inputs[:index], other, *inputs[index + 1 :]])
 
 
-def test_meta_data_has_the_key_that_cloud_init_reads_and_tells_what_changed() -> None:
+def test_meta_data_has_the_key_that_cloud_init_reads_and_shows_what_changed() -> None:
     ours = meta_data("pi-01-0123456789ab", {"image": "a", "user-data": "b"})
     theirs = meta_data("pi-01-ba9876543210", {"image": "a", "user-data": "c"})
     assert yaml.safe_load(ours)["instance-id"] == "pi-01-0123456789ab"
     assert differences(parse_meta_data(ours), parse_meta_data(theirs)) == ["user-data"]
-    # The stock file's key has an underscore; that is no identity.
+    # The stock file's key has an underscore; that is not an identity.
     assert "instance-id" not in parse_meta_data("instance_id: rpios-image\n")
 
 
@@ -52,24 +52,24 @@ def test_tokens_are_appended_to_the_one_line() -> None:
     assert "resize" in text.split()
 
 
-def test_a_broken_line_is_made_one_line() -> None:
+def test_broken_line_is_joined() -> None:
     assert (
         edit_cmdline("console=tty1\nroot=PARTUUID=1-02 rootwait\n\n", [])
         == "console=tty1 root=PARTUUID=1-02 rootwait\n"
     )
 
 
-def test_a_bookworm_image_is_refused() -> None:
+def test_bookworm_image_is_rejected() -> None:
     with pytest.raises(SeedError, match="bookworm or older"):
         edit_cmdline("root=PARTUUID=1-02 quiet init=/usr/lib/raspberrypi-sys-mods/firstboot\n", [])
 
 
-def test_a_file_without_root_is_refused() -> None:
+def test_file_without_root_is_rejected() -> None:
     with pytest.raises(SeedError, match="no root="):
         edit_cmdline("quiet\n", [])
 
 
-def test_the_partition_table_is_read(image: Path) -> None:
+def test_partition_table_is_read(image: Path) -> None:
     with image.open("rb") as file:
         first, second = partitions(file.read(512))
     assert (first.offset, first.size, first.type) == (BOOT_OFFSET, BOOT_BYTES, 0x0C)
@@ -77,7 +77,7 @@ def test_the_partition_table_is_read(image: Path) -> None:
     assert partitions(bytes(512)) == []
 
 
-def test_an_unseeded_card_has_no_identity(image: Path, tmp_path: Path) -> None:
+def test_unseeded_card_has_no_identity(image: Path, tmp_path: Path) -> None:
     assert card_meta_data(image) == {"instance_id": "rpios-image"}
     assert card_meta_data(tmp_path / "none") == {}
     blank = tmp_path / "blank"
@@ -145,11 +145,11 @@ def test_user_data_starts_with_its_header_and_is_yaml(rendered: dict[str, str]) 
     assert seed["ssh_pwauth"] is False
 
 
-def test_the_host_key_arrives_whole_and_leaves_the_card(rendered: dict[str, str]) -> None:
+def test_host_key_is_installed_and_removed_from_the_card(rendered: dict[str, str]) -> None:
     seed = yaml.safe_load(rendered["user-data"])
     assert seed["write_files"][0]["content"] == rendered["key"]
     assert seed["write_files"][0]["permissions"] == "0600"
-    # What the board's last command leaves of the file is still a valid seed, without the key.
+    # The rest of the file, after the board's last command, is still a valid seed, without the key.
     expression = next(command[2] for command in seed["runcmd"] if command[0] == "sed")
     left = subprocess.run(
         ["sed", expression], input=rendered["user-data"], capture_output=True, text=True, check=True
@@ -158,7 +158,7 @@ def test_the_host_key_arrives_whole_and_leaves_the_card(rendered: dict[str, str]
     assert yaml.safe_load(left)["runcmd"] == seed["runcmd"]
 
 
-def test_ssh_goes_on_only_after_the_key_is_in_place(rendered: dict[str, str]) -> None:
+def test_ssh_starts_only_after_the_key_is_in_place(rendered: dict[str, str]) -> None:
     commands = [" ".join(command) for command in yaml.safe_load(rendered["user-data"])["runcmd"]]
     order = [
         next(i for i, text in enumerate(commands) if word in text) for word in ("mv /etc/ssh", "sed", "enable ssh")
@@ -174,7 +174,7 @@ def test_network_config_is_static(rendered: dict[str, str]) -> None:
     assert "gateway4" not in wired
 
 
-def test_known_hosts_is_sorted_complete_and_keeps_strangers() -> None:
+def test_known_hosts_is_sorted_complete_and_keeps_other_machines() -> None:
     text = flash_keys.known_hosts_text(
         "zeus ssh-rsa B\n10.0.0.1,pi-01 ssh-ed25519 OLD\n",
         {"pi-02": "ssh-ed25519 K2 pi-02", "pi-01": "ssh-ed25519 K1 pi-01"},

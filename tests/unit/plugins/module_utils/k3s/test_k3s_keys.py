@@ -83,8 +83,8 @@ def test_a_short_name_is_its_key() -> None:
 
 
 def test_scopes() -> None:
-    assert "a key of servers only" in found({"tls-san": ["a"]}, "agent")[0]
-    assert "a key of agents only" in found({"disable-apiserver-lb": True})[0]
+    assert "a server-only key" in found({"tls-san": ["a"]}, "agent")[0]
+    assert "an agent-only key" in found({"disable-apiserver-lb": True})[0]
     assert found({"disable-apiserver-lb": True}, "agent") == []
 
 

@@ -1,4 +1,4 @@
-"""What is asked of the control node: files, disk, programs, and whether downloads answer."""
+"""Checks of the control node: files, disk, programs, and whether downloads are reachable."""
 
 import http.server
 import threading
@@ -31,7 +31,7 @@ FILE = Place("hosts.yml")
 
 
 def board(tmp_path: Path, **values: object) -> Inventory:
-    """One board that does not answer, with its secrets and cache in tmp_path."""
+    """One unreachable board, with its secrets and cache in tmp_path."""
     values = {
         "ansible_host": "127.0.0.1",
         "ansible_port": 1,
@@ -48,7 +48,7 @@ def board(tmp_path: Path, **values: object) -> Inventory:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
-    """A web site of tmp_path/site, and the requests that it got."""
+    """A web server of tmp_path/site, and the requests that it received."""
     root = tmp_path / "site"
     root.mkdir()
     requests: list[str] = []
@@ -73,23 +73,23 @@ def texts(report: Report) -> list[str]:
     return [str(finding) for finding in report.findings()]
 
 
-def test_secrets_that_others_may_read(tmp_path: Path) -> None:
+def test_secrets_accessible_to_other_users(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     folder.mkdir(mode=0o755)
     for name, mode in (("k3s-token", 0o644), ("id_ed25519", 0o600), ("id_ed25519.pub", 0o644), ("known_hosts", 0o644)):
         (folder / name).touch()
         (folder / name).chmod(mode)
     report = Report()
-    secrets.judge_files(board(tmp_path), tmp_path, report)
+    secrets.check_files(board(tmp_path), tmp_path, report)
     assert texts(report) == [
-        'secrets: mode = "0755": others than the owner may use it; run `chmod 0700 secrets`',
-        'secrets/k3s-token: mode = "0644": others than the owner may use it; run `chmod 0600 secrets/k3s-token`',
+        'secrets: mode = "0755": accessible to other users; run `chmod 0700 secrets`',
+        'secrets/k3s-token: mode = "0644": accessible to other users; run `chmod 0600 secrets/k3s-token`',
     ]
 
 
-def test_secrets_directory_that_is_not_there_yet_is_no_error(tmp_path: Path) -> None:
+def test_secrets_directory_that_does_not_exist_yet_is_not_an_error(tmp_path: Path) -> None:
     report = Report()
-    secrets.judge_files(board(tmp_path), tmp_path, report)
+    secrets.check_files(board(tmp_path), tmp_path, report)
     assert texts(report) == []
 
 
@@ -101,7 +101,7 @@ def test_programs_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ]
     needs = replace(NEEDS, programs=programs, python_packages=["no_such_package", "json"])
     report = Report()
-    control.judge(board(tmp_path), ["pi-01"], needs, report)
+    control.check(board(tmp_path), ["pi-01"], needs, report)
     assert texts(report) == [
         "control node: buildah or podman or docker: not installed, but needed to build the container image; "
         "install the Debian package buildah",
@@ -110,18 +110,18 @@ def test_programs_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "control node: ssh: not installed, but needed to reach the boards; install the Debian package openssh-client",
     ]
     report = Report()
-    control.judge(board(tmp_path, flash_card="/srv/pi-01.img"), ["localhost"], needs, report)
+    control.check(board(tmp_path, flash_card="/srv/pi-01.img"), ["localhost"], needs, report)
     assert any("mcopy: not installed, but needed to write cards" in text for text in texts(report))
 
 
 def test_an_older_series_of_ansible_core() -> None:
     report = Report()
     for version in ("2.19.14", "2.21.0rc1", "3.0.0"):
-        control.judge_ansible(version, "2.19", report)
+        control.check_ansible(version, "2.19", report)
     assert texts(report) == []
-    control.judge_ansible("2.9.27", "2.19", report)
+    control.check_ansible("2.9.27", "2.19", report)
     assert texts(report) == [
-        "control node: ansible-core = 2.9.27: this project needs ansible-core 2.19 or newer; "
+        "control node: ansible-core = 2.9.27: this project requires ansible-core 2.19 or newer; "
         "run it from the virtual environment that `make` sets up from requirements.txt"
     ]
 
@@ -129,7 +129,7 @@ def test_an_older_series_of_ansible_core() -> None:
 def test_cache_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     report = Report()
-    control.judge(board(tmp_path, cluster_cache_dir=f"{tmp_path}/file/cache"), [], NEEDS, report)
+    control.check(board(tmp_path, cluster_cache_dir=f"{tmp_path}/file/cache"), [], NEEDS, report)
     assert (
         f"all.yml: cluster_cache_dir = {tmp_path}/file/cache: {tmp_path}/file is not a directory; "
         "write a directory's path"
@@ -138,43 +138,43 @@ def test_cache_below_a_file(tmp_path: Path) -> None:
 
 def test_full_disk(tmp_path: Path) -> None:
     report = Report()
-    control.judge_downloads(board(tmp_path), [], replace(NEEDS, cache_free_mb=2**40, check_urls=False), report)
+    control.check_downloads(board(tmp_path), [], replace(NEEDS, cache_free_mb=2**40, check_urls=False), report)
     (text,) = texts(report)
     assert text.startswith(f"all.yml: cluster_cache_dir = {tmp_path}/cache: ")
     assert "but downloads need 1099511627776 MiB (preflight_cache_free_mb)" in text
 
 
-def test_downloads_that_do_not_answer(tmp_path: Path) -> None:
+def test_unreachable_downloads(tmp_path: Path) -> None:
     needs = replace(NEEDS, hint="Is the mirror up?")
     report = Report()
     image = "http://127.0.0.1:1/raspios.img.xz"
-    control.judge_downloads(board(tmp_path, flash_card="/srv/c", flash_image_url=image), [], needs, report)
+    control.check_downloads(board(tmp_path, flash_card="/srv/c", flash_image_url=image), [], needs, report)
     assert texts(report) == [
-        f"all.yml: flash_image_url = {image}: {image} doesn't answer (Connection refused); Is the mirror up?",
+        f"all.yml: flash_image_url = {image}: {image} is unreachable (Connection refused); Is the mirror up?",
         "all.yml: k3s_release_url = http://127.0.0.1:1/k3s/v1.36.4+k3s1: "
-        "http://127.0.0.1:1/k3s/v1.36.4%2Bk3s1/sha256sum-amd64.txt doesn't answer (Connection refused); "
+        "http://127.0.0.1:1/k3s/v1.36.4%2Bk3s1/sha256sum-amd64.txt is unreachable (Connection refused); "
         "Is the mirror up?",
     ]
 
 
-def test_downloads_that_answer(tmp_path: Path, site: tuple[str, list[str]]) -> None:
+def test_reachable_downloads(tmp_path: Path, site: tuple[str, list[str]]) -> None:
     address, requests = site
     release = tmp_path / "site" / "k3s" / "v1.36.4+k3s1"
     release.mkdir(parents=True)
     (release / "sha256sum-amd64.txt").touch()
     report = Report()
-    control.judge_downloads(board(tmp_path, k3s_release_url=f"{address}/k3s"), [], NEEDS, report)
+    control.check_downloads(board(tmp_path, k3s_release_url=f"{address}/k3s"), [], NEEDS, report)
     assert texts(report) == []
-    control.judge_downloads(board(tmp_path, k3s_release_url=f"{address}/k4s"), [], NEEDS, report)
+    control.check_downloads(board(tmp_path, k3s_release_url=f"{address}/k4s"), [], NEEDS, report)
     (text,) = texts(report)
     assert text.endswith(
-        f"{address}/k4s/v1.36.4%2Bk3s1/sha256sum-amd64.txt answers 404 File not found; "
-        "look at the address and at this machine's network"
+        f"{address}/k4s/v1.36.4%2Bk3s1/sha256sum-amd64.txt returns 404 File not found; "
+        "check the URL and the control node's network"
     )
     assert {request.split()[0] for request in requests} == {"HEAD"}
 
 
-def test_nothing_is_asked_for_what_is_cached_or_running(tmp_path: Path, site: tuple[str, list[str]]) -> None:
+def test_nothing_is_requested_for_what_is_cached_or_running(tmp_path: Path, site: tuple[str, list[str]]) -> None:
     address, requests = site
     release = tmp_path / "cache" / "k3s" / "v1.36.4+k3s1"
     release.mkdir(parents=True)
@@ -185,7 +185,7 @@ def test_nothing_is_asked_for_what_is_cached_or_running(tmp_path: Path, site: tu
     (images / f"{pin}.img.xz").touch()
     for values in (
         {"flash_image_sha256": pin},  # in the cache
-        {"flash_image_sha256": "", "ansible_port": int(address.rpartition(":")[2])},  # the board answers
+        {"flash_image_sha256": "", "ansible_port": int(address.rpartition(":")[2])},  # the board is running
     ):
         inventory = board(
             tmp_path,
@@ -195,23 +195,23 @@ def test_nothing_is_asked_for_what_is_cached_or_running(tmp_path: Path, site: tu
             **values,
         )
         report = Report()
-        control.judge_downloads(inventory, [], replace(NEEDS, cache_free_mb=2**40), report)
+        control.check_downloads(inventory, [], replace(NEEDS, cache_free_mb=2**40), report)
         assert texts(report) == []
     assert not [request for request in requests if "HEAD" in request]
 
 
-def test_a_network_of_this_machine_is_no_finding() -> None:
+def test_network_of_this_machine_is_valid() -> None:
     report = Report()
-    control.judge_networks(replace(NEEDS, networks=["127.0.0.0/8"]), report)
+    control.check_networks(replace(NEEDS, networks=["127.0.0.0/8"]), report)
     assert report.findings() == []
 
 
-def test_a_network_that_is_elsewhere_or_none_is_named_with_what_to_do() -> None:
+def test_foreign_and_malformed_networks_are_reported_with_a_remedy() -> None:
     report = Report()
     # 198.51.100.0/24 is reserved for documentation: no machine has it.
-    control.judge_networks(replace(NEEDS, networks=["198.51.100.0/24", "10.77.0.1/24"], hint="Is the lab up?"), report)
+    control.check_networks(replace(NEEDS, networks=["198.51.100.0/24", "10.77.0.1/24"], hint="Is the lab up?"), report)
     begin = "control node: preflight_networks = "
     assert sorted(str(finding) for finding in report.findings()) == [
         begin + "10.77.0.1/24: 10.77.0.1/24 has host bits set; write a network such as 192.168.1.0/24",
-        begin + "198.51.100.0/24: this machine has no address in that network, where the boards are; Is the lab up?",
+        begin + "198.51.100.0/24: the control node has no address in this network of the boards; Is the lab up?",
     ]

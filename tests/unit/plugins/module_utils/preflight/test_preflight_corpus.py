@@ -1,7 +1,7 @@
-"""Broken inventories, each with the exact text that a person gets; and good ones, which must pass.
+"""Invalid inventories, each with the exact text that the user gets; and valid ones, which must pass.
 
-To add a case: a directory in corpus/ with an inventory, and the text that one should read in expected.txt.
-extra_vars.yml, where there is one, stands for `-e @extra_vars.yml`.
+To add a case: a directory in corpus/ with an inventory, and the expected text in expected.txt.
+extra_vars.yml, if present, stands for `-e @extra_vars.yml`.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.vars.manager import VariableManager
-from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import judge
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import check
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.reader import Reader
 
 from tests.support.paths import CORPUS
@@ -30,7 +30,7 @@ def _plugins() -> None:
 def errors(inventory: Path, base: Path) -> str:
     loader = DataLoader()
     loader.set_basedir(str(PROJECT))
-    # The file of extra variables is no part of the inventory beside it.
+    # The file of extra variables is not part of the inventory beside it.
     extra = inventory / "extra_vars.yml"
     sources = [path for path in sorted(inventory.iterdir()) if path.is_file() and path.stem == "hosts"]
     manager = InventoryManager(loader, sources=[str(path) for path in sources])
@@ -38,7 +38,7 @@ def errors(inventory: Path, base: Path) -> str:
     if extra.is_file():
         variables._extra_vars = yaml.safe_load(extra.read_text())
     read = Reader(manager, variables, loader, PROJECT / "roles", base).read()
-    return "".join(f"{finding}\n" for finding in judge(*read))
+    return "".join(f"{finding}\n" for finding in check(*read))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.name)
@@ -47,12 +47,12 @@ def test_inventory_gets_exactly_these_errors(case: Path) -> None:
     assert errors(case, case) == (expected.read_text() if expected.is_file() else "")
 
 
-def test_every_case_says_what_it_expects() -> None:
-    broken = {path.name for path in CASES if (path / "expected.txt").is_file()}
-    assert {path.name for path in CASES} - broken == {path.name for path in CASES if path.name.startswith("good-")}
-    assert all((CORPUS / name / "expected.txt").read_text().strip() for name in broken)
+def test_every_invalid_case_has_expected_text() -> None:
+    invalid = {path.name for path in CASES if (path / "expected.txt").is_file()}
+    assert {path.name for path in CASES} - invalid == {path.name for path in CASES if path.name.startswith("good-")}
+    assert all((CORPUS / name / "expected.txt").read_text().strip() for name in invalid)
 
 
 @pytest.mark.parametrize("inventory", OF_THE_PROJECT, ids=lambda path: path.name)
-def test_inventory_of_the_project_is_good(inventory: Path) -> None:
+def test_inventory_of_the_project_is_valid(inventory: Path) -> None:
     assert errors(inventory, PROJECT) == ""

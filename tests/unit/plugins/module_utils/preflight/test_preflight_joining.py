@@ -1,6 +1,6 @@
-"""Names and addresses that the cluster knows already."""
+"""Names and addresses that the cluster already knows."""
 
-from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.joining import Candidate, Member, judge
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.joining import Candidate, Member, check
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Report
 
 SERVER = Member("pi-01", "192.168.1.11", True, True, "v1.36.4+k3s1")
@@ -12,39 +12,37 @@ def board(name: str, address: str, **other: object) -> Candidate:
     return Candidate(host=name, address=address, **fields)  # type: ignore[arg-type]
 
 
-def judged(*boards: Candidate, members: tuple[Member, ...] = (SERVER, AGENT)) -> tuple[list[str], str]:
+def check_boards(*boards: Candidate, members: tuple[Member, ...] = (SERVER, AGENT)) -> tuple[list[str], str]:
     report = Report()
-    joining = judge(list(boards), list(members), report)
+    joining = check(list(boards), list(members), report)
     return joining, "\n".join(str(each) for each in report.findings())
 
 
-def test_a_complete_cluster_has_nothing_to_be_seen_to() -> None:
-    assert judged(board("pi-01", "192.168.1.11"), board("pi-03", "192.168.1.13")) == ([], "")
+def test_complete_cluster_has_no_board_to_join() -> None:
+    assert check_boards(board("pi-01", "192.168.1.11"), board("pi-03", "192.168.1.13")) == ([], "")
 
 
-def test_missing_silent_spare_and_named_boards_are_seen_to() -> None:
-    dead = Member("pi-03", "192.168.1.13", False, False, "v1.36.4+k3s1")
-    found = judged(
+def test_missing_not_ready_spare_and_named_boards_join() -> None:
+    not_ready = Member("pi-03", "192.168.1.13", False, False, "v1.36.4+k3s1")
+    found = check_boards(
         board("pi-02", "192.168.1.12"), board("pi-03", "192.168.1.13"), board("pi-05", "192.168.1.15", spare=True),
-        members=(SERVER, dead),
+        members=(SERVER, not_ready),
     )  # fmt: skip
     assert found == (["pi-02", "pi-03", "pi-05"], "")
-    assert judged(board("pi-03", "192.168.1.13", named=True)) == (["pi-03"], "")
+    assert check_boards(board("pi-03", "192.168.1.13", named=True)) == (["pi-03"], "")
 
 
-def test_a_name_of_another_machine_is_refused() -> None:
-    _, text = judged(board("pi-03", "192.168.1.33", named=True))
-    assert text.startswith(
-        "pi-03: name of the Node = pi-03: the cluster has a Node of this name at 192.168.1.13, not at"
-    )
+def test_name_of_another_machine_is_rejected() -> None:
+    _, text = check_boards(board("pi-03", "192.168.1.33", named=True))
+    assert text.startswith("pi-03: Node name = pi-03: the cluster has a Node of this name at 192.168.1.13, not at")
 
 
-def test_an_address_of_another_machine_is_refused() -> None:
-    _, text = judged(board("pi-05", "192.168.1.13", spare=True))
+def test_address_of_another_machine_is_rejected() -> None:
+    _, text = check_boards(board("pi-05", "192.168.1.13", spare=True))
     assert text.startswith("pi-05: ansible_host = 192.168.1.13: Node pi-03 of the cluster has this address; ")
 
 
-def test_an_agent_is_not_newer_than_its_server() -> None:
-    _, text = judged(board("pi-05", "192.168.1.15", spare=True, version="v1.36.5+k3s1"))
+def test_agent_newer_than_its_server_is_rejected() -> None:
+    _, text = check_boards(board("pi-05", "192.168.1.15", spare=True, version="v1.36.5+k3s1"))
     assert "k3s_version = v1.36.5+k3s1: the cluster's servers run v1.36.4+k3s1" in text
-    assert judged(board("pi-05", "192.168.1.15", spare=True, version="v1.36.3+k3s1"))[1] == ""
+    assert check_boards(board("pi-05", "192.168.1.15", spare=True, version="v1.36.3+k3s1"))[1] == ""

@@ -1,4 +1,4 @@
-"""The place that is named for a variable is where Ansible took its value from: here each value says where it is."""
+"""The reported place of a variable is the one of the value that Ansible uses: here each value is its own place."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ all:
 """
 FILES = {
     "hosts.yml": HOSTS,
-    # Wins over what the inventory's own file has for any group, and loses to a file of a group.
+    # Takes precedence over any group of the inventory's own file, but not over a group's file.
     "group_vars/all.yml": "c: group_vars/all.yml:1\nh: group_vars/all.yml:2\ni: group_vars/all.yml:3\n",
     "group_vars/outer.yml": "\nh: group_vars/outer.yml:2\ni: group_vars/outer.yml:3\n",
     "group_vars/inner.yml": "\ni: group_vars/inner.yml:2\ne: group_vars/inner.yml:3\n",

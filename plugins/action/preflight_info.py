@@ -1,4 +1,4 @@
-"""Ask a board what it is; a board that doesn't answer is a result too, so that all are judged in one list."""
+"""Gather facts of a board; an unreachable board is a result too, so that one list has the errors of all boards."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the module's answer with host, address, clock_s, and `problem` if there was no answer.
+        """Return the module's result with host, address, clock_s, and `problem` if the board was unreachable.
 
-        `limits` goes through as it is, for the judge to compare each board with its own.
+        `limits` is returned as it is: preflight_boards compares each board with its own.
         """
         super().run(tmp, task_vars)
         variables = task_vars or {}
@@ -30,13 +30,13 @@ class ActionModule(ActionBase):
         }
         before = time.time()
         try:
-            answer = self._execute_module("edge_ai.cluster.preflight_probe", module_args=arguments, task_vars=variables)
+            result = self._execute_module("edge_ai.cluster.preflight_info", module_args=arguments, task_vars=variables)
         except AnsibleConnectionFailure as error:
             return known | {"problem": " ".join(str(error).split())}
         after = time.time()
-        if answer.get("failed") or answer.get("unreachable"):
-            return known | {"problem": " ".join(str(answer.get("msg", "no answer")).split())}
-        # The board read its clock at some moment in between: only what lies outside is surely its error.
-        theirs = float(answer["time_s"])
+        if result.get("failed") or result.get("unreachable"):
+            return known | {"problem": " ".join(str(result.get("msg", "no response")).split())}
+        # The board read its clock at some moment in between: only an offset beyond that is an error.
+        theirs = float(result["time_s"])
         clock = theirs - after if theirs > after else min(0.0, theirs - before)
-        return known | answer | {"changed": False, "clock_s": clock}
+        return known | result | {"changed": False, "clock_s": clock}

@@ -1,11 +1,11 @@
 #!/usr/bin/python
-"""Ansible module: what a board is at this moment, seen from the control node."""
+"""Ansible module: the current state of a board, seen from the control node."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: flash_probe
-short_description: Who answers at a board's address, compared with what the inventory wants there
+module: flash_info
+short_description: Gather a board's state, compared with the inventory
 description:
   - Runs on the control node and logs in to the board once. Changes nothing.
 options:
@@ -14,12 +14,12 @@ options:
   user_data: {description: "The seed's user-data.", type: str, required: true}
   network_config: {description: "The seed's network-config.", type: str, required: true}
   cmdline: {description: "Kernel tokens the card gets.", type: list, elements: str, required: true}
-  image: {description: "Digest of the OS image, or its URL when no digest is pinned.", type: str, required: true}
-  by_hand: {description: "The board is flashed by hand, any identity will do.", type: bool, default: false}
+  image: {description: "Digest of the OS image, or its URL if no digest is pinned.", type: str, required: true}
+  by_hand: {description: "The board is flashed by hand, any identity is accepted.", type: bool, default: false}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
-- edge_ai.cluster.flash_probe:
+- edge_ai.cluster.flash_info:
     name: pi-01
     login: {address: 192.168.1.11, port: 22, user: pi, key: id_ed25519, known_hosts: known_hosts, args: []}
     user_data: "#cloud-config\n"
@@ -32,12 +32,12 @@ RETURN = r"""
 state:
   description: >-
     ready (right identity, set up), booting (right identity or none yet, not done), other (another identity),
-    refused (ssh answers but does not let us in), down (nothing answers).
+    refused (ssh rejects the login), down (unreachable).
   type: str
   returned: always
-instance_id: {description: "The identity the inventory wants.", type: str, returned: always}
+instance_id: {description: "The identity according to the inventory.", type: str, returned: always}
 meta_data: {description: "The seed's meta-data.", type: str, returned: always}
-detail: {description: "What was found, for a person.", type: str, returned: always}
+detail: {description: "Details for the user.", type: str, returned: always}
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -47,33 +47,33 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import 
     meta_data,
     parse_meta_data,
 )
-from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import Login, Look, advice, look
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import BoardStatus, Login, advice, query
 
 
-def judge(seen: Look, wanted: str, wanted_meta: str, by_hand: bool, login: Login) -> tuple[str, str]:
+def board_state(status: BoardStatus, wanted: str, wanted_meta: str, by_hand: bool, login: Login) -> tuple[str, str]:
     """State of a board and a sentence about it."""
-    if not seen.reached:
-        return "down", seen.error
-    if seen.error:
-        # pam_nologin: the board is on its way up or down, which is no reason to give up on it.
-        if "booting up" in seen.error or "shutting down" in seen.error or "hangs" in seen.error:
-            return "booting", seen.error
-        return "refused", f"{seen.error} ({advice(seen.error, login)})"
+    if not status.reached:
+        return "down", status.error
+    if status.error:
+        # pam_nologin: the board is starting or shutting down, which is not a failure.
+        if "booting up" in status.error or "shutting down" in status.error or "hangs" in status.error:
+            return "booting", status.error
+        return "refused", f"{status.error} ({advice(status.error, login)})"
     if by_hand:
         return (
             ("ready", "flashed by hand")
-            if not seen.instance_id or seen.cloud_init_done
+            if not status.instance_id or status.cloud_init_done
             else ("booting", "cloud-init runs")
         )
-    if seen.instance_id == wanted:
-        if seen.cloud_init_done and not seen.cloud_init_errors and not seen.key_on_card:
+    if status.instance_id == wanted:
+        if status.cloud_init_done and not status.cloud_init_errors and not status.key_on_card:
             return "ready", f"runs {wanted}"
-        return "booting", f"runs {wanted}, cloud-init has not finished well yet"
-    if not seen.instance_id:
+        return "booting", f"runs {wanted}, cloud-init has not finished without errors yet"
+    if not status.instance_id:
         return "other", "was not set up by cloud-init (no /var/lib/cloud/data/instance-id)"
-    changed = differences(parse_meta_data(wanted_meta), parse_meta_data(seen.meta_data))
+    changed = differences(parse_meta_data(wanted_meta), parse_meta_data(status.meta_data))
     why = f"; changed since: {', '.join(changed)}" if changed else ""
-    return "other", f"runs {seen.instance_id}, the inventory now makes {wanted}{why}"
+    return "other", f"runs {status.instance_id}, the inventory now requires {wanted}{why}"
 
 
 def main() -> None:
@@ -104,7 +104,7 @@ def main() -> None:
             "image": params["image"],
         },
     )
-    state, detail = judge(look(login), identity, meta, params["by_hand"], login)
+    state, detail = board_state(query(login), identity, meta, params["by_hand"], login)
     module.exit_json(changed=False, state=state, detail=detail, instance_id=identity, meta_data=meta)
 
 

@@ -1,25 +1,25 @@
 #!/usr/bin/python
-"""Tell what this board is: one module, so that it costs one remote task."""
+"""Report what this board is: one module, so that it costs one remote task."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
-module: preflight_probe
-short_description: Tell what a board is
+module: preflight_info
+short_description: Gather information about a board
 description:
   - Reads architecture, model, serial number, OS release, memory, free disk and clock of a board, and changes nothing.
 options:
   disk_path:
-    description: The free space of the file system that holds this path is told.
+    description: The free space of the file system that contains this path is reported.
     type: path
     default: /var/lib
 author: Edge AI Cluster
 """
 EXAMPLES = """
-- name: Board has told what it is
-  edge_ai.cluster.preflight_probe:
+- name: Gather information about the board
+  edge_ai.cluster.preflight_info:
     disk_path: /var/lib
-  register: __preflight_probe
+  register: __preflight_info
 """
 RETURN = """
 architecture:
@@ -31,7 +31,7 @@ bits:
   type: int
   returned: always
 model:
-  description: The board's model, such as Raspberry Pi 4 Model B Rev 1.4; empty if it doesn't tell.
+  description: The board's model, such as Raspberry Pi 4 Model B Rev 1.4; empty if unknown.
   type: str
   returned: always
 memory_mb:
@@ -57,7 +57,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def read(path: str) -> str:
-    """Text of a file, empty if it is not there."""
+    """Text of a file, empty if it does not exist."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 (a board may run Python 3.9)
             return file.read()
@@ -85,7 +85,7 @@ def main() -> None:
         changed=False,
         architecture=platform.machine(),
         bits=struct.calcsize("P") * 8,
-        # The device tree ends its text with a NUL byte; boards without one tell their model in /proc/cpuinfo.
+        # The device tree ends its text with a NUL byte; boards without one have their model in /proc/cpuinfo.
         model=read("/proc/device-tree/model").strip("\0\n ") or cpu.get("Model", ""),
         serial=cpu.get("Serial", ""),
         release=fields(read("/etc/os-release"), "=").get("VERSION_CODENAME", ""),

@@ -1,13 +1,13 @@
 #!/usr/bin/python
-"""Ansible module: everything the raspberry_pi role wants to know of a board, in one go (each task costs a second)."""
+"""Ansible module: gather all that the role raspberry_pi needs of a board in one task (each task costs a second)."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: raspberry_pi_probe
-short_description: Hardware, base system and clock of a board, without changing anything
+module: raspberry_pi_info
+short_description: Gather hardware, base system and clock information of a board
 description:
-  - Everything that the role raspberry_pi needs to know, in one task. The action of the same name adds the clock offset.
+  - Everything that the role raspberry_pi needs, in one task; changes nothing. The action adds the clock offset.
 options:
   files: {description: "Files whose SHA-256 is returned.", type: list, elements: str, default: []}
   packages: {description: "Packages of which the missing ones are returned.", type: list, elements: str, default: []}
@@ -17,13 +17,13 @@ options:
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
-- edge_ai.cluster.raspberry_pi_probe:
+- edge_ai.cluster.raspberry_pi_info:
     packages: [nfs-common]
     modules: [overlay]
     sysctl: {net.ipv4.ip_forward: 1}
 """
 RETURN = r"""
-board: {description: "What was found.", type: dict, returned: always}
+board: {description: "Information about the board.", type: dict, returned: always}
 """
 
 import os
@@ -45,7 +45,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardw
 
 
 def text_of(path: str | Path) -> str:
-    """A small file's text without NULs (the device tree ends strings with one); empty when it is not there."""
+    """A small file's text without NULs (the device tree ends strings with one); empty when it does not exist."""
     try:
         return Path(path).read_text(errors="replace").replace("\0", "\n").strip()
     except OSError:
@@ -60,7 +60,7 @@ def output_of(*command: str) -> str:
 
 
 def hardware() -> dict[str, Any]:
-    """Model and serial from the device tree, or from /proc/cpuinfo where a kernel shows no tree."""
+    """Model and serial from the device tree, or from /proc/cpuinfo on a kernel without one."""
     cpu = parse_cpuinfo(text_of("/proc/cpuinfo"))
     memory = re.search(r"^MemTotal:\s+(\d+) kB", text_of("/proc/meminfo"), flags=re.MULTILINE)
     return {
@@ -98,7 +98,7 @@ def module_states(names: list[str]) -> dict[str, str]:
 
 
 def differing_sysctl(wanted: dict[str, Any]) -> dict[str, str]:
-    """Settings that are not as wanted, with what they are; keys this kernel does not have are left out."""
+    """Settings that differ from `wanted`, with their values; keys that this kernel does not have are skipped."""
     found = {}
     for key, value in wanted.items():
         path = Path("/proc/sys", key.replace(".", "/"))
@@ -108,7 +108,7 @@ def differing_sysctl(wanted: dict[str, Any]) -> dict[str, str]:
 
 
 def unit_states(names: list[str]) -> dict[str, dict[str, bool]]:
-    """For each unit of systemd whether it is masked, and whether it runs; neither for one that is not installed."""
+    """For each systemd unit whether it is masked, and whether it is running; neither for one that is not installed."""
     states = {}
     for name in names:
         shown = output_of("systemctl", "show", name, "--property=LoadState,ActiveState").splitlines()
@@ -118,7 +118,7 @@ def unit_states(names: list[str]) -> dict[str, dict[str, bool]]:
 
 
 def watchdog_adjustable(watchdog: Path = Path("/sys/class/watchdog/watchdog0")) -> bool:
-    """Whether the watchdog's time-out can be set. If not, systemd would believe in one the hardware does not keep."""
+    """Whether the watchdog's timeout can be set. If not, systemd would assume one that the hardware does not use."""
     options = text_of(watchdog / "options")
     return watchdog.exists() and (not options or bool(int(options, 16) & 0x80))  # WDIOF_SETTIMEOUT
 
@@ -175,8 +175,8 @@ def main() -> None:
     board["units"] = unit_states(module.params["units"])
     board["version3_users"] = version3_users()
     board["differing_sysctl"] = differing_sysctl(module.params["sysctl"])
-    for complaint in board["throttling"]:
-        module.warn(f"{board['hostname']}: {complaint} (vcgencmd get_throttled): check its power supply and cooling")
+    for problem in board["throttling"]:
+        module.warn(f"{board['hostname']}: {problem} (vcgencmd get_throttled): check its power supply and cooling")
     # First and last reading of this board's clock; the action plugin compares them with the control node's.
     module.exit_json(changed=False, board=board, clock=[begun, time.time()])
 

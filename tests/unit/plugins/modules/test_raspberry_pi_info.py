@@ -1,0 +1,23 @@
+"""Information that a board reports."""
+
+from pathlib import Path
+
+from ansible_collections.edge_ai.cluster.plugins.modules import raspberry_pi_info
+
+
+def test_watchdog_with_a_fixed_timeout_is_detected(tmp_path: Path) -> None:
+    adjustable = raspberry_pi_info.watchdog_adjustable
+    assert adjustable(tmp_path / "none") is False
+    (tmp_path / "options").write_text("0x8180\n")
+    assert adjustable(tmp_path) is True
+    (tmp_path / "options").write_text("0x8100\n")
+    assert adjustable(tmp_path) is False
+    (tmp_path / "options").unlink()
+    assert adjustable(tmp_path) is True
+
+
+def test_this_machine_can_be_inspected() -> None:
+    assert raspberry_pi_info.hardware()["memory_mb"] > 0
+    assert raspberry_pi_info.base_system()["boot_id"]
+    assert raspberry_pi_info.differing_sysctl({"no.such.key": 1}) == {}
+    assert raspberry_pi_info.module_states(["no_such_module"]) == {"no_such_module": "absent"}
