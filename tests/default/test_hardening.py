@@ -64,7 +64,7 @@ def test_kubelets_run_hardened(core: Any, cluster: Cluster) -> None:
         # k3s's own defaults, which the guide wants as well.
         assert found["authentication"]["anonymous"]["enabled"] is False
         assert found["authorization"]["mode"] == "Webhook"
-        assert found.get("readOnlyPort", 0) == 0
+        assert found.get("readOnlyPort", 0) == 0  # JSON leaves a zero out
 
 
 def test_a_pod_without_a_seccomp_profile_has_the_runtimes(boards: dict[str, Any]) -> None:

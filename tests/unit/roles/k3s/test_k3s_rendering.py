@@ -91,6 +91,7 @@ KUBELET = [
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
     "pod-max-pids=1024",
     "seccomp-default=true",
+    "read-only-port=0",
     "eviction-hard=memory.available<250Mi,imagefs.available<5%,nodefs.available<5%",
 ]
 API = [
