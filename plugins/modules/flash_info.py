@@ -46,6 +46,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import 
     instance_id,
     meta_data,
     parse_meta_data,
+    without_login_key,
 )
 from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import BoardStatus, Login, advice, query
 
@@ -92,13 +93,12 @@ def main() -> None:
     )
     params = module.params
     login = Login(**{**params["login"], "port": int(params["login"]["port"]), "args": tuple(params["login"]["args"])})
-    identity = instance_id(
-        params["name"], params["user_data"], params["network_config"], params["cmdline"], params["image"]
-    )
+    user_data = without_login_key(params["user_data"])
+    identity = instance_id(params["name"], user_data, params["network_config"], params["cmdline"], params["image"])
     meta = meta_data(
         identity,
         {
-            "user-data": params["user_data"],
+            "user-data": user_data,
             "network-config": params["network_config"],
             "cmdline": " ".join(params["cmdline"]),
             "image": params["image"],

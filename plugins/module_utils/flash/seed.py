@@ -41,6 +41,11 @@ def instance_id(hostname: str, user_data: str, network_config: str, cmdline: lis
     return f"{hostname}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
 
 
+def without_login_key(user_data: str) -> str:
+    """user-data without the public key that logs in: a rotated key does not make a board another one."""
+    return re.sub(r"^( *- )(ssh|ecdsa|sk)-\S+ \S+.*$", r"\1(login key)", user_data, flags=re.MULTILINE)
+
+
 def meta_data(identity: str, parts: dict[str, str]) -> str:
     """meta-data with the instance-id and, for users and for `differences`, a short digest of each input."""
     lines = [f"instance-id: {identity}"]

@@ -22,6 +22,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import 
     parse_meta_data,
     partitions,
     read_boot_file,
+    without_login_key,
 )
 from ansible_collections.edge_ai.cluster.plugins.modules import flash_keys
 from flash_helpers import BOOT_BYTES, BOOT_OFFSET, CMDLINE, ROLE
@@ -181,3 +182,10 @@ def test_known_hosts_is_sorted_complete_and_keeps_other_machines() -> None:
         {"pi-01": ["10.0.0.1", "pi-01"], "pi-02": ["10.0.0.2", "pi-02"]},
     )
     assert text == "10.0.0.1,pi-01 ssh-ed25519 K1\n10.0.0.2,pi-02 ssh-ed25519 K2\nzeus ssh-rsa B\n"
+
+
+def test_a_rotated_login_key_does_not_change_who_the_board_is() -> None:
+    text = "ssh_authorized_keys:\n    - ssh-ed25519 AAAAC3{} me@laptop\nruncmd:\n  - [sh, -c, true]\n"
+    assert without_login_key(text.format("old")) == without_login_key(text.format("new"))
+    assert without_login_key(text.format("old")) != without_login_key(text.format("old") + "# more")
+    assert "- [sh, -c, true]" in without_login_key(text.format("old"))
