@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
-from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.version import parse
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import keys, token
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.version import parse, release_problem, servers_problem
 
 SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](\S+)")
 
@@ -121,8 +121,9 @@ def k3s_upgrade_errors(
     is wrong with the release for its architecture, empty for nothing).
     `cluster`: what k3s_drain knows. `notready`: nodes that the operator allows to be NotReady.
     """
-    if not parse(version):
-        return [f"k3s_version is {version}: write a whole release tag such as v1.36.4+k3s1, never a channel"]
+    problem = release_problem(version)
+    if problem:
+        return [f"k3s_version is {version}: {problem[0]}; {problem[1]}"]
     nodes = {node["name"]: node for node in cluster["nodes"]}
     errors = []
     # After a server that did not come back, there is no API to ask: only that server itself can be gone on with.
@@ -196,6 +197,38 @@ def version_errors(wanted: str, found: str, servers: tuple[int, int]) -> list[st
     return []
 
 
+def k3s_config(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The configuration `base` with `given` over it: see keys.combine."""
+    return keys.combine(base, given)
+
+
+def k3s_encrypts(own: dict[str, Any], others: list[dict[str, Any]], wanted: bool) -> bool:
+    """Whether this server's Secrets are encrypted in the datastore, from what k3s_node reported of all servers.
+
+    A server with a cluster on its disk stays as it is; one without does as the cluster that it joins; where no server
+    has a cluster, one is created, as `wanted`. A server that was not asked reported nothing: {}.
+    """
+    for node in (own, *others):
+        if node.get("encryption") or node.get("cluster_token", "absent") != "absent":
+            return bool(node.get("encryption"))
+    return wanted
+
+
+def k3s_config_errors(given: dict[str, Any], role: str, version: str) -> list[str]:
+    """What k3s of this version, or its role, would refuse or misread in k3s_server_config or k3s_agent_config."""
+    return [str(each) for each in keys.problems(given, role, version)]
+
+
+def k3s_version_error(version: str) -> str:
+    """Why a version is not installed, with what to write instead; empty for a release."""
+    return "; ".join(release_problem(version) or ())
+
+
+def k3s_servers_error(count: int) -> str:
+    """Why a cluster does not have that many servers, with what to do instead; empty when it may."""
+    return "; ".join(servers_problem(count) or ())
+
+
 class FilterModule:
     """What Ansible loads."""
 
@@ -209,5 +242,10 @@ class FilterModule:
             k3s_pending,
             k3s_sum_problem,
             k3s_upgrade_errors,
+            k3s_config,
+            k3s_encrypts,
+            k3s_config_errors,
+            k3s_version_error,
+            k3s_servers_error,
         ]
         return {function.__name__: function for function in functions} | {"k3s_token_password": token.password}

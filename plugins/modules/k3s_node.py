@@ -60,6 +60,10 @@ options:
     description: The full token this server is expected to give to agents.
     type: str
     default: ''
+  kernel:
+    description: Name of a kernel parameter to the value that kubelet demands with C(protect-kernel-defaults).
+    type: dict
+    default: {}
   version:
     description: Version that the Node must report when O(wait) is above 0.
     type: str
@@ -90,6 +94,8 @@ archive: {description: SHA-256 of the air-gap archive or null., type: str, retur
 files: {description: "Path to {sha256, mode}; both null when absent.", type: dict, returned: always}
 secrets: {description: "Name to {current, mode}.", type: dict, returned: always}
 cluster_token: {description: "absent, same or other (servers).", type: str, returned: always}
+encryption: {description: Whether this server has a key that encrypts Secrets., type: bool, returned: always}
+kernel: {description: "Those of O(kernel) that differ, with their value or null.", type: dict, returned: always}
 agent_token:
   description: absent (no cluster), shared (agents have the server's token), same or other (servers).
   type: str
@@ -162,6 +168,10 @@ PERMANENT = (
         "config.yaml holds a key that this version does not know: see k3s_server_config and k3s_agent_config.",
     ),
     (
+        "invalid kernel flag",
+        "Kernel parameters are not what kubelet demands (protect-kernel-defaults): run the base stage.",
+    ),
+    (
         "memory cgroup",
         "The memory cgroup is off: cmdline.txt of the boot partition needs cgroup_enable=memory, then a reboot "
         "(the base stage does that).",
@@ -196,6 +206,17 @@ def mode(path: Path) -> str | None:
         return f"{stat.S_IMODE(path.stat().st_mode):04o}"
     except FileNotFoundError:
         return None
+
+
+def differing(wanted: dict[str, Any], root: Path = Path("/proc/sys")) -> dict[str, str | None]:
+    """Kernel parameters that are not as `wanted`, with their present value; None for one that does not exist."""
+    found = {}
+    for name, value in wanted.items():
+        path = root.joinpath(*name.split("."))
+        present = path.read_text().strip() if path.exists() else None
+        if present != str(value):
+            found[name] = present
+    return found
 
 
 def journal_tail(lines: list[str], count: int = 6) -> list[str]:
@@ -329,6 +350,11 @@ class Node:
         same = token.password(path.read_text()) == self.module.params["cluster_token"]
         return "same" if same else "other"
 
+    def encryption(self) -> bool:
+        """Whether k3s was started with secrets-encryption here, or prepared for it by `k3s secrets-encrypt enable`."""
+        path = self.data / "server/cred/encryption-config.json"
+        return self.server and path.exists() and path.stat().st_size > 0
+
     def agent_token(self) -> str:
         """Whether this server's cluster has a token of its own for agents, and the one that is given."""
         path = self.data / "server/agent-token"
@@ -374,6 +400,8 @@ class Node:
                 for name, content in params["secrets"].items()
             },
             "cluster_token": self.cluster_token() if self.server else "absent",
+            "encryption": self.encryption(),
+            "kernel": differing(params["kernel"]),
             "agent_token": self.agent_token() if self.server else "absent",
             "node_token_same": self.server
             and node_token.exists()
@@ -476,6 +504,7 @@ def main() -> None:
             "cluster_token": {"type": "str", "default": "", "no_log": True},
             "agent_token": {"type": "str", "default": "", "no_log": True},
             "node_token": {"type": "str", "default": "", "no_log": True},
+            "kernel": {"type": "dict", "default": {}},
             "version": {"type": "str", "default": ""},
             "proxy_metrics": {"type": "str", "default": ""},
             "wait": {"type": "int", "default": 0},

@@ -218,12 +218,12 @@ def scratch(data: Path) -> Iterator[Path]:
 
 
 def send_server(options: argparse.Namespace) -> None:
-    """server/ without the live datastore, the datastore's copy, and this node's password."""
+    """server/ without the live datastore and the audit log, the datastore's copy, and this node's password."""
     data = Path(options.data_dir)
     packer = Packer(sys.stdout.buffer)
     with scratch(data) as temporary:
         server = Target(data / "server")
-        packer.tree(server.descriptor, "server", {"db"})
+        packer.tree(server.descriptor, "server", {"db", "logs"})
         server.close()
         # Last: what the datastore refers to is never younger than the datastore.
         if options.datastore == "sqlite":

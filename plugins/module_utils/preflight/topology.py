@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..k3s.version import servers_problem
 from .model import CLUSTER_GROUPS, Host, Inventory, Report
 from .suggest import did_you_mean
 
@@ -132,22 +133,9 @@ def _shared(host: Host, inventory: Inventory, report: Report) -> None:
 def _servers(inventory: Inventory, report: Report) -> None:
     servers = inventory.members("k3s_servers")
     place = inventory.group_place("k3s_servers")
-    if not servers:
-        report.add(
-            place,
-            "k3s_servers",
-            None,
-            "no server",
-            "write one board below k3s_servers (or three for high availability)",
-        )
-    elif len(servers) % 2 == 0:
-        report.add(
-            place,
-            "k3s_servers",
-            ", ".join(host.name for host in servers),
-            f"{len(servers)} servers tolerate no more failures than {len(servers) - 1}: etcd needs a majority",
-            f"use {len(servers) - 1} or {len(servers) + 1}",
-        )
+    found = servers_problem(len(servers))
+    if found:
+        report.add(place, "k3s_servers", ", ".join(host.name for host in servers) or None, *found)
 
 
 def _nfs(inventory: Inventory, report: Report) -> None:

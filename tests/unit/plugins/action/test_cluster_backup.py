@@ -43,6 +43,8 @@ def k3s(tmp_path: Path) -> Path:
     (data / "server/tls").mkdir(parents=True)
     (data / "server/cred").mkdir()
     (data / "server/db").mkdir()
+    (data / "server/logs").mkdir()
+    (data / "server/logs/audit.log").write_text("{}")
     (data / "server/tls/server-ca.crt").write_text(CA)
     (data / "server/tls/server-ca.key").write_text("key")
     token = f"K10{hashlib.sha256(CA.encode()).hexdigest()}::server:{SECRET}\n"
@@ -407,6 +409,8 @@ def test_a_server_comes_back_with_times_modes_links_and_its_node_password(
     assert [each.stat().st_mode & 0o777 for each in (target, target.parent)] == [0o755, 0o755]
     assert (target / "server/cred").stat().st_mtime == 1_700_000_000
     assert (target / "server/node-token").is_symlink()
+    # The log of another time; k3s makes a new one.
+    assert not (target / "server/logs").exists()
     assert (target / "server/.restored-from").read_text() == "m 1\n"
     again = run_board(*take, data=content)
     assert b"is not overwritten" in again.stderr

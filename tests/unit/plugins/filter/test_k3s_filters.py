@@ -159,3 +159,45 @@ def test_each_difference_is_named(changes: dict[str, Any], pending: list[str]) -
 
 def test_no_archive_is_wanted_without_airgap() -> None:
     assert k3s.k3s_pending(report(archive=None), {**WANTED, "archive": ""}) == []
+
+
+BLANK = {"cluster_token": "absent", "encryption": False}
+PLAIN = {"cluster_token": "same", "encryption": False}
+ENCRYPTED = {"cluster_token": "same", "encryption": True}
+# Prepared by `k3s secrets-encrypt enable`, or k3s was killed in its first start.
+PREPARED = {"cluster_token": "absent", "encryption": True}
+UNREACHABLE = {"unreachable": True, "msg": "no route"}
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize(
+    ("own", "others", "encrypted"),
+    [
+        pytest.param({}, [], None, id="nothing is known before the probe"),
+        pytest.param(BLANK, [], None, id="a new cluster does as is wanted"),
+        pytest.param(BLANK, [BLANK, UNREACHABLE], None, id="a new cluster of several"),
+        pytest.param(PLAIN, [], False, id="a running cluster is never changed"),
+        pytest.param(ENCRYPTED, [], True, id="nor does it lose its key"),
+        pytest.param(PREPARED, [], True, id="a key that was made is used"),
+        pytest.param(BLANK, [UNREACHABLE, PLAIN], False, id="a blank server does as the others"),
+        pytest.param(BLANK, [BLANK, ENCRYPTED], True, id="whichever of them has the cluster"),
+        pytest.param(PLAIN, [ENCRYPTED], False, id="its own disk comes first"),
+    ],
+)
+def test_secrets_are_encrypted_as_the_cluster_was_created(
+    own: dict[str, Any], others: list[dict[str, Any]], encrypted: bool | None, wanted: bool
+) -> None:
+    assert k3s.k3s_encrypts(own, others, wanted) is (wanted if encrypted is None else encrypted)
+
+
+def test_errors_of_keys_versions_and_servers_are_one_line_each() -> None:
+    assert k3s.k3s_config_errors({"tls-sans": ["a"], "debug": "yes"}, "server", "v1.36.4+k3s1") == [
+        "tls-sans: k3s has no such key; did you mean tls-san?",
+        "debug: not true or false; write true or false, without quotes",
+    ]
+    assert k3s.k3s_version_error("v1.36.4+k3s1") == "" and "write it as" in k3s.k3s_version_error("stable")
+    assert k3s.k3s_servers_error(3) == "" and "majority" in k3s.k3s_servers_error(4)
+
+
+def test_a_key_of_the_inventory_replaces_that_of_the_role() -> None:
+    assert k3s.k3s_config({"debug": False, "v": 1}, {"debug": True}) == {"debug": True, "v": 1}

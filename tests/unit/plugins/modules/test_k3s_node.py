@@ -1,5 +1,10 @@
-"""What a node's journal shows of a start that failed."""
+"""What is read on a node: its kernel, its key, and what its journal shows of a start that failed."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 from ansible_collections.edge_ai.cluster.plugins.modules import k3s_node as node
 
 REJECTED = (
@@ -41,3 +46,25 @@ def test_a_server_that_is_only_late_is_no_permanent_error() -> None:
     assert not permanent
     assert "6443" in text
     assert node.advice(["nothing to see"], "pi-03") == ("", False)
+
+
+def test_kernel_parameters_that_differ_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "kernel/keys").mkdir(parents=True)
+    (tmp_path / "kernel/panic").write_text("0\n")
+    (tmp_path / "kernel/keys/root_maxkeys").write_text("1000000\n")
+    wanted = {"kernel.panic": 10, "kernel.keys.root_maxkeys": 1000000, "vm.panic_on_oom": 0}
+    assert node.differing(wanted, tmp_path) == {"kernel.panic": "0", "vm.panic_on_oom": None}
+    assert node.differing({}, tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("unit", "content", "encrypted"),
+    [("k3s", "{}", True), ("k3s", "", False), ("k3s", None, False), ("k3s-agent", "{}", False)],
+)
+def test_a_server_with_a_key_encrypts_secrets(tmp_path: Path, unit: str, content: str | None, encrypted: bool) -> None:
+    if content is not None:
+        (tmp_path / "server/cred").mkdir(parents=True)
+        (tmp_path / "server/cred/encryption-config.json").write_text(content)
+    params: dict[str, Any] = {"unit": unit, "binary": "/none", "data_dir": str(tmp_path), "secrets_path": "/none"}
+    module: Any = SimpleNamespace(params=params)
+    assert node.Node(module).encryption() is encrypted

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import keys
 
 from tests.support.paths import ROOT
 
 
-def render(folder: Path, servers: list[str], agents: list[str], **variables: Any) -> dict[str, dict[str, str]]:
-    """Host to {file name: text}."""
+def render(
+    folder: Path, servers: list[str], agents: list[str], nodes: dict[str, Any] | None = None, **variables: Any
+) -> dict[str, dict[str, str]]:
+    """Host to {file name: text}. `nodes` is what k3s_node reported of servers; nothing is reported of the others."""
     hosts = {name: {"ansible_host": f"10.9.0.{number}"} for number, name in enumerate([*servers, *agents], start=11)}
     inventory = {
         "all": {
@@ -25,6 +28,7 @@ def render(folder: Path, servers: list[str], agents: list[str], **variables: Any
                 "cluster_name": "unit",
                 "cluster_cache_dir": str(folder / "cache"),
                 "cluster_secrets_dir": str(folder / "secrets"),
+                "reported": nodes or {},
                 **variables,
             },
             "children": {
@@ -48,6 +52,10 @@ def render(folder: Path, servers: list[str], agents: list[str], **variables: Any
                             "ansible.builtin.import_role": {"name": "k3s", "tasks_from": "probe"},
                             "vars": {"_k3s_wait": 0},
                             "when": False,
+                        },
+                        {
+                            "ansible.builtin.set_fact": {"__k3s_node": "{{ reported[inventory_hostname] }}"},
+                            "when": "inventory_hostname in reported",
                         },
                         {
                             "ansible.builtin.copy": {
@@ -76,14 +84,36 @@ def render(folder: Path, servers: list[str], agents: list[str], **variables: Any
     }
 
 
+KUBELET = [
+    "streaming-connection-idle-timeout=5m",
+    "tls-cipher-suites=TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,"
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,"
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+    "pod-max-pids=1024",
+    "seccomp-default=true",
+    "read-only-port=0",
+    "eviction-hard=memory.available<250Mi,imagefs.available<5%,nodefs.available<5%",
+]
+API = [
+    "service-account-extend-token-expiration=false",
+    "admission-control-config-file=/etc/rancher/k3s/admission.yaml",
+    "audit-policy-file=/etc/rancher/k3s/audit.yaml",
+    "audit-log-path=/var/lib/rancher/k3s/server/logs/audit.log",
+    "audit-log-maxage=30",
+    "audit-log-maxbackup=3",
+    "audit-log-maxsize=10",
+    "audit-log-mode=batch",
+]
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     return render(
         tmp_path_factory.mktemp("small"),
         ["pi-01"],
         ["Pi-02"],
-        k3s_agent_config={"kubelet-arg": ["max-pods=40"]},
-        k3s_server_config={"tls-san": ["edge.example"], "https-listen-port": 7443},
+        k3s_agent_config={"kubelet-arg": ["max-pods=40", "pod-max-pids=4096"]},
+        k3s_server_config={"tls-san+": ["edge.example"], "https-listen-port": 7443, "disable": ["traefik"]},
     )
 
 
@@ -93,9 +123,14 @@ def test_first_server_makes_the_cluster(small: dict[str, dict[str, str]]) -> Non
         "node-name": "pi-01",
         "node-ip": "10.9.0.11",
         "flannel-backend": "host-gw",
-        "disable": ["traefik", "servicelb", "local-storage", "metrics-server"],
-        "tls-san": ["edge.example"],
+        "disable": ["traefik"],
+        "tls-san": ["10.9.0.11", "edge.example"],
         "https-listen-port": 7443,
+        "protect-kernel-defaults": True,
+        "secrets-encryption": True,
+        "kubelet-arg": KUBELET,
+        "kube-apiserver-arg": API,
+        "kube-controller-manager-arg": ["terminated-pod-gc-threshold=100"],
     }
 
 
@@ -105,12 +140,50 @@ def test_agent_has_only_keys_that_an_agent_survives(small: dict[str, dict[str, s
         "node-name": "pi-02",
         "node-ip": "10.9.0.12",
         "server": "https://10.9.0.11:7443",
-        "kubelet-arg": ["max-pods=40"],
+        "protect-kernel-defaults": True,
+        "kubelet-arg": [each for each in KUBELET if "pids" not in each] + ["max-pods=40", "pod-max-pids=4096"],
     }
 
 
+def test_what_the_role_renders_is_known_to_k3s(small: dict[str, dict[str, str]]) -> None:
+    """By the rules for an inventory's own keys, less those that say that the role sets a key."""
+    reserved = {reason for reason, _ in keys.RESERVED.values()}
+    for host, role in (("pi-01", "server"), ("Pi-02", "agent")):
+        found = keys.problems(yaml.safe_load(small[host]["config.yaml"]), role, "v1.36.4+k3s1")
+        assert [str(each) for each in found if each.problem not in reserved] == []
+
+
+def test_files_that_arguments_name_are_on_servers(small: dict[str, dict[str, str]]) -> None:
+    admission = yaml.safe_load(small["pi-01"]["admission.yaml"])["plugins"]
+    assert [each["name"] for each in admission] == ["PodSecurity"]
+    assert admission[0]["configuration"]["defaults"]["enforce"] == "baseline"
+    assert admission[0]["configuration"]["exemptions"]["namespaces"] == ["kube-system"]
+    policy = yaml.safe_load(small["pi-01"]["audit.yaml"])
+    assert policy["kind"] == "Policy"
+    # The content of a Secret would be in levels above this one.
+    assert {rule["level"] for rule in policy["rules"]} == {"None", "Metadata"}
+    assert "secrets" in policy["rules"][0]["resources"][0]["resources"]
+    assert policy["rules"][-1] == {"level": "Metadata"}
+
+
+def test_without_hardening_k3s_has_its_own_defaults(tmp_path: Path) -> None:
+    hosts = render(tmp_path, ["pi-01"], ["pi-02"], k3s_hardening="false")  # as -e gives it
+    for host in hosts:
+        assert set(hosts[host]) == {"config.yaml", "k3s.service" if host == "pi-01" else "k3s-agent.service"}
+        config = yaml.safe_load(hosts[host]["config.yaml"])
+        assert not {key for key in config if key.endswith("-arg")} | ({"protect-kernel-defaults"} & set(config))
+        assert "secrets-encryption" not in config
+
+
+def test_a_blank_server_encrypts_secrets_as_the_cluster_that_it_joins(tmp_path: Path) -> None:
+    blank, running = {"cluster_token": "absent", "encryption": False}, {"cluster_token": "same", "encryption": True}
+    nodes = {"pi-01": blank, "pi-02": running, "pi-03": running}
+    hosts = render(tmp_path, list(nodes), [], nodes=nodes, k3s_secrets_encryption=False)
+    assert [yaml.safe_load(files["config.yaml"])["secrets-encryption"] for files in hosts.values()] == [True] * 3
+
+
 def test_units_are_of_their_role(small: dict[str, dict[str, str]]) -> None:
-    assert set(small["pi-01"]) == {"config.yaml", "k3s.service"}
+    assert set(small["pi-01"]) == {"config.yaml", "k3s.service", "admission.yaml", "audit.yaml"}
     assert set(small["Pi-02"]) == {"config.yaml", "k3s-agent.service"}
     assert "ExecStart=/usr/local/bin/k3s server\n" in small["pi-01"]["k3s.service"]
     assert "ExecStart=/usr/local/bin/k3s agent\n" in small["Pi-02"]["k3s-agent.service"]

@@ -1,0 +1,149 @@
+"""Keys of k3s's config.yaml: the list, and what is made of it."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.keys import (
+    ALIASES,
+    RESERVED,
+    Key,
+    combine,
+    keys,
+    problems,
+)
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.version import parse
+
+from tests.support.paths import ROOT
+
+LAB = ROOT / "lab/k3s/internal/config/keys.txt"
+
+
+def found(config: dict[str, Any], role: str = "server", version: str = "v1.36.4+k3s1") -> list[str]:
+    return [str(each) for each in problems(config, role, version)]
+
+
+def test_there_are_the_keys_of_k3s() -> None:
+    version = parse("v1.36.4+k3s1")
+    known = [key for key in keys().values() if key.is_in(version)]
+    assert len([key for key in known if key.is_for("server")]) == 125
+    assert len([key for key in known if key.is_for("agent")]) == 46
+    assert {key.type for key in known} == {"string", "list", "bool", "int", "duration"}
+    assert {key.scope for key in known} == {"both", "server", "agent"}
+    assert set(ALIASES.values()) | set(RESERVED) <= set(keys())
+
+
+def test_the_list_is_in_order() -> None:
+    assert list(keys()) == sorted(keys())
+
+
+def test_the_lab_has_the_same_list() -> None:
+    """The lab's k3s refuses by its own list what k3s refuses: both must be the same for the lab's version."""
+    version = parse(tomllib.loads((ROOT / "lab/lab.toml").read_text())["k3s"]["version"])
+    ours = {key.name: (key.type, key.scope, key.marks) for key in keys().values() if key.is_in(version)}
+    lines = [line.split() for line in LAB.read_text().splitlines() if line and not line.startswith("#")]
+    theirs = {name: (kind, scope, "".join(marks)) for name, kind, scope, *marks in lines}
+    assert theirs == ours
+
+
+@pytest.mark.parametrize(
+    ("version", "known"),
+    [
+        ("v1.34.9+k3s1", False),
+        ("v1.35.6+k3s1", False),
+        ("v1.35.7+k3s1", True),
+        ("v1.36.2+k3s1", False),
+        ("v1.36.3+lab1", True),
+        ("v1.37.0+k3s1", True),
+        ("", True),
+    ],
+)
+def test_a_key_belongs_to_the_releases_that_have_it(version: str, known: bool) -> None:
+    assert keys()["helm-controller-arg"].is_in(parse(version)) is known
+    assert (found({"helm-controller-arg": ["a=b"]}, version=version) == []) is known
+
+
+def test_a_key_without_a_beginning_is_in_every_release() -> None:
+    assert Key("debug", "bool", "both", "", ()).is_in(parse("v1.20.0+k3s1"))
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_keys_of_the_role_are_refused_with_a_reason_and_a_remedy(name: str) -> None:
+    problem, remedy = RESERVED[name]
+    assert found({name: "x"})[0] == f"{name}: {problem}; {remedy}"
+    assert len(problem) > 5 and len(remedy) > 5
+
+
+def test_a_short_name_is_its_key() -> None:
+    assert found({"t": "secret"})[0].startswith("t: the role writes the token")
+    assert found({"i": "10.0.0.1"}) == []
+    assert found({"i": "10.0.0.1", "node-ip": "10.0.0.1"}) == ["node-ip: the same key as i; keep one of the two"]
+
+
+def test_scopes() -> None:
+    assert "a server-only key" in found({"tls-san": ["a"]}, "agent")[0]
+    assert "an agent-only key" in found({"disable-apiserver-lb": True})[0]
+    assert found({"disable-apiserver-lb": True}, "agent") == []
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"tls-sans": ["a"]}, "did you mean tls-san?"),
+        ({"node_label": ["a=b"]}, "did you mean node-label?"),
+        ({"xyz": 1}, "k3s has no such key"),
+        ({"debug": "yes"}, "true or false"),
+        ({"lb-server-port": "6444"}, "whole number"),
+        ({"lb-server-port": True}, "whole number"),
+        ({"etcd-s3-timeout": "5"}, "duration"),
+        ({"cluster-domain": ["a"]}, "not text"),
+        ({"cluster-domain": None}, "no value"),
+        ({"kubelet-arg": [{"max-pods": 40}]}, "`- name=value`"),
+        ({"kubelet-arg": ["max-pods: 40"]}, "`- name=value`"),
+        ({"node-label": {"a": "b"}}, "not a list"),
+        ({"debug+": True}, "only a list can be appended to"),
+        ({"write-kubeconfig-mode": 0o600}, 'in quotes, as "0600"'),
+        ({"disable": "traefik,serviselb"}, "did you mean servicelb?"),
+    ],
+)
+def test_what_is_wrong_is_named(config: dict[str, Any], words: str) -> None:
+    assert len(found(config)) == 1
+    assert words in found(config)[0]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"tls-san+": ["edge.example"], "disable": "traefik,servicelb", "disable+": ["coredns"]},
+        {"kubelet-arg": ["--max-pods=40", "system-reserved+=memory=1Gi", "seccomp-default"]},
+        {"kube-apiserver-arg+": "audit-log-maxsize=5"},
+        {"v": 2, "etcd-s3-timeout": "1h30m", "debug": False, "write-kubeconfig-mode": "0600"},
+    ],
+)
+def test_what_is_right_passes(config: dict[str, Any]) -> None:
+    assert found(config) == []
+
+
+def test_configurations_combine_as_two_files_of_k3s_do() -> None:
+    base = {"tls-san": ["a"], "disable": ["x"], "debug": False, "node-ip": "10.0.0.1"}
+    given = {"tls-san+": ["b"], "disable": ["y"], "debug": True, "i": "10.0.0.2", "node-label+": ["c=d"]}
+    assert combine(base, given) == {
+        "tls-san": ["a", "b"], "disable": ["y"], "debug": True, "node-ip": "10.0.0.2", "node-label": ["c=d"],
+    }  # fmt: skip
+    assert base["tls-san"] == ["a"]
+
+
+def test_flags_of_components_combine_one_by_one() -> None:
+    base = {"kubelet-arg": ["pod-max-pids=1024", "eviction-hard=memory.available<250Mi", "seccomp-default=true"]}
+    given = {"kubelet-arg": ["--eviction-hard=memory.available<1Gi", "pod-max-pids+=7", "max-pods=40"]}
+    assert combine(base, given)["kubelet-arg"] == [
+        "pod-max-pids=1024",
+        "seccomp-default=true",
+        "--eviction-hard=memory.available<1Gi",
+        "pod-max-pids+=7",
+        "max-pods=40",
+    ]
+    assert combine(base, {"kubelet-arg+": "seccomp-default=false"})["kubelet-arg"][-1] == "seccomp-default=false"
+    assert "seccomp-default=true" not in combine(base, {"kubelet-arg+": "seccomp-default=false"})["kubelet-arg"]
