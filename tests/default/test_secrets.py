@@ -42,7 +42,7 @@ def test_an_agent_s_card_holds_no_key_to_the_cluster(boards: dict[str, Any], clu
     server = secrets.secrets()["k3s-token"]
     for name in cluster.hosts("k3s_agents"):
         found = boards[name].run(
-            "find /etc /var/lib/rancher/k3s -xdev -type f -size -1M -not -path '*/containerd/*' -exec cat {} + "
+            "find /etc /var/lib/rancher/k3s -xdev -type f -size -1024k -not -path '*/containerd/*' -exec cat {} + "
             "| tr -cd '[:print:]\\n'"
         )
         text = found.stdout
