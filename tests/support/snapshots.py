@@ -30,7 +30,9 @@ def name() -> str:
     files = [
         each for part in INPUTS for each in ([ROOT / part] if (ROOT / part).is_file() else (ROOT / part).rglob("*"))
     ]
-    made_from = sorted(each for each in files if each.is_file() and each.suffix != ".md")
+    # molecule keeps its durations in a hidden folder of each scenario.
+    hidden = ".ansible"
+    made_from = sorted(each for each in files if each.is_file() and each.suffix != ".md" and hidden not in each.parts)
     return f"finished-{digest_of(made_from, ROOT)}"
 
 
