@@ -41,7 +41,7 @@ check: lint unit
 
 test: setup check
 	molecule test
-	PYTEST_ADDOPTS='-m "not interrupted" --begin=finished' molecule test -s lifecycle
+	PYTEST_ADDOPTS='-m "not interrupted and not extended" --begin=finished' molecule test -s lifecycle
 
 # With the Python and the ansible-core that Debian 13 gets.
 check-trixie: packages

@@ -276,6 +276,7 @@ def system_pods() -> dict[str, int]:
     return {pod.metadata.uid: sum(one.restart_count for one in pod.status.container_statuses or []) for pod in pods}
 
 
+@pytest.mark.extended
 def test_12_secrets_are_rotated_one_board_at_a_time(plays: Plays, cluster: Cluster, upgraded: None) -> None:
     """After a card was lost: pods run on, old secrets open nothing, the next run changes nothing."""
     secrets = cluster.path("cluster_secrets_dir")
