@@ -220,6 +220,25 @@ def test_09_a_board_that_loses_power_comes_back_with_its_pods(cluster: Cluster) 
     wait_until("pi-02 has its pod", 240, lambda: running_on("pi-02"))
 
 
+@pytest.mark.extended
+def test_09_a_cluster_that_was_stopped_runs_again_with_the_power_back(plays: Plays) -> None:
+    names = sorted(ready_nodes())
+    refused = plays.run("stop the server alone", "playbooks/stop.yml", "-l", "pi-01", expect=2)
+    assert "would run on without pi-01" in refused.output
+    plays.run("stop --check", "playbooks/stop.yml", *CHECK)
+    assert all_ready(*names)
+
+    def are_off() -> bool:
+        boards = json.loads(lab("status", "--json"))["boards"]
+        return {each["power"] for each in boards if each["name"] in names} == {"off"}
+
+    plays.run("stop", "playbooks/stop.yml")
+    wait_until("all boards are off", 60, are_off)
+    lab("power", "on", *names)
+    wait_until("all nodes are ready", 300, lambda: all_ready(*names))
+    wait_until("training has its pod", 240, lambda: running_on("pi-02"))
+
+
 def test_10_boards_whose_cards_died_come_back_under_their_names(
     plays: Plays, cluster: Cluster, joined: None, upgraded: None
 ) -> None:

@@ -1,0 +1,212 @@
+#!/usr/bin/python
+"""Ansible module: what is wrong with this board's disks, units, mounts and certificates."""
+
+# Runs on the board with the board's Python and nothing but the standard library.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_check_board
+short_description: Report what is wrong with the disks, units, mounts and certificates of a board
+description:
+  - Changes nothing. The base system, the clock and the Node are reported by other modules.
+options:
+  directories:
+    description: Directories whose file systems must have room; absent ones are skipped.
+    type: list
+    elements: path
+    required: true
+  disk_percent:
+    description: Percentage of room or inodes in use from which a file system is a problem.
+    type: int
+    default: 90
+  k3s: {description: "The k3s binary.", type: path, default: /usr/local/bin/k3s}
+  data_dir: {description: "The data directory of k3s.", type: path, default: /var/lib/rancher/k3s}
+  unit: {description: "The unit of k3s on this board.", type: str, choices: [k3s, k3s-agent], required: true}
+  certificate_days: {description: "Days before its end from which a certificate is a problem.", type: int, default: 90}
+  mount_timeout: {description: "Seconds in which a mounted share must answer.", type: int, default: 10}
+author: Edge AI Cluster
+"""
+
+EXAMPLES = r"""
+- edge_ai.cluster.cluster_check_board:
+    directories: [/, /var/lib/rancher/k3s]
+    unit: k3s-agent
+"""
+
+RETURN = r"""
+problems: {description: "What is wrong and what to do, a sentence each.", type: list, elements: str, returned: always}
+certificates_end:
+  description: Day (ISO 8601) on which the first certificate ends; empty without k3s.
+  type: str
+  returned: always
+disk_percent: {description: "Use of the fullest file system, in per cent.", type: int, returned: always}
+"""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ansible.module_utils.basic import AnsibleModule
+
+#: File systems that stand on a card or a disk.
+ON_DISK = ("btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "vfat", "xfs")
+SHARES = ("nfs", "nfs4")
+DAY_NS = 86400 * 10**9
+
+
+class Mount(NamedTuple):
+    """A line of /proc/self/mounts."""
+
+    source: str
+    point: str
+    kind: str
+    options: list[str]
+
+
+def mounts_of(text: str) -> list[Mount]:
+    """The mounts in the text of /proc/self/mounts; the kernel writes a blank as \\040."""
+    found = []
+    for line in text.splitlines():
+        source, point, kind, options = line.split()[:4]
+        plain = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point)
+        found.append(Mount(source, plain, kind, options.split(",")))
+    return found
+
+
+def read_only(mounts: list[Mount]) -> list[str]:
+    """File systems of a disk which the kernel, or a person, has made read-only; a device mounted twice counts once.
+
+    Containers see some directories read-only: a device is one when no mount of it can be written.
+    """
+    on_disk = [mount for mount in mounts if mount.kind in ON_DISK and mount.source.startswith("/dev/")]
+    writable = {mount.source for mount in on_disk if not {"ro", "emergency_ro"} & set(mount.options)}
+    points: dict[str, str] = {}
+    for mount in on_disk:
+        if mount.source not in writable:
+            points.setdefault(mount.source, mount.point)
+    return [
+        f"{point} ({source}) is read-only, as after errors of the card: see dmesg; back up, then put in a new card"
+        for source, point in points.items()
+    ]
+
+
+def usage(path: str) -> tuple[int, int]:
+    """Percentages of room and of inodes in use, as df counts them; 0 where a file system has no fixed number."""
+    status = os.statvfs(path)
+    used = status.f_blocks - status.f_bfree
+    room = used + status.f_bavail
+    inodes = status.f_files - status.f_ffree
+    return (
+        -(-100 * used // room) if room else 0,
+        -(-100 * inodes // status.f_files) if status.f_files else 0,
+    )
+
+
+def recorded_errors(root: Path = Path("/sys/fs/ext4")) -> list[str]:
+    """Devices whose ext4 file system has noted errors since it was last checked."""
+    counts = {file.parent.name: file.read_text().strip() for file in root.glob("*/errors_count")}
+    return [
+        f"{name} has noted {count} file system error{'' if count == '1' else 's'}: see dmesg; back up, then check the "
+        "card with e2fsck or replace it"
+        for name, count in sorted(counts.items())
+        if count not in ("", "0")
+    ]
+
+
+def ending(listed: dict[str, Any], days: int) -> tuple[list[str], str]:
+    """Problems of the answer to `k3s certificate check --output json`, and the day on which the first leaf ends.
+
+    A file's first certificate is the leaf, those after it are CAs.
+    """
+    leaves: dict[str, dict[str, Any]] = {}
+    for each in listed.get("Certificates") or []:
+        leaves.setdefault(each["Filename"], each)
+    if not leaves:
+        return [], ""
+    first = min(leaves.values(), key=lambda each: int(each["ResidualTime"]))
+    left = int(first["ResidualTime"]) // DAY_NS
+    end = str(first["ExpiryTime"])[:10]
+    if left >= days:
+        return [], end
+    what = f"ended on {end}" if left < 0 else f"ends on {end}, in {left} days"
+    advice = "ansible-playbook playbooks/rotate.yml -e rotate=certificates"
+    return [f"certificate {first['Filename']} {what}: {advice}"], end
+
+
+def run(argv: list[str], timeout: int) -> tuple[int, str]:
+    """Exit status and standard output of a command; 124 when it did not end in time, 127 when it is not there."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        return 124, ""
+    except OSError:
+        return 127, ""
+    return done.returncode, done.stdout
+
+
+def hung(mounts: list[Mount], timeout: int) -> list[str]:
+    """Mounted shares that do not answer in time, or answer with an error such as a stale handle; each share once."""
+    problems = {}
+    for mount in mounts:
+        if mount.kind in SHARES and mount.source not in problems:
+            code, _ = run(["stat", "--file-system", "--", mount.point], timeout)
+            if code:
+                how = f"does not answer within {timeout} s" if code == 124 else "answers with an error"
+                problems[mount.source] = (
+                    f"the share {mount.source} {how} at {mount.point}: check the NFS server, then delete "
+                    "the pod that uses it"
+                )
+    return list(problems.values())
+
+
+def failed_units(unit: str) -> list[str]:
+    """Units of systemd that failed, and k3s's own when it is not active."""
+    _, listed = run(["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full"], 20)
+    failed = [line.split()[0] for line in listed.splitlines() if line.split()]
+    problems = [f"unit {name} has failed: systemctl status {name}" for name in failed if name != f"{unit}.service"]
+    _, state = run(["systemctl", "is-active", unit], 20)
+    if state.strip() != "active":
+        problems.append(f"unit {unit} is {state.strip() or 'unknown'}: journalctl -u {unit} there, then run site.yml")
+    return problems
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "directories": {"type": "list", "elements": "path", "required": True},
+            "disk_percent": {"type": "int", "default": 90},
+            "k3s": {"type": "path", "default": "/usr/local/bin/k3s"},
+            "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
+            "unit": {"type": "str", "choices": ["k3s", "k3s-agent"], "required": True},
+            "certificate_days": {"type": "int", "default": 90},
+            "mount_timeout": {"type": "int", "default": 10},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    mounts = mounts_of(Path("/proc/self/mounts").read_text())
+    problems = read_only(mounts) + recorded_errors()
+    fullest = 0
+    # Directories of one file system would say the same twice.
+    seen = set()
+    for path in params["directories"]:
+        if not Path(path).is_dir() or (device := Path(path).stat().st_dev) in seen:
+            continue
+        seen.add(device)
+        for percent, what in zip(usage(path), ("full", "out of inodes"), strict=True):
+            fullest = max(fullest, percent)
+            if percent >= params["disk_percent"]:
+                problems.append(f"the file system of {path} is {percent} % {what}: du -xh {path} | sort -h | tail")
+    problems += failed_units(params["unit"]) + hung(mounts, params["mount_timeout"])
+    code, text = run([params["k3s"], "certificate", "check", "--data-dir", params["data_dir"], "--output", "json"], 60)
+    expiring, end = ending(json.loads(text), params["certificate_days"]) if code == 0 and text.strip() else ([], "")
+    module.exit_json(problems=problems + expiring, certificates_end=end, disk_percent=fullest)
+
+
+if __name__ == "__main__":
+    main()

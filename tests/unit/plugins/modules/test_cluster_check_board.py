@@ -1,0 +1,77 @@
+"""What check.yml calls a problem of a board."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.modules import cluster_check_board as module
+
+CARD = """\
+/dev/mmcblk0p2 / ext4 {root},relatime 0 0
+/dev/mmcblk0p1 /boot/firmware vfat {boot},relatime 0 0
+tmpfs /run tmpfs ro,nosuid 0 0
+/dev/mmcblk0p2 /var/lib/kubelet/pods/a/volume-subpaths/b ext4 ro,relatime 0 0
+10.0.0.1:/ /var/lib/kubelet/pods/a/my\\040books nfs4 rw,vers=4.2 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("root", "boot", "points"),
+    [("rw", "rw", []), ("ro", "rw", ["/"]), ("rw", "ro", ["/boot/firmware"]), ("rw,emergency_ro", "rw", ["/"])],
+)
+def test_a_card_that_became_read_only_is_reported_once(root: str, boot: str, points: list[str]) -> None:
+    problems = module.read_only(module.mounts_of(CARD.format(root=root, boot=boot)))
+    assert [problem.split()[0] for problem in problems] == points
+
+
+def test_a_blank_in_the_name_of_a_mount_is_read() -> None:
+    assert module.mounts_of(CARD)[-1].point == "/var/lib/kubelet/pods/a/my books"
+
+
+def certificate(name: str, days: float) -> dict[str, Any]:
+    end = dt.datetime(2027, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=days)
+    return {"Filename": name, "ExpiryTime": end.isoformat(), "ResidualTime": int(days * module.DAY_NS)}
+
+
+@pytest.mark.parametrize(
+    ("days", "told"), [(91, None), (90.5, None), (89.9, "in 89 days"), (0.5, "in 0 days"), (-0.5, "ended on")]
+)
+def test_a_certificate_is_reported_before_it_ends(days: float, told: str | None) -> None:
+    listed = {"Certificates": [certificate("client-kubelet.crt", days), certificate("client-kubelet.crt", 1)]}
+    listed["Certificates"] += [certificate("serving-kubelet.crt", 300), certificate("serving-kubelet.crt", 3000)]
+    problems, end = module.ending(listed, 90)
+    assert end == certificate("", days)["ExpiryTime"][:10], "the CA that follows a leaf is not the leaf"
+    assert len(problems) == (told is not None)
+    assert told is None or (told in problems[0] and "client-kubelet.crt" in problems[0])
+
+
+def test_a_board_without_k3s_has_no_certificates() -> None:
+    assert module.ending({"Certificates": None}, 90) == ([], "")
+
+
+def test_errors_that_ext4_noted_are_reported(tmp_path: Path) -> None:
+    for name, count in (("mmcblk0p2", "3"), ("sda1", "0")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "errors_count").write_text(f"{count}\n")
+    (problem,) = module.recorded_errors(tmp_path)
+    assert problem.startswith("mmcblk0p2 has noted 3 file system errors")
+
+
+def test_a_share_is_asked_once_and_must_answer(tmp_path: Path) -> None:
+    alive = module.Mount("server:/", str(tmp_path), "nfs4", ["rw"])
+    stale = module.Mount("other:/", str(tmp_path / "gone"), "nfs4", ["rw"])
+    (problem,) = module.hung([alive, stale, stale._replace(point="/elsewhere")], 10)
+    assert problem.startswith(f"the share other:/ answers with an error at {tmp_path}/gone")
+
+
+def test_what_does_not_end_in_time_is_ended() -> None:
+    assert module.run(["sleep", "30"], 1) == (124, "")
+
+
+def test_use_is_counted_as_df_counts(tmp_path: Path) -> None:
+    room, inodes = module.usage(str(tmp_path))
+    assert 0 <= room <= 100
+    assert 0 <= inodes <= 100
