@@ -52,7 +52,7 @@ class ActionModule(ActionBase):
             report.add(Place(str(kubeconfig)), "cluster", None, problem, remedy)
         token = Path(str(self._task.args["node_token_file"]))
         if joining and not token.is_file():
-            remedy = "run playbooks/cluster.yml without --limit, it fetches the token from the server"
+            remedy = "run site.yml without --limit, it fetches the token from the server"
             report.add(Place(str(token)), "join token", None, "missing on the control node", remedy)
         if found := report.findings():
             return {"failed": True, "msg": as_text(found, HEADLINE)}

@@ -102,7 +102,7 @@ def sole_labels(node: dict[str, Any], staying: list[dict[str, Any]], keys: list[
     own = labels_of(node)
     return [
         f"is the only node with {key}={own[key]}, so what asks for that could run nowhere: give another node the label "
-        "first (inventory, then playbooks/cluster.yml), or accept it with -e k3s_remove_accept=label"
+        "first (inventory, then site.yml --tags labels), or accept it with -e k3s_remove_accept=label"
         for key in keys
         if key in own and not any(labels_of(other).get(key) == own[key] for other in staying)
     ]

@@ -146,8 +146,8 @@ PERMANENT = (
     ),
     (
         "does not match the Cluster CA certificate hash",
-        "The token on this node belongs to another cluster. Run the cluster stage without --limit, so that the "
-        "server's present token is fetched to the control node and handed out.",
+        "The token on this node belongs to another cluster. Run site.yml --tags cluster without --limit: it "
+        "fetches the server's current token to the control node and copies it to the nodes.",
     ),
     (
         "bootstrap data already found and encrypted with different token",
@@ -169,12 +169,12 @@ PERMANENT = (
     ),
     (
         "invalid kernel flag",
-        "Kernel parameters are not what kubelet demands (protect-kernel-defaults): run the base stage.",
+        "Kernel parameters are not what kubelet demands (protect-kernel-defaults): run site.yml --tags base.",
     ),
     (
         "memory cgroup",
         "The memory cgroup is off: cmdline.txt of the boot partition needs cgroup_enable=memory, then a reboot "
-        "(the base stage does that).",
+        "(site.yml --tags base does both).",
     ),
     (
         "configured to not run on a host using cgroup v1",

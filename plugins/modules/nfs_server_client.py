@@ -51,11 +51,11 @@ def main() -> None:
     except FileNotFoundError:
         if module.params["state"] == "absent":
             module.exit_json(changed=False, clients=[], wide=[], msg="nothing is exported")
-        module.fail_json(msg=f"{path} is not there: make the export first (playbooks/storage.yml)")
+        module.fail_json(msg=f"{path} is not there: create the export first (site.yml --tags storage)")
     try:
         scope = Scope.parse(old)
     except ValueError as error:
-        module.fail_json(msg=f"{path}: {error}: have it made anew by playbooks/storage.yml")
+        module.fail_json(msg=f"{path}: {error}: write it again with site.yml --tags storage")
     # A run that was cut off between the two wrote the file, and nobody has read it.
     etab = Path("/var/lib/nfs/etab").read_text() if Path("/var/lib/nfs/etab").exists() else ""
     lines = [line for line in etab.splitlines() if line.split("\t")[0] == scope.path.strip('"')]

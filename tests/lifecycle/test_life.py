@@ -35,25 +35,25 @@ CHECK = ("--check", "--diff")
 FIRST = "v1.36.3+lab1"
 SITE_STAGES = (
     # Play of site.yml, and how many seconds into it the control process is killed.
-    ("Boards are flashed and answer", 6),
-    ("Base system is ready", 12),
-    ("Storage is exported", 6),
-    ("Kubernetes runs", 25),
-    ("Nodes carry their labels", 2),
-    ("Container image is on every node", 20),
-    ("Manifests are applied", 5),
-    ("Notebooks are timed", 25),
+    ("Flash cards and wait for boards", 6),
+    ("Prepare the base system", 12),
+    ("Export shared storage", 6),
+    ("Install k3s", 25),
+    ("Label the nodes", 2),
+    ("Distribute the container image", 20),
+    ("Apply manifests", 5),
+    ("Run notebooks", 25),
 )
 JOIN_STAGES = (
     # The same of add-node.yml.
-    ("Boards may join", 1),
-    ("Boards are flashed and answer", 6),
-    ("Base system is ready", 12),
-    ("Boards may mount the books", 1),
-    ("Kubernetes runs", 20),
-    ("Nodes carry their labels", 1),
-    ("Container image is on every node", 15),
-    ("Boards have computed", 10),
+    ("Select boards to join", 1),
+    ("Flash cards and wait for boards", 6),
+    ("Prepare the base system", 12),
+    ("Add boards to the NFS export", 1),
+    ("Install k3s", 20),
+    ("Label the nodes", 1),
+    ("Distribute the container image", 15),
+    ("Run the prediction on new boards", 10),
 )
 
 
@@ -185,7 +185,7 @@ def test_07_versions_are_refused_before_anything_is_touched(plays: Plays) -> Non
 
 def test_08_an_upgrade_fails_no_request(plays: Plays, cluster: Cluster, joined: None) -> None:
     lab("build", "k3s-next")
-    plays.run("two replicas", "playbooks/workload.yml", *FAST, "-e", "manifests_overlay=combined")
+    plays.run("two replicas", "playbooks/stages/workload.yml", *FAST, "-e", "manifests_overlay=combined")
     (service,) = [
         each
         for each in core().list_namespaced_service(NAMESPACE).items
@@ -209,7 +209,7 @@ def test_08_an_upgrade_fails_no_request(plays: Plays, cluster: Cluster, joined: 
     assert not any(node.spec.unschedulable for node in core().list_node().items)
     unchanged(plays.run("upgrade again", "playbooks/upgrade.yml", *ON_NEXT))
     unchanged(plays.run("upgrade --check", "playbooks/upgrade.yml", *ON_NEXT, *CHECK))
-    plays.run("one each", "playbooks/workload.yml", *FAST, *ON_NEXT)
+    plays.run("one each", "playbooks/stages/workload.yml", *FAST, *ON_NEXT)
 
 
 def test_09_a_board_that_loses_power_comes_back_with_its_pods(cluster: Cluster) -> None:
