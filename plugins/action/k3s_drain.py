@@ -1,4 +1,4 @@
-"""Empty a node of its pods for a while, as gently as its pods ask for, or give it back; through the API alone."""
+"""Drain a node by evictions, or uncordon it; through the API alone."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import 
 from kubernetes import client
 from urllib3.exceptions import HTTPError
 
-#: Seconds between two looks at the node, and between two signs of life.
+#: Seconds between two requests, and between two lines of progress.
 POLL, TICK = 1.5, 10.0
 #: Among emptydir_namespaces: all of them.
 EVERYWHERE = "*"
 
 
 def controller(pod: Any) -> str:
-    """Kind of the object that would make this pod anew; empty when nobody would."""
+    """Kind of the controller that would recreate this pod; empty when there is none."""
     return next((str(owner.kind) for owner in pod.metadata.owner_references or [] if owner.controller), "")
 
 
@@ -41,7 +41,7 @@ def blocker(pod: Any, emptydir_namespaces: list[str]) -> tuple[str, str] | None:
     if stays(pod):
         return None
     if not controller(pod):
-        return "controller", f"pod {name_of(pod)} has no controller, nobody would start it again: delete it yourself"
+        return "controller", f"pod {name_of(pod)} has no controller that would start it again: delete it yourself"
     if controller(pod) == "Job":
         return "job", f"pod {name_of(pod)} belongs to a Job that is running: wait for its end, or delete the Job"
     local = [volume.name for volume in pod.spec.volumes or [] if volume.empty_dir]
@@ -54,7 +54,7 @@ def blocker(pod: Any, emptydir_namespaces: list[str]) -> tuple[str, str] | None:
 
 
 def mark_of(node: Any, mark: str) -> dict[str, Any] | None:
-    """What is remembered on a node; None when nothing is."""
+    """The content of the annotation on a node; None when there is none."""
     text = (node.metadata.annotations or {}).get(mark)
     if not text:
         return None
@@ -62,16 +62,16 @@ def mark_of(node: Any, mark: str) -> dict[str, Any] | None:
         found = json.loads(text)
     except ValueError:
         found = None
-    # One that nobody can read says at least that somebody was here; it uncordons nothing.
+    # One that cannot be parsed shows at least that the node was cordoned; it uncordons nothing.
     return found if isinstance(found, dict) else {"reason": str(text), "cordoned": False}
 
 
 def refusal(error: client.ApiException) -> str:
-    """The API's own words for an eviction that it does not allow yet."""
+    """The API's message about an eviction that it does not allow yet."""
     try:
-        told = json.loads(error.body or "")
-        causes = [cause["message"] for cause in (told.get("details") or {}).get("causes", [])]
-        return "; ".join(causes) or str(told["message"])
+        body = json.loads(error.body or "")
+        causes = [cause["message"] for cause in (body.get("details") or {}).get("causes", [])]
+        return "; ".join(causes) or str(body["message"])
     except (TypeError, ValueError, KeyError):
         return str(error.reason)
 
@@ -110,7 +110,7 @@ class Drain:
         }
 
     def patch(self, change: Callable[[Any], dict[str, Any] | None]) -> bool:
-        """Patch the node with what `change` makes of it; again when somebody else was quicker. Whether it changed."""
+        """Patch the node with what `change` makes of it; again after a conflict. Whether it changed."""
         begun = time.monotonic()
         while True:
             try:
@@ -122,7 +122,7 @@ class Drain:
                 self.api.patch_node(self.task["node"], body, _request_timeout=REQUEST)
                 return True
             except (client.ApiException, HTTPError) as error:
-                # A server that has just restarted may still be busy with itself.
+                # A server that has just restarted may not be ready yet.
                 final = isinstance(error, client.ApiException) and error.status in (401, 403, 404, 422)
                 if final or time.monotonic() - begun > 60:
                     text = " ".join(str(error).split())[:300]
@@ -130,10 +130,10 @@ class Drain:
                 time.sleep(POLL)
 
     def cordon(self, node: Any) -> dict[str, Any] | None:
-        """The patch that closes the node and remembers, in the same step, who has."""
+        """The patch that cordons the node and records, in the same step, whether it was cordoned before."""
         mark = mark_of(node, self.task["mark"])
         if node.spec.unschedulable:
-            # Closed by an earlier run of ours, or by a person, who then keeps it closed.
+            # Cordoned by an earlier run of ours, or by a user: then it stays cordoned.
             wanted = {"reason": self.task["reason"], "cordoned": bool(mark and mark.get("cordoned"))}
             if mark == wanted:
                 return None
@@ -142,7 +142,7 @@ class Drain:
         return {"metadata": {"annotations": {self.task["mark"]: json.dumps(wanted)}}, "spec": {"unschedulable": True}}
 
     def release(self, node: Any) -> dict[str, Any] | None:
-        """The patch that opens the node again if it was closed here, and forgets about it."""
+        """The patch that uncordons the node if it was cordoned here, and removes the annotation."""
         mark = mark_of(node, self.task["mark"])
         if mark is None:
             return None
@@ -158,7 +158,7 @@ class Drain:
     def evict(self, pod: Any) -> str:
         """Ask for the eviction of a pod. Why it has to wait; empty when it leaves."""
         meta = client.V1ObjectMeta(name=pod.metadata.name, namespace=pod.metadata.namespace)
-        # Not of a namesake that was made since.
+        # Not of another pod of this name that was created since.
         options = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=pod.metadata.uid))
         try:
             self.api.create_namespaced_pod_eviction(
@@ -180,7 +180,7 @@ class Drain:
         node, begun = self.task["node"], time.monotonic()
         evicted: list[str] = []
         waits: dict[str, str] = {}
-        spoken = begun
+        shown = begun
         while True:
             try:
                 left = self.pods()
@@ -207,10 +207,10 @@ class Drain:
                 lines = "\n".join(f"  {name}: {why}" for name, why in waits.items())
                 raise AnsibleActionFail(
                     f"{node} is not empty after {self.task['timeout']} s (k3s_drain_timeout). Still there:\n{lines}\n"
-                    f"Look at: kubectl --kubeconfig {self.task['kubeconfig']} get pdb,pods -A -o wide"
+                    f"See: kubectl --kubeconfig {self.task['kubeconfig']} get pdb,pods -A -o wide"
                 )
-            if now - spoken > TICK:
-                spoken = now
+            if now - shown > TICK:
+                shown = now
                 for name, why in waits.items():
                     self.show(f"    {node}: {name} {why} ({now - begun:.0f} s)")
             time.sleep(POLL)
@@ -224,7 +224,7 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Do what `state` says; fail with a message for a person."""
+        """Do what `state` says; fail with a message for the operator."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, task = self.validate_argument_spec(
             argument_spec={

@@ -1,4 +1,4 @@
-"""A cluster forgets one node: its Node object, and the password that a board of that name would have to show."""
+"""Delete a node from its cluster: the Node, its pods, and its node password."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import 
 from kubernetes import client
 from urllib3.exceptions import HTTPError
 
-#: Seconds between two looks, and between two signs of life.
+#: Seconds between two requests, and between two lines of progress.
 POLL, TICK = 2.0, 10.0
 #: Where kubelets renew their leases, every ten seconds.
 LEASES = "kube-node-lease"
 
 
-class Forget:
+class Deletion:
     """One node in the API of its cluster."""
 
     def __init__(self, api: client.ApiClient, task: dict[str, Any], show: Callable[[str], None]) -> None:
@@ -36,14 +36,14 @@ class Forget:
                 return what(*args, _request_timeout=REQUEST)
             except (client.ApiException, HTTPError) as error:
                 status = error.status if isinstance(error, client.ApiException) else 0
-                # 409: it is another object of this name by now, and no concern of ours.
+                # 409: it is another object of this name by now.
                 if status in (404, 409):
                     return None
                 final = status in (401, 403, 422)
                 if final or time.monotonic() - begun > self.task["timeout"]:
                     text = " ".join(str(error).split())[:300]
                     raise AnsibleActionFail(
-                        f"the cluster cannot be asked for node {self.name}: {text}. Is k3s up on the first of "
+                        f"the cluster cannot be queried for node {self.name}: {text}. Is k3s running on the first of "
                         f"k3s_servers, and is {self.task['kubeconfig']} of this cluster?"
                     ) from error
                 time.sleep(POLL)
@@ -53,12 +53,12 @@ class Forget:
         return self.ask(self.core.read_node, self.name)
 
     def heartbeat(self) -> str:
-        """When the node's kubelet was last heard, in the words of its lease."""
+        """When the node's kubelet last renewed its lease."""
         lease = self.ask(self.leases.read_namespaced_lease, self.name, LEASES)
         return str(lease.spec.renew_time) if lease is not None else ""
 
-    def wait_for_silence(self, node: Any) -> None:
-        """Return when nobody keeps the Node alive; raises AnsibleActionFail when somebody does, or it is not ours."""
+    def wait_until_unknown(self, node: Any) -> None:
+        """Return when no kubelet renews the Node's lease; raises AnsibleActionFail when one does, or it is not ours."""
         host = self.task["address"]
         there = internal_address(node)
         if host and there not in ("", host):
@@ -67,12 +67,12 @@ class Forget:
                 "certain that they are one board, so nothing was deleted. If the old one is gone for good, remove it "
                 f"first: kubectl --kubeconfig {self.task['kubeconfig']} delete node {self.name}"
             )
-        begun = spoken = time.monotonic()
+        begun = shown = time.monotonic()
         first = self.heartbeat()
         while node is not None and ready_status(node) != "Unknown":
             if self.heartbeat() != first:
                 raise AnsibleActionFail(
-                    f"Node {self.name} is alive, yet this board ({host or 'fresh'}) does not run it: another machine "
+                    f"Node {self.name} is running, but not on this board ({host or 'fresh'}): another machine "
                     "has joined under this name. Nothing was deleted. Give one of the two another name in the "
                     "inventory, or remove the other one"
                 )
@@ -80,12 +80,12 @@ class Forget:
             if now - begun > self.task["timeout"]:
                 raise AnsibleActionFail(
                     f"Node {self.name} is still {'Ready' if is_ready(node) else 'not Unknown'} after "
-                    f"{self.task['timeout']} s without a sign of life: is the controller manager running on the "
-                    f"server? Look at: kubectl --kubeconfig {self.task['kubeconfig']} describe node {self.name}"
+                    f"{self.task['timeout']} s without a heartbeat: is the controller manager running on the "
+                    f"server? See: kubectl --kubeconfig {self.task['kubeconfig']} describe node {self.name}"
                 )
-            if now - spoken > TICK:
-                spoken = now
-                self.show(f"    {self.name}: waiting for the cluster to notice that it is off ({now - begun:.0f} s)")
+            if now - shown > TICK:
+                shown = now
+                self.show(f"    {self.name}: waiting until the cluster marks it Unknown ({now - begun:.0f} s)")
             time.sleep(POLL)
             node = self.node()
 
@@ -98,11 +98,11 @@ class Forget:
             time.sleep(POLL / 2)
         return True
 
-    def forget_pods(self, pretend: bool) -> list[str]:
+    def delete_pods(self, pretend: bool) -> list[str]:
         """Delete pods that were bound to a node that is gone, without waiting for its kubelet; their names.
 
-        The cluster would do so within a minute. But a board that joins under this name before that is handed pods of
-        its old card, refuses those whose labels it does not carry yet, and they stay behind as failed.
+        The cluster would do so within a minute. But a board that joins under this name before that gets pods of its
+        old card, rejects those whose labels it does not have yet, and they remain as failed.
         """
         listed = self.ask(
             lambda **more: self.core.list_pod_for_all_namespaces(field_selector=f"spec.nodeName={self.name}", **more)
@@ -121,7 +121,7 @@ class Forget:
             )
         return [f"Pod {pod.metadata.namespace}/{pod.metadata.name}" for pod in pods]
 
-    def forget(self, pretend: bool) -> list[str]:
+    def delete(self, pretend: bool) -> list[str]:
         """Delete what there is; the names of what was deleted (or would be)."""
         deleted = []
         node = self.node()
@@ -129,7 +129,7 @@ class Forget:
             if self.task["fresh"]:
                 if pretend:
                     return [f"Node {self.name}"]
-                self.wait_for_silence(node)
+                self.wait_until_unknown(node)
             deleted.append(f"Node {self.name}")
             if not pretend:
                 # Of this very object: a board that joined meanwhile is not deleted.
@@ -138,11 +138,11 @@ class Forget:
                 if not self.gone(self.core.read_node, self.name):
                     raise AnsibleActionFail(
                         f"Node {self.name} was deleted, but is still there after {self.task['timeout']} s: does it "
-                        f"have a finalizer? Look at: kubectl --kubeconfig {self.task['kubeconfig']} get node "
+                        f"have a finalizer? See: kubectl --kubeconfig {self.task['kubeconfig']} get node "
                         f"{self.name} -o yaml"
                     )
-        deleted += self.forget_pods(pretend)
-        # k3s lets it go with the Node since 1.33.6; older ones, and one whose Node was deleted by hand before, stay.
+        deleted += self.delete_pods(pretend)
+        # k3s deletes it with the Node since 1.33.6; older ones do not, nor with a Node that was deleted by hand.
         if self.ask(self.core.read_namespaced_secret, self.secret, "kube-system") is not None:
             deleted.append(f"Secret kube-system/{self.secret}")
             if not pretend:
@@ -159,7 +159,7 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Forget; fail with a message for a person."""
+        """Delete; fail with a message for the operator."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, task = self.validate_argument_spec(
             argument_spec={
@@ -175,5 +175,5 @@ class ActionModule(ActionBase):
             api = connect(task["kubeconfig"], task["server"])
         except KubeconfigError as error:
             raise AnsibleActionFail(str(error)) from error
-        deleted = Forget(api, task, self._display.display).forget(self._task.check_mode)
+        deleted = Deletion(api, task, self._display.display).delete(self._task.check_mode)
         return result | {"changed": bool(deleted), "deleted": deleted}

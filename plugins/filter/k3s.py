@@ -51,7 +51,7 @@ def k3s_is_downgrade(wanted: str, installed: str | None) -> bool:
 def k3s_kubeconfig(text: str, server: str, name: str) -> str:
     """A server's k3s.yaml for use elsewhere: other address, `name` for context, cluster and user instead of `default`.
 
-    Its first line tells what it was made from (`k3s_kubeconfig_mark`): the next run sees whether it still fits.
+    Its first line shows what it was made from (`k3s_kubeconfig_mark`): the next run compares it.
     """
     config: dict[str, Any] = yaml.safe_load(text)
     try:
@@ -114,7 +114,7 @@ def k3s_sum_problem(text: str, assets: list[str]) -> str:
 def k3s_upgrade_errors(
     version: str, hosts: list[dict[str, Any]], cluster: dict[str, Any], notready: list[str]
 ) -> list[str]:
-    """Everything that stands against a roll of the whole cluster to `version`, a line each; empty when it may begin.
+    """Every reason against an upgrade of the whole cluster to `version`, a line each; empty when it may begin.
 
     `hosts`: every host of the inventory that has k3s or is to have it: name, node, server and spare (bool), here
     (whether --limit lets the play touch it), probe (what k3s_node returned, {} when it was not asked), release (what
@@ -126,7 +126,7 @@ def k3s_upgrade_errors(
         return [f"k3s_version is {version}: {problem[0]}; {problem[1]}"]
     nodes = {node["name"]: node for node in cluster["nodes"]}
     errors = []
-    # After a server that did not come back, there is no API to ask: only that server itself can be gone on with.
+    # After a server that did not restart, there is no API to query: only that server itself can be continued with.
     stopped = [
         host["name"]
         for host in hosts
@@ -135,8 +135,8 @@ def k3s_upgrade_errors(
     ]
     if cluster["api"] and not stopped:
         errors.append(
-            f"the cluster's API does not answer ({cluster['api']}): have the cluster healthy first. If the server died "
-            "of its present version and the new one is the cure, allow it with -e '{k3s_upgrade_notready: [NODE]}'"
+            f"the cluster's API does not answer ({cluster['api']}): repair the cluster first. If the server fails "
+            "because of its current version and the new one fixes it, allow it with -e '{k3s_upgrade_notready: [NODE]}'"
         )
     running: dict[str, list[str]] = {}
     for host in hosts:
@@ -149,7 +149,7 @@ def k3s_upgrade_errors(
         both = [node["version"] if node else None, (probe.get("binary") or {}).get("version")]
         running[name] = [each for each in dict.fromkeys(both) if each]
         if not running[name] and not cluster["api"] and not probe.get("unreachable"):
-            errors.append(f"{name} is not in the cluster: run site.yml with its present version first")
+            errors.append(f"{name} is not in the cluster: run site.yml with its current version first")
     servers = [v for host in hosts if host["server"] for v in running.get(host["name"], [])]
     oldest = min((known.series for v in servers if (known := parse(v))), default=(0, 0))
     for host in hosts:
@@ -179,16 +179,16 @@ def k3s_upgrade_errors(
 def version_errors(wanted: str, found: str, servers: tuple[int, int]) -> list[str]:
     """Why a node with version `found` must not get `wanted`; `servers` is (major, minor) of the oldest server.
 
-    A node that lags behind the servers may catch up with them in one step, for it is empty meanwhile.
+    A node that is older than the servers may be upgraded to their version in one step, because it is drained.
     """
     known, new = parse(found), parse(wanted)
     if not known or not new:
         return ["not a release that can be compared with another"]
     if known.make != new.make:
-        return [f"k3s_version {wanted} is of another make (+{new.make}, not +{known.make})"]
+        return [f"k3s_version {wanted} is of another distribution (+{new.make}, not +{known.make})"]
     if new.key < known.key:
         return [
-            f"k3s_version {wanted} is older, and a datastore is not taken back: raise k3s_version, or reset the "
+            f"k3s_version {wanted} is older, and a datastore cannot be downgraded: raise k3s_version, or reset the "
             "cluster and restore a backup of that version"
         ]
     have, want = known.series, new.series

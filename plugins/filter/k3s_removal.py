@@ -21,10 +21,10 @@ def labels_of(node: dict[str, Any]) -> dict[str, str]:
 def k3s_removal_errors(
     boards: list[dict[str, Any]], cluster: dict[str, list[dict[str, Any]]], rules: dict[str, Any]
 ) -> list[str]:
-    """Everything that stands against removing `boards` at once, a line each; empty when they may go.
+    """Every reason against removing `boards` at once, a line each; empty when they can be removed.
 
     `boards`: {host, node, first, answers, runs} of each board; `first` is the server that others join through, `runs`
-    tells whether k3s or pods run there.
+    is whether k3s or pods run there.
     `cluster`: nodes and volumes (PersistentVolumes) as the API returns them, blockers as k3s_drain does.
     `rules`: refused ({host: reason}), sole_labels (keys of which each value must remain on another node), accept (words
     of ACCEPTABLE).
@@ -50,13 +50,13 @@ def k3s_removal_errors(
             continue
         if not board["answers"] and is_ready(node):
             errors.append(
-                f"{host} does not answer over ssh, yet its Node is Ready, so its agent runs: see to ssh first, or "
-                "switch it off"
+                f"{host} does not answer over ssh, yet its Node is Ready, so its agent is running: fix ssh first, or "
+                "power it off"
             )
         if board["answers"] and is_ready(node) and not board["runs"]:
             errors.append(
                 f"{host}: Node {board['node']} is Ready, yet k3s does not run on this board: another machine has "
-                "joined under this name. Look at its address (kubectl get node -o wide), and at ansible_host in the "
+                "joined under this name. Check its address (kubectl get node -o wide), and at ansible_host in the "
                 "inventory"
             )
         if "label" not in rules["accept"]:
@@ -77,22 +77,19 @@ def server_errors(leaving: set[str], nodes: dict[str, dict[str, Any]]) -> list[s
     if not going:
         return []
     if len(going) == len(servers):
-        return [
-            f"{', '.join(going)}: no server would be left, and the cluster ends with its last one: to end it, run "
-            "playbooks/reset.yml"
-        ]
+        return [f"{', '.join(going)}: no server would be left: to delete the whole cluster, run playbooks/reset.yml"]
     members = [name for name, node in nodes.items() if ETCD in labels_of(node)]
     if not set(members) & leaving:
         return []
     remaining = [name for name in members if name not in leaving]
-    alive = [name for name in remaining if is_ready(nodes[name])]
+    ready = [name for name in remaining if is_ready(nodes[name])]
     # The members that remain decide on the removal, while those that leave still count.
     needed = len(members) // 2 + 1
-    if len(alive) < needed:
+    if len(ready) < needed:
         return [
             f"{', '.join(going)}: etcd has {len(members)} members, and {needed} of them must agree to a change; "
-            f"without {', '.join(going)} there would be {len(alive)} that are Ready ({', '.join(alive) or 'none'}). "
-            "Have the others Ready first, remove one at a time, or add a server before"
+            f"without {', '.join(going)} there would be {len(ready)} that are Ready ({', '.join(ready) or 'none'}). "
+            "Repair the others first, remove one at a time, or add a server before"
         ]
     return []
 
@@ -145,7 +142,7 @@ def served_volumes(node: dict[str, Any], volumes: list[dict[str, Any]]) -> list[
 
 
 def pods_at_risk(node: str, blockers: list[dict[str, Any]]) -> list[str]:
-    """Pods on a node that would not come back elsewhere with what they have. The end of a Job is waited for."""
+    """Pods on a node that would not be recreated elsewhere with their data. The end of a Job is waited for."""
     more = {"data": ", or accept the loss with -e k3s_remove_accept=data"}
     return [
         each["text"] + more.get(each["kind"], "") for each in blockers if each["node"] == node and each["kind"] != "job"

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: nothing of k3s is left on this board, and nothing else is gone."""
+"""Ansible module: uninstall k3s from this board, and remove nothing else."""
 
 # Runs on the board with the board's Python and nothing but the standard library.
 
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: k3s_clean
-short_description: Stop k3s on this board, or take it back to its base OS
+short_description: Stop k3s on this board, or uninstall it
 description:
   - Follows the order of k3s's own killall and uninstall scripts; units, shims and pods, mounts, network, packet filter,
     cgroups, files. Unlike them it also removes the node's password, logs of pods, and routes to other nodes' pods.
-  - Looks first; what is not there is not touched. Looks again at the end, and fails with what is left.
+  - Inspects first; what is absent is not touched. Inspects again at the end, and fails with what is left.
 options:
   parts:
     description: V(units) only stops and disables the units; V(all) leaves nothing.
@@ -40,7 +40,7 @@ author: Edge AI Cluster
 """
 
 EXAMPLES = r"""
-- name: Board is back to its base OS
+- name: Uninstall k3s
   edge_ai.cluster.k3s_clean:
 """
 
@@ -63,7 +63,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 LINKS = ("kubectl", "crictl", "ctr")
-#: Made by k3s and nobody else.
+#: Created by k3s alone.
 INTERFACES = ("cni0", "flannel.1", "flannel-v6.1", "kube-ipvs0", "flannel-wg", "flannel-wg-v6")
 #: What iptables rules and chains of kube-proxy, the CNI plugins and flannel have in common.
 RULE = re.compile(r"KUBE-|CNI-|flannel", re.IGNORECASE)
@@ -96,7 +96,7 @@ def is_below(path: str, directory: str) -> bool:
 def mounts_of(mountinfo: str, prefixes: list[str], kept: list[str]) -> list[str]:
     """Mount points under `prefixes` in the text of /proc/self/mountinfo, the deepest first.
 
-    `kept` are directories whose own mount is a person's (a disk for k3s's data) and stays. The prefix of the network
+    `kept` are directories whose own mount is the operator's (a disk for k3s's data) and stays. The prefix of the network
     namespaces of pods is one of a name, not of a directory.
     """
     found: dict[str, int] = {}
@@ -133,7 +133,7 @@ def routes_into(routes: list[dict[str, Any]], networks: list[str]) -> list[str]:
     return found
 
 
-def doomed(processes: dict[int, dict[str, Any]], binary: str, data_dir: str) -> list[int]:
+def own_tree(processes: dict[int, dict[str, Any]], binary: str, data_dir: str) -> list[int]:
     """Processes of k3s, its shims and everything in its pods, given {pid: {parent, exe, arguments, cgroup}}."""
     roots = set()
     for pid, process in processes.items():
@@ -171,7 +171,7 @@ def processes() -> dict[int, dict[str, Any]]:
 
 
 class Board:
-    """What there is of k3s on this board, and how it goes."""
+    """What there is of k3s on this board, and its removal."""
 
     def __init__(self, params: dict[str, Any]) -> None:
         self.units: list[str] = params["units"]
@@ -180,7 +180,7 @@ class Board:
         self.pod_networks: list[str] = params["pod_networks"]
         self.programs = [name for name in ("iptables", "ip6tables") if shutil.which(name)]
 
-    # --- looking ---
+    # --- inspect ---
 
     def active_units(self) -> list[str]:
         """Units that run or would run after a boot."""
@@ -200,7 +200,7 @@ class Board:
         while pid in everything:
             mine.add(pid)
             pid = everything[pid]["parent"]
-        return [pid for pid in doomed(everything, self.binary, self.data_dir) if pid not in mine]
+        return [pid for pid in own_tree(everything, self.binary, self.data_dir) if pid not in mine]
 
     def mounts(self) -> list[str]:
         """Mount points of pods and containers."""
@@ -252,7 +252,7 @@ class Board:
         wanted += [f"{unit}.d" for unit in wanted]
         found = [path for path in wanted if os.path.lexists(path)]
         folder = Path(self.binary).parent
-        # A kubectl that is a program of its own is somebody else's.
+        # A kubectl that is no link to k3s was installed by others.
         found += [str(folder / name) for name in LINKS if (folder / name).is_symlink()
                   and (folder / name).resolve() == Path(self.binary).resolve()]  # fmt: skip
         found += [path for path in (self.binary, *DIRECTORIES) if os.path.lexists(path)]
@@ -261,7 +261,7 @@ class Board:
             found.append(self.data_dir)
         return found
 
-    def look(self) -> dict[str, list[Any]]:
+    def inspect(self) -> dict[str, list[Any]]:
         """All that there is of k3s, by kind; kinds of which there is nothing are left out."""
         everything: dict[str, list[Any]] = {
             "units": self.active_units(),
@@ -276,7 +276,7 @@ class Board:
         }
         return {kind: found for kind, found in everything.items() if found}
 
-    # --- doing ---
+    # --- remove ---
 
     def stop_units(self) -> str:
         """Stop and disable; what went wrong, empty when nothing did."""
@@ -296,7 +296,7 @@ class Board:
             time.sleep(0.3)
 
     def unmount(self) -> None:
-        """Unmount; by force where a server does not answer any more."""
+        """Unmount; by force where a server no longer answers."""
         for point in self.mounts():
             if run("umount", point, timeout=20)[0]:
                 run("umount", "-f", "-l", point, timeout=20)
@@ -320,14 +320,14 @@ class Board:
                 run("nft", "delete", "table", *program.split())
 
     def clear_cgroups(self) -> None:
-        """Remove the cgroups, which systemd made, by way of systemd; what it does not know of, by hand."""
+        """Remove the cgroups, which systemd made, by way of systemd; what it does not know of, manually."""
         if self.cgroups():
             run("systemctl", "stop", "kubepods.slice")
         for path in self.cgroups():
             try:
                 Path(path).rmdir()
             except OSError:
-                continue  # told at the end
+                continue  # reported at the end
         run("systemctl", "reset-failed", "cri-containerd-*.scope", "kubepods*")
 
     def remove_files(self) -> None:
@@ -361,12 +361,13 @@ class Board:
         self.clear_cgroups()
         # Deleting through a mount that is still there would delete what was mounted.
         if left := self.mounts():
-            told = ", ".join(left)
-            return f"still mounted: {told}; nothing was deleted. See `fuser -vm` for who uses it, then run again"
+            return (
+                f"still mounted: {', '.join(left)}; nothing was deleted. `fuser -vm` shows what uses it; then run again"
+            )
         self.remove_files()
-        left_over = self.look()
-        told = "; ".join(f"{kind}: {', '.join(map(str, found[:8]))}" for kind, found in left_over.items())
-        return f"k3s is not all gone, there is still {told}. A reboot may help; then run again" if told else ""
+        left_over = self.inspect()
+        text = "; ".join(f"{kind}: {', '.join(map(str, found[:8]))}" for kind, found in left_over.items())
+        return f"k3s is not completely removed, left are {text}. Reboot the board, then run again" if text else ""
 
 
 def main() -> None:
@@ -384,11 +385,11 @@ def main() -> None:
     data_dir = Path(module.params["data_dir"])
     if len(data_dir.parts) < 4 or ".." in data_dir.parts or data_dir.is_symlink():
         module.fail_json(
-            msg=f"k3s_data_dir is {data_dir}: a directory of k3s alone is wanted, such as /var/lib/rancher/k3s"
+            msg=f"k3s_data_dir is {data_dir}: write a directory that only k3s uses, such as /var/lib/rancher/k3s"
         )
     board = Board(module.params)
     only_units = module.params["parts"] == "units"
-    found = {"units": board.active_units()} if only_units else board.look()
+    found = {"units": board.active_units()} if only_units else board.inspect()
     changed = any(found.values())
     if changed and not module.check_mode:
         problem = board.stop_units() if only_units else board.clean()

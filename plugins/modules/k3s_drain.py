@@ -5,10 +5,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: k3s_drain
-short_description: Look at a cluster's nodes, drain one, or give it back
+short_description: Query a cluster's nodes, drain one, or uncordon it
 description:
   - Runs on the control node with its Python client for Kubernetes.
-  - Evicts, never deletes, so that disruption budgets are respected; waits until the pods are gone, and shows for which.
+  - Evicts, never deletes, so that disruption budgets are respected; waits until the pods are gone, and shows which.
   - Pods of DaemonSets stay, so do finished ones. A Job's pod is waited for, because a Job that was evicted has failed.
   - A pod without a controller, and one with emptyDir data outside O(emptydir_namespaces), is an error.
 options:
@@ -23,7 +23,7 @@ options:
     default: []
   mark:
     description:
-      - An annotation to remember by whether the node was cordoned here or by somebody else. V(released) uncordons only
+      - Annotation that records whether the node was cordoned here or before. V(released) uncordons only
         the former; without a mark on the node it does nothing.
     type: str
     required: true

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: what k3s is like on this node, and, when asked, wait until it is as wanted."""
+"""Ansible module: report the state of k3s on this node; with `wait`, until it is ready."""
 
 # Runs on the board with the board's Python and nothing but the standard library.
 
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: k3s_node
-short_description: Report k3s on this node in one go, or wait until it is ready
+short_description: Report the state of k3s on this node, or wait until it is ready
 description:
   - Reads digests of the binary, the image archive and the files of the role, the state of the unit, the symlinks,
     the API's readiness (server) and this node's own Node object.
@@ -80,7 +80,7 @@ author: Edge AI Cluster
 """
 
 EXAMPLES = r"""
-- name: State of k3s is known
+- name: Get the state of k3s
   edge_ai.cluster.k3s_node:
     unit: k3s-agent
     node_name: pi-02
@@ -132,11 +132,11 @@ ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 LINKS = ("kubectl", "crictl", "ctr")
 BIN_DIRS = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 KUBECONFIG = ("server", "certificate-authority", "client-certificate", "client-key")
-# A permanent error is repeated for ever by k3s (TimeoutStartSec=0); this many seconds of it are enough.
+# k3s repeats a permanent error indefinitely (TimeoutStartSec=0); this many seconds of it are enough.
 GRACE_S = 20
 CRASHES = 5
 
-# What k3s logs when waiting longer does not help, and what a person can do about it.
+# What k3s logs when waiting longer does not help, and what the operator can do about it.
 PERMANENT = (
     (
         "Node password rejected",
@@ -423,7 +423,7 @@ class Node:
         return text.splitlines()
 
     def wait(self, timeout: int) -> None:
-        """Return when the node is ready; fail with the journal's own words when it will not be."""
+        """Return when the node is ready; fail with lines of the journal when it will not be."""
         begin, began_at = time.monotonic(), time.time()
         restarts = self.service()["restarts"]
         complaint, complaint_since = "", 0.0
@@ -439,10 +439,10 @@ class Node:
                 complaint = ""
             elif todo != complaint:
                 complaint, complaint_since = todo, spent
-            hopeless = (complaint and spent - complaint_since > GRACE_S) or service["restarts"] - restarts >= CRASHES
-            if spent > timeout or hopeless:
+            failed = (complaint and spent - complaint_since > GRACE_S) or service["restarts"] - restarts >= CRASHES
+            if spent > timeout or failed:
                 todo = todo or advice(lines, self.module.params["node_name"])[0]
-                self.fail(lacks, lines, todo, spent, bool(hopeless))
+                self.fail(lacks, lines, todo, spent, bool(failed))
             time.sleep(1)
 
     def lacks(self, service: dict[str, Any]) -> str:
@@ -458,7 +458,7 @@ class Node:
         if wanted and health["node"]["version"] != wanted:
             return f"Node {self.module.params['node_name']} still runs {health['node']['version']}, not {wanted}"
         if self.module.params["proxy_metrics"] and not self.proxy_synced():
-            return "kube-proxy has not brought its rules up to date"
+            return "kube-proxy has not updated its rules"
         self.awaited = health
         return ""
 
@@ -478,10 +478,10 @@ class Node:
         )
         return bool(done) and queued <= done
 
-    def fail(self, lacks: str, lines: list[str], todo: str, spent: float, hopeless: bool) -> None:
-        """End the module with everything a person needs."""
+    def fail(self, lacks: str, lines: list[str], todo: str, spent: float, failed: bool) -> None:
+        """End the module with all that the operator needs."""
         tail = journal_tail(lines)
-        why = "will not become ready" if hopeless else "is not ready"
+        why = "will not become ready" if failed else "is not ready"
         message = [f"{self.unit} {why} after {spent:.0f} s: {lacks}."]
         message += ["Last lines of its journal:", *(f"  {line}" for line in tail)] if tail else []
         message += [f"What to do: {todo}"] if todo else []

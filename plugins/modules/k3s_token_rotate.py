@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: the server token of a running cluster is another one."""
+"""Ansible module: rotate the server token of a running cluster."""
 
 from __future__ import annotations
 
@@ -71,20 +71,18 @@ def main() -> None:
     context.load_verify_locations(str(server / "tls/server-ca.crt"))
     handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:
-        asked = request(module.params["port"], password, new)
-        with urllib.request.build_opener(*handlers).open(asked, timeout=module.params["timeout"]):
+        rotation = request(module.params["port"], password, new)
+        with urllib.request.build_opener(*handlers).open(rotation, timeout=module.params["timeout"]):
             pass
     except urllib.error.HTTPError as error:
-        said = error.read(2000).decode(errors="replace").strip()
-        module.fail_json(msg=f"the server refuses the new token ({error.code}): {said}. Look at journalctl -u k3s")
+        reason = error.read(2000).decode(errors="replace").strip()
+        module.fail_json(msg=f"the server refuses the new token ({error.code}): {reason}. See journalctl -u k3s")
     except OSError as error:
         module.fail_json(
             msg=f"the supervisor on port {module.params['port']} does not answer ({error}): start k3s, then run again"
         )
     if token.password((server / "token").read_text()) != new:
-        module.fail_json(
-            msg=f"{server}/token is not the new token, which the server accepted: look at journalctl -u k3s"
-        )
+        module.fail_json(msg=f"{server}/token is not the new token, which the server accepted: see journalctl -u k3s")
     module.exit_json(changed=True, msg="the server has the new token; restart it with the new one in its configuration")
 
 

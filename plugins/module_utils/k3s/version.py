@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 _VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)(?:-(?:rc|alpha|beta)\.?(\d+))?\+([a-z0-9]*[a-z])(\d+)")
-#: What somebody wrote who left something out; the groups are those of a version without a pre-release.
+#: A version with a part left out; the groups are those of a version without a pre-release.
 _LIKE_VERSION = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:-(?:rc|alpha|beta)\.?\d+)?(?:[+-](k3s|lab)(\d+))?")
 #: Who makes the releases that are installed here.
 MAKES = ("k3s", "lab")

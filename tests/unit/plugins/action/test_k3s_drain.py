@@ -47,7 +47,7 @@ def kube_node(cordoned: bool, mark: dict[str, Any] | None) -> Any:
 
 
 def cycle(cordoned: bool, mark: dict[str, Any] | None) -> tuple[bool, dict[str, Any] | None]:
-    """Whether a node is cordoned after it was drained and given back, and what is still remembered."""
+    """Whether a node is cordoned after it was drained and released, and what is still recorded."""
     actor = drain.Drain.__new__(drain.Drain)
     actor.task = {"mark": "m", "reason": NEW}
     one = kube_node(cordoned, mark)
@@ -62,11 +62,11 @@ def cycle(cordoned: bool, mark: dict[str, Any] | None) -> tuple[bool, dict[str, 
     return bool(one.spec.unschedulable), drain.mark_of(one, "m")
 
 
-def test_what_a_person_cordoned_stays_so_and_what_a_roll_cordoned_does_not() -> None:
+def test_what_a_user_cordoned_stays_so_and_what_an_upgrade_cordoned_does_not() -> None:
     assert cycle(False, None) == (False, None)
     assert cycle(True, None) == (True, None)
-    # After a roll that was killed between the two.
+    # After an upgrade that was killed between the two.
     assert cycle(True, {"reason": NEW, "cordoned": True}) == (False, None)
     assert cycle(True, {"reason": NEW, "cordoned": False}) == (True, None)
-    # A person opened it again meanwhile.
+    # A user uncordoned it meanwhile.
     assert cycle(False, {"reason": NEW, "cordoned": True}) == (False, None)

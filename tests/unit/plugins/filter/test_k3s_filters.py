@@ -147,7 +147,7 @@ def test_nothing_is_left_to_do_on_a_finished_node() -> None:
         ({"outdated": ["/usr/local/bin/k3s"]}, ["restart"]),
         ({"service": {"active": "inactive", "enabled": True}}, ["start"]),
         ({"service": {"active": "active", "enabled": False}}, ["start"]),
-        # An agent with a wrong token hangs here for ever.
+        # An agent with a wrong token hangs here indefinitely.
         ({"service": {"active": "activating", "enabled": True}, "api": False}, ["start"]),
         ({"node": {"ready": False, "version": "v1.36.4+k3s1"}}, ["ready"]),
         ({"node": {"ready": True, "version": "v1.36.3+k3s1"}}, ["ready"]),

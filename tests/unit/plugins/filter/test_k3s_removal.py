@@ -75,10 +75,10 @@ def test_etcd_keeps_its_majority() -> None:
     one, two = board("pi-02"), board("pi-03")
     assert errors([one], healthy) == ""
     assert "etcd has 3 members, and 2 of them must agree" in errors([one, two], healthy)
-    # The dead one may go, a living one beside it may not.
-    wounded = [server("pi-01"), server("pi-02", ready=False), server("pi-03")]
-    assert errors([{**one, "answers": False}], wounded) == ""
-    assert "1 that are Ready (pi-01)" in errors([two], wounded)
+    # The failed one may be removed, a running one may not.
+    degraded = [server("pi-01"), server("pi-02", ready=False), server("pi-03")]
+    assert errors([{**one, "answers": False}], degraded) == ""
+    assert "1 that are Ready (pi-01)" in errors([two], degraded)
     # Of two members both must agree, but one would be stopped.
     assert "etcd has 2 members" in errors([two], [server("pi-01"), server("pi-03")])
 
@@ -99,11 +99,11 @@ def test_what_only_this_node_has() -> None:
             },
         },
     }
-    books = {"metadata": {"name": "nfs"}, "spec": {"nfs": {"server": "192.168.1.11", "path": "/"}}}
+    export = {"metadata": {"name": "nfs"}, "spec": {"nfs": {"server": "192.168.1.11", "path": "/"}}}
     assert "PersistentVolume disk (claim shop/data) lies on its disk" in errors([board("pi-05")], nodes, [], [local])
     assert errors([board("pi-05")], nodes, [], [local], accept=["data"]) == ""
-    assert errors([board("pi-05")], nodes, [], [books]) == ""
-    assert "served by it (192.168.1.11:/)" in errors([board("pi-01")], nodes, [], [books], accept=["data", "label"])
+    assert errors([board("pi-05")], nodes, [], [export]) == ""
+    assert "served by it (192.168.1.11:/)" in errors([board("pi-01")], nodes, [], [export], accept=["data", "label"])
 
 
 def test_pods_that_would_lose_something() -> None:
@@ -115,7 +115,7 @@ def test_pods_that_would_lose_something() -> None:
     ]
 
 
-def test_a_dead_board_may_go_but_not_one_that_only_ssh_misses() -> None:
+def test_a_failed_board_may_be_removed_but_not_one_that_only_ssh_misses() -> None:
     silent = board("pi-05", answers=False)
     assert errors([silent], [server("pi-01"), node("pi-05", ready=False)], [blocker("controller", "pi-05")]) == ""
     assert "its Node is Ready" in errors([silent], [server("pi-01"), node("pi-05")])
@@ -128,6 +128,6 @@ def test_another_machine_of_that_name_is_not_removed() -> None:
     assert errors([board("pi-05", runs=False)], [server("pi-01"), node("pi-05", ready=False)]) == ""
 
 
-def test_reasons_of_others_are_told() -> None:
-    refused = {"pi-05": "holds the books"}
-    assert errors([board("pi-05")], [server("pi-01")], refused=refused) == "pi-05 holds the books"
+def test_reasons_of_the_playbook_are_reported() -> None:
+    refused = {"pi-05": "holds the data"}
+    assert errors([board("pi-05")], [server("pi-01")], refused=refused) == "pi-05 holds the data"

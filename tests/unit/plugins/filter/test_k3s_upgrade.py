@@ -1,4 +1,4 @@
-"""What stands against a roll to another version."""
+"""Reasons against an upgrade."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def test_a_healthy_cluster_may_go_to_a_newer_patch_or_the_next_minor_or_stay() -
         ("v1.36.2+k3s1", "older"),
         ("v1.38.0+k3s1", "skips a minor release: upgrade to v1.37 first"),
         ("v2.0.0+k3s1", "skips"),
-        ("v1.36.4+lab1", "of another make"),
+        ("v1.36.4+lab1", "of another distribution"),
     ],
 )
-def test_wrong_versions_are_told_for_every_board_at_once(version: str, words: str) -> None:
+def test_wrong_versions_are_reported_for_every_board_at_once(version: str, words: str) -> None:
     found = errors(version)
     assert [line.split()[0] for line in found] == ["pi-01", "pi-02", "pi-03"]
     assert all(words in line for line in found)

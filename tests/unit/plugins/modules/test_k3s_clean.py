@@ -66,7 +66,7 @@ def test_processes_of_pods_end_and_those_of_people_live() -> None:
     def process(parent: int, exe: str, arguments: str = "", cgroup: str = "0::/") -> dict[str, Any]:
         return {"parent": parent, "exe": exe, "arguments": arguments, "cgroup": cgroup}
 
-    found = clean.doomed(
+    found = clean.own_tree(
         {
             1: process(0, "/usr/lib/systemd/systemd"),
             10: process(1, f"{data}/data/abc/bin/containerd-shim-runc-v2"),
