@@ -96,7 +96,7 @@ def is_below(path: str, directory: str) -> bool:
 def mounts_of(mountinfo: str, prefixes: list[str], kept: list[str]) -> list[str]:
     """Mount points under `prefixes` in the text of /proc/self/mountinfo, the deepest first.
 
-    `kept` are directories whose own mount is the operator's (a disk for k3s's data) and stays. The prefix of the network
+    `kept` are directories whose own mount is the operator's (a disk for k3s's data) and stays. The prefix of network
     namespaces of pods is one of a name, not of a directory.
     """
     found: dict[str, int] = {}
