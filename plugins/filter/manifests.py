@@ -27,17 +27,15 @@ PROTECTED = ("Namespace", "PersistentVolume", "PersistentVolumeClaim")
 CONFIGURATION = ("ConfigMap", "Secret")
 
 
-def manifests_tree(folder: str) -> dict[str, str]:
-    """Relative path to text of every file below `folder`, but for hidden files and documentation."""
-    root = Path(folder)
-    if not (root / "base").is_dir():
-        raise AnsibleFilterError(f"{folder} has no directory base: set manifests_source to the kustomize tree")
+def manifests_tree(folders: list[str]) -> dict[str, str]:
+    """Path without its leading slash, to text, of each file below `folders`, but for hidden files and documentation."""
     return {
-        str(path.relative_to(root)): path.read_text()
-        for path in sorted(root.rglob("*"))
+        str(path).lstrip("/"): path.read_text()
+        for folder in folders
+        for path in sorted(Path(folder).rglob("*"))
         if path.is_file()
         and path.suffix != ".md"
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }
 
 
@@ -53,26 +51,6 @@ def manifests_image(reference: str) -> dict[str, str]:
     if found.group(2) in (None, "latest"):
         raise AnsibleFilterError(f"{reference!r} needs a tag other than latest: nodes never pull a tag again")
     return {"newName": found.group(1), "newTag": found.group(2)}
-
-
-def manifests_overlay(resources: list[str], image: str, nfs_server: str, nfs_path: str, manager: str) -> str:
-    """The kustomization.yaml that sets this cluster's values in `resources`, as text."""
-    volume = [
-        {"op": "replace", "path": "/spec/nfs/server", "value": nfs_server},
-        {"op": "replace", "path": "/spec/nfs/path", "value": nfs_path},
-    ]
-    # JSON is YAML, and its encoder supports Ansible's strings.
-    return json.dumps(
-        {
-            "apiVersion": "kustomize.config.k8s.io/v1beta1",
-            "kind": "Kustomization",
-            "resources": resources,
-            "images": [{"name": "edge-ai/tensorflow-jupyter", **manifests_image(image)}],
-            "labels": [{"pairs": {"app.kubernetes.io/managed-by": manager}}],
-            "patches": [{"target": {"kind": "PersistentVolume", "name": "nfs"}, "patch": json.dumps(volume)}],
-        },
-        indent=1,
-    )
 
 
 def manifests_ids(objects: list[Object]) -> list[list[str]]:
@@ -220,7 +198,6 @@ class FilterModule:
         functions: list[Callable[..., Any]] = [
             manifests_tree,
             manifests_image,
-            manifests_overlay,
             manifests_ids,
             manifests_plan,
             manifests_record,

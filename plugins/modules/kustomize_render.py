@@ -33,8 +33,8 @@ author: Edge AI Cluster
 EXAMPLES = r"""
 - name: Render the manifests
   edge_ai.cluster.kustomize_render:
-    files: "{{ '/srv/repo/k8s' | edge_ai.cluster.manifests_tree }}"
-    target: overlays/split
+    files: "{{ ['/srv/repo/k8s'] | edge_ai.cluster.manifests_tree }}"
+    target: srv/repo/k8s/overlays/split
 """
 
 RETURN = r"""
@@ -67,7 +67,7 @@ def render(files: dict[str, str], target: str, command: list[str]) -> tuple[str,
         except (OSError, subprocess.TimeoutExpired) as error:
             return "", f"{' '.join(command)}: {error}"
         if done.returncode:
-            return "", done.stderr.strip().replace(str(root), "k8s") or f"exit status {done.returncode}"
+            return "", done.stderr.strip().replace(str(root), "") or f"exit status {done.returncode}"
         return done.stdout, ""
 
 

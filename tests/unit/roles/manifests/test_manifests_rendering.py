@@ -1,0 +1,219 @@
+"""k8s/ as kustomize renders it: with this cluster's values from the role, and without Ansible."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from base64 import b64decode
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.paths import ROOT
+
+Objects = dict[tuple[str, str], dict[str, Any]]
+OVERLAYS, JOBS = ROOT / "k8s" / "overlays", ROOT / "k8s" / "jobs"
+HASH = "argon2:$argon2id$of-the-role"
+
+if shutil.which("kubectl"):
+    KUSTOMIZE = ["kubectl", "kustomize"]
+elif shutil.which("kustomize"):
+    KUSTOMIZE = ["kustomize", "build"]
+else:
+    pytest.skip("neither kubectl nor kustomize is installed", allow_module_level=True)
+
+
+def by_name(text: str) -> Objects:
+    """Objects by kind and name, the hash of generated names left out."""
+    found: Objects = {}
+    for each in yaml.safe_load_all(text):
+        name = each["metadata"]["name"]
+        if each["kind"] in ("ConfigMap", "Secret"):
+            name = name.rpartition("-")[0]
+        assert (each["kind"], name) not in found
+        found[each["kind"], name] = each
+    return found
+
+
+def build(folder: Path) -> Objects:
+    """A directory as `kubectl kustomize` renders it where it is."""
+    done = subprocess.run([*KUSTOMIZE, str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return by_name(done.stdout)
+
+
+def role(folder: Path, overlay: str) -> subprocess.CompletedProcess[str]:
+    """The role's rendering, on this machine instead of a server; the objects are in objects.yml."""
+    (folder / "secrets").mkdir()
+    (folder / "secrets" / "jupyter-password.argon2").write_text(HASH + "\n")
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "module_defaults": {"edge_ai.cluster.kustomize_render": {"command": KUSTOMIZE}},
+        "vars": {
+            "ansible_become": False,
+            "cluster_secrets_dir": str(folder / "secrets"),
+            "manifests_overlay": overlay,
+            "manifests_nfs_server": "10.77.0.11",
+            "manifests_image": "edge-ai/tensorflow-jupyter:7",
+            "manifests_render_host": "localhost",
+        },
+        "tasks": [
+            {"ansible.builtin.import_role": {"name": "manifests", "tasks_from": "render"}},
+            {
+                "ansible.builtin.copy": {
+                    "content": "{{ __manifests_render.text }}",
+                    "dest": f"{folder}/objects.yml",
+                    "mode": "0600",
+                }
+            },
+        ],
+    }
+    (folder / "play.yml").write_text(yaml.safe_dump([play]))
+    return subprocess.run(
+        ["ansible-playbook", str(folder / "play.yml")],
+        cwd=ROOT,
+        env={
+            "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "ANSIBLE_ROLES_PATH": str(ROOT / "roles"),
+            "COLUMNS": "1000",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def rendered(folder: Path, overlay: str) -> Objects:
+    done = role(folder, overlay)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return by_name((folder / "objects.yml").read_text())
+
+
+def container(objects: Objects, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = objects["Deployment", name]["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+def check_values_of_the_cluster(objects: Objects) -> None:
+    secret = objects["Secret", "jupyter-password"]
+    assert b64decode(secret["data"]["hashed_password"]).decode() == HASH
+    assert objects["PersistentVolume", "nfs"]["spec"]["nfs"] == {"server": "10.77.0.11", "path": "/"}
+    for (kind, name), each in objects.items():
+        assert each["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "edge-ai-cluster"
+        assert each["metadata"]["labels"]["app.kubernetes.io/part-of"] == "edge-ai"
+        assert kind in ("Namespace", "PersistentVolume") or each["metadata"]["namespace"] == "edge-ai"
+        if kind == "Deployment":
+            assert container(objects, name)["image"] == "edge-ai/tensorflow-jupyter:7"
+            volumes = {volume["name"]: volume for volume in each["spec"]["template"]["spec"]["volumes"]}
+            assert volumes["password"]["secret"]["secretName"] == secret["metadata"]["name"]
+            label = {"app": name}
+            assert each["spec"]["selector"]["matchLabels"] == label
+            assert objects["Service", name]["spec"]["selector"] == label
+
+
+COMMON = {
+    ("Namespace", "edge-ai"),
+    ("PersistentVolume", "nfs"),
+    ("PersistentVolumeClaim", "nfs"),
+    ("ConfigMap", "jupyter-config"),
+    ("Secret", "jupyter-password"),
+}
+
+
+def test_split_has_a_jupyter_for_each_role_of_boards(tmp_path: Path) -> None:
+    objects = rendered(tmp_path, "split")
+    check_values_of_the_cluster(objects)
+    instances = {
+        (kind, f"{each}-instance") for kind in ("Deployment", "Service") for each in ("training", "prediction")
+    }
+    assert set(objects) == COMMON | instances
+    for each, port in (("training", 30000), ("prediction", 30001)):
+        deployment = objects["Deployment", f"{each}-instance"]["spec"]
+        assert deployment["template"]["spec"]["nodeSelector"] == {"role": each}
+        assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+        service = objects["Service", f"{each}-instance"]["spec"]
+        assert service["type"] == "NodePort"
+        assert service["ports"] == [{"name": "http", "port": 8888, "targetPort": "http", "nodePort": port}]
+
+
+def test_combined_has_two_replicas_on_two_boards(tmp_path: Path) -> None:
+    objects = rendered(tmp_path, "combined")
+    check_values_of_the_cluster(objects)
+    name = "tensorflow-jupyter-rpi"
+    assert set(objects) == COMMON | {(kind, name) for kind in ("Deployment", "Service", "PodDisruptionBudget")}
+    deployment = objects["Deployment", name]["spec"]
+    assert deployment["replicas"] == 2
+    assert "nodeSelector" not in deployment["template"]["spec"]
+    # Empty selectors would match every pod of the namespace.
+    assert objects["PodDisruptionBudget", name]["spec"]["selector"] == {"matchLabels": {"app": name}}
+    (spread,) = deployment["template"]["spec"]["topologySpreadConstraints"]
+    assert spread["labelSelector"] == {"matchLabels": {"app": name}}
+    assert container(objects, name)["resources"]["requests"]["memory"] == "2Gi"
+    assert "type" not in objects["Service", name]["spec"]
+
+
+def example(folder: Path) -> Path:
+    """The example as README has it copied: to a place outside the repository."""
+    own = folder / "home"
+    shutil.copytree(OVERLAYS / "example", own)
+    kustomization = own / "kustomization.yaml"
+    split = os.path.relpath(OVERLAYS / "split", own.resolve())
+    kustomization.write_text(kustomization.read_text().replace("../split", split))
+    return own
+
+
+def check_example(objects: Objects) -> None:
+    assert objects["Deployment", "prediction-instance"]["spec"]["replicas"] == 2
+    assert objects["Deployment", "training-instance"]["spec"]["replicas"] == 1
+    assert container(objects, "training-instance")["resources"]["limits"] == {"memory": "6Gi"}
+    assert container(objects, "prediction-instance")["resources"]["limits"] == {"memory": "2Gi"}
+
+
+def test_overlay_outside_the_repository_is_rendered_with_the_clusters_values(tmp_path: Path) -> None:
+    objects = rendered(tmp_path, str(example(tmp_path)))
+    check_values_of_the_cluster(objects)
+    check_example(objects)
+
+
+def test_error_shows_the_path_on_the_control_node(tmp_path: Path) -> None:
+    own = example(tmp_path)
+    (own / "training.yaml").unlink()
+    done = role(tmp_path, str(own))
+    assert done.returncode == 2
+    output = " ".join(done.stdout.split())
+    assert f"kustomize cannot build {own} (manifests_overlay): " in output
+    assert f" {own}/training.yaml" in output
+
+
+def test_example_needs_no_ansible(tmp_path: Path) -> None:
+    own = example(tmp_path)
+    (own / "jupyter-password.hash").write_text("argon2:own")
+    objects = build(own)
+    check_example(objects)
+    assert objects["PersistentVolume", "nfs"]["spec"]["nfs"]["server"] == "192.168.1.11"
+    assert container(objects, "training-instance")["image"] == "edge-ai/tensorflow-jupyter:2"
+    assert b64decode(objects["Secret", "jupyter-password"]["data"]["hashed_password"]) == b"argon2:own"
+
+
+@pytest.mark.parametrize("name", ["split", "combined", "example"])
+def test_there_is_no_default_password(name: str) -> None:
+    assert build(OVERLAYS / name)["Secret", "jupyter-password"]["data"] == {"hashed_password": ""}
+
+
+@pytest.mark.parametrize("name", ["training", "prediction", "report"])
+def test_job_runs_on_the_boards_for_its_notebook(name: str) -> None:
+    pod = build(JOBS / name)["Job", name]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["args"][0] == name
+    assert pod.get("nodeSelector") == (None if name == "report" else {"role": name})
+
+
+def test_job_of_ones_own_has_other_values() -> None:
+    container = build(JOBS / "example")["Job", "training"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "edge-ai/tensorflow-jupyter:2"
+    assert container["args"] == ["training", "--profile=fast"]
+    assert container["resources"]["limits"] == {"memory": "6Gi"}
