@@ -18,9 +18,14 @@ from urllib.parse import quote
 
 from .links import is_url
 from .model import Host, Inventory, Place, Report
+from .suggest import did_you_mean
 
 HERE = Place("control node")
 _BUILDERS = ("buildah", "podman", "docker")
+# The default of manifests_source: k8s/ beside the roles.
+_MANIFESTS = Path(__file__).resolve().parents[3] / "k8s"
+# The names under which kustomize looks for a directory's file.
+_KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ def check(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Repo
                 report.add(place, name, folder, f"{existing} is not a directory", "write a directory's path")
             elif not os.access(existing, os.W_OK | os.X_OK):
                 report.add(place, name, folder, f"{existing} is not writable", "write a directory that you own")
+    _overlays(inventory, report)
 
 
 def check_networks(needs: Needs, report: Report) -> None:
@@ -162,6 +168,17 @@ def _programs(boards: list[Host], needs: Needs, report: Report) -> None:
                 "not installed, but needed to build the container image",
                 f"install the Debian package {'buildah' if builder == 'auto' else builder}",
             )
+
+
+def _overlays(inventory: Inventory, report: Report) -> None:
+    for host, setting in inventory.settings("manifests_overlay"):
+        overlays = Path(host.get("manifests_source", _MANIFESTS)) / "overlays"
+        folder = overlays / Path(str(setting.value)).expanduser()
+        if not any((folder / name).is_file() for name in _KUSTOMIZATIONS):
+            known = sorted(path.name for path in overlays.glob("*/"))
+            remedy = "use " + " or ".join([*known, "the full path of a directory with an overlay"])
+            problem = f"{folder} has no kustomization.yaml"
+            report.setting(host, setting, problem, did_you_mean(str(setting.value), known, remedy))
 
 
 def _disk(inventory: Inventory, needs: Needs, report: Report) -> None:

@@ -17,6 +17,8 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model im
     Setting,
 )
 
+from tests.support.paths import ROOT
+
 NEEDS = control.Needs(
     ansible_core="2.19",
     programs=[],
@@ -134,6 +136,29 @@ def test_cache_below_a_file(tmp_path: Path) -> None:
         f"all.yml: cluster_cache_dir = {tmp_path}/file/cache: {tmp_path}/file is not a directory; "
         "write a directory's path"
     ) in texts(report)
+
+
+def test_overlay_of_the_manifests_exists(tmp_path: Path) -> None:
+    own = tmp_path / "home"
+    own.mkdir()
+    (own / "kustomization.yaml").touch()
+    for valid in ("split", "combined", "example", str(own)):
+        report = Report()
+        control.check(board(tmp_path, manifests_overlay=valid), [], NEEDS, report)
+        assert not [text for text in texts(report) if "manifests_overlay" in text]
+    for wrong, remedy in (
+        ("splt", "did you mean split?"),
+        (f"{tmp_path}/hom", "use combined or example or split or the full path of a directory with an overlay"),
+    ):
+        report = Report()
+        control.check(board(tmp_path, manifests_overlay=wrong), [], NEEDS, report)
+        folder = ROOT / "k8s" / "overlays" / wrong
+        assert f"all.yml: manifests_overlay = {wrong}: {folder} has no kustomization.yaml; {remedy}" in texts(report)
+    # A tree of one's own has its own overlays.
+    (tmp_path / "overlays" / "mine").mkdir(parents=True)
+    report = Report()
+    control.check(board(tmp_path, manifests_overlay="min", manifests_source=str(tmp_path)), [], NEEDS, report)
+    assert texts(report)[0].endswith("/overlays/min has no kustomization.yaml; did you mean mine?")
 
 
 def test_full_disk(tmp_path: Path) -> None:
