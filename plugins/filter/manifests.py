@@ -1,4 +1,4 @@
-"""Jinja filters of the manifests role: input of kustomize, plan for its objects, state of their rollout."""
+"""Jinja filters of the manifests role: plan for its objects, state of their rollout."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import re
 import secrets
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -25,32 +23,6 @@ Object = dict[str, Any]
 PROTECTED = ("Namespace", "PersistentVolume", "PersistentVolumeClaim")
 # Running pods read these until their replacements are ready.
 CONFIGURATION = ("ConfigMap", "Secret")
-
-
-def manifests_tree(folders: list[str]) -> dict[str, str]:
-    """Path without its leading slash, to text, of each file below `folders`, but for hidden files and documentation."""
-    return {
-        str(path).lstrip("/"): path.read_text()
-        for folder in folders
-        for path in sorted(Path(folder).rglob("*"))
-        if path.is_file()
-        and path.suffix != ".md"
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    }
-
-
-def manifests_image(reference: str) -> dict[str, str]:
-    """An image reference for kustomize: newName with newTag or digest. Raises without tag, or for `latest`."""
-    name, _, digest = reference.partition("@")
-    # The colon of a registry's port comes before a slash.
-    found = re.fullmatch(r"([^\s@]+?)(?::([\w][\w.-]{0,127}))?", name)
-    if not found:
-        raise AnsibleFilterError(f"manifests_image = {reference!r} is not an image reference: write NAME:TAG")
-    if digest:
-        return {"newName": found.group(1), "digest": digest}
-    if found.group(2) in (None, "latest"):
-        raise AnsibleFilterError(f"{reference!r} needs a tag other than latest: nodes never pull a tag again")
-    return {"newName": found.group(1), "newTag": found.group(2)}
 
 
 def manifests_ids(objects: list[Object]) -> list[list[str]]:
@@ -196,8 +168,6 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Filters by name."""
         functions: list[Callable[..., Any]] = [
-            manifests_tree,
-            manifests_image,
             manifests_ids,
             manifests_plan,
             manifests_record,

@@ -33,7 +33,7 @@ author: Edge AI Cluster
 EXAMPLES = r"""
 - name: Render the manifests
   edge_ai.cluster.kustomize_render:
-    files: "{{ ['/srv/repo/k8s'] | edge_ai.cluster.manifests_tree }}"
+    files: "{{ ['/srv/repo/k8s'] | edge_ai.cluster.kustomize_tree }}"
     target: srv/repo/k8s/overlays/split
 """
 

@@ -1,45 +1,13 @@
-"""The manifests role's own parts: tree, image, plan of what to delete, reasons, password hash."""
+"""The manifests role's own parts: plan of what to delete, reasons, password hash."""
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.edge_ai.cluster.plugins.filter import manifests
-from ansible_collections.edge_ai.cluster.plugins.modules import kustomize_render as kustomize
-
-
-@pytest.mark.parametrize(
-    ("reference", "parts"),
-    [
-        ("edge-ai/tensorflow-jupyter:1", {"newName": "edge-ai/tensorflow-jupyter", "newTag": "1"}),
-        ("10.77.0.1:5000/edge/tf:a-b.c", {"newName": "10.77.0.1:5000/edge/tf", "newTag": "a-b.c"}),
-        ("localhost/tf@sha256:00", {"newName": "localhost/tf", "digest": "sha256:00"}),
-        ("h:5000/tf:1@sha256:00", {"newName": "h:5000/tf", "digest": "sha256:00"}),
-    ],
-)
-def test_image_references_are_parsed(reference: str, parts: dict[str, str]) -> None:
-    assert manifests.manifests_image(reference) == parts
-
-
-@pytest.mark.parametrize("reference", ["edge-ai/tf", "edge-ai/tf:latest", "10.77.0.1:5000/edge/tf", "a b:1", ""])
-def test_images_without_a_fixed_tag_are_rejected(reference: str) -> None:
-    with pytest.raises(AnsibleFilterError):
-        manifests.manifests_image(reference)
-
-
-def test_tree_has_what_kustomize_reads_at_the_same_paths(tmp_path: Path) -> None:
-    (tmp_path / "k8s" / "base").mkdir(parents=True)
-    (tmp_path / "own").mkdir()
-    for name in ("k8s/base/a.yaml", "k8s/base/.hidden", "k8s/README.md", "k8s/base/config.py", "own/b.yaml"):
-        (tmp_path / name).write_text(name)
-    below = str(tmp_path).lstrip("/")
-    assert manifests.manifests_tree([str(tmp_path / "k8s"), str(tmp_path / "own")]) == {
-        f"{below}/{name}": name for name in ("k8s/base/a.yaml", "k8s/base/config.py", "own/b.yaml")
-    }
 
 
 def obj(kind: str, name: str, version: str = "v1") -> dict[str, Any]:
@@ -190,16 +158,3 @@ def test_without_argon2_a_short_password_is_rejected(monkeypatch: pytest.MonkeyP
     assert hashlib.new(kind, b"correct horse battery" + salt.encode()).hexdigest() == digest
     assert manifests.manifests_hash_matches("correct horse battery", stored)
     assert not manifests.manifests_hash_matches("correct horse batterx", stored)
-
-
-def test_no_file_is_written_outside_the_temporary_tree(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is outside the tree"):
-        kustomize.render({"../escaped": "x"}, ".", ["true"])
-
-
-def test_error_of_kustomize_is_reported() -> None:
-    # `cat` of a directory fails as kustomize does: with a message and a status.
-    text, error = kustomize.render({"a/kustomization.yaml": "x"}, "a", ["cat"])
-    assert text == ""
-    assert error.startswith("cat: /a: ")
-    assert kustomize.render({"a/b": "x"}, "a", ["ls"]) == ("b\n", "")

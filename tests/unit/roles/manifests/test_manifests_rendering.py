@@ -12,18 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support import kustomize
 from tests.support.paths import ROOT
 
 Objects = dict[tuple[str, str], dict[str, Any]]
 OVERLAYS, JOBS = ROOT / "k8s" / "overlays", ROOT / "k8s" / "jobs"
 HASH = "argon2:$argon2id$of-the-role"
 
-if shutil.which("kubectl"):
-    KUSTOMIZE = ["kubectl", "kustomize"]
-elif shutil.which("kustomize"):
-    KUSTOMIZE = ["kustomize", "build"]
-else:
-    pytest.skip("neither kubectl nor kustomize is installed", allow_module_level=True)
+pytestmark = kustomize.needed
 
 
 def by_name(text: str) -> Objects:
@@ -40,58 +36,28 @@ def by_name(text: str) -> Objects:
 
 def build(folder: Path) -> Objects:
     """A directory as `kubectl kustomize` renders it where it is."""
-    done = subprocess.run([*KUSTOMIZE, str(folder)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*kustomize.COMMAND, str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return by_name(done.stdout)
 
 
 def role(folder: Path, overlay: str) -> subprocess.CompletedProcess[str]:
-    """The role's rendering, on this machine instead of a server; the objects are in objects.yml."""
-    (folder / "secrets").mkdir()
-    (folder / "secrets" / "jupyter-password.argon2").write_text(HASH + "\n")
-    play = {
-        "hosts": "localhost",
-        "gather_facts": False,
-        "module_defaults": {"edge_ai.cluster.kustomize_render": {"command": KUSTOMIZE}},
-        "vars": {
-            "ansible_become": False,
-            "cluster_secrets_dir": str(folder / "secrets"),
-            "manifests_overlay": overlay,
-            "manifests_nfs_server": "10.77.0.11",
-            "manifests_image": "edge-ai/tensorflow-jupyter:7",
-            "manifests_render_host": "localhost",
-        },
-        "tasks": [
-            {"ansible.builtin.import_role": {"name": "manifests", "tasks_from": "render"}},
-            {
-                "ansible.builtin.copy": {
-                    "content": "{{ __manifests_render.text }}",
-                    "dest": f"{folder}/objects.yml",
-                    "mode": "0600",
-                }
-            },
-        ],
-    }
-    (folder / "play.yml").write_text(yaml.safe_dump([play]))
-    return subprocess.run(
-        ["ansible-playbook", str(folder / "play.yml")],
-        cwd=ROOT,
-        env={
-            "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
-            "HOME": str(folder),
-            "ANSIBLE_ROLES_PATH": str(ROOT / "roles"),
-            "COLUMNS": "1000",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
+    (folder / "jupyter-password.argon2").write_text(HASH + "\n")
+    return kustomize.play(
+        folder,
+        "manifests",
+        "{{ __manifests_render.text }}",
+        manifests_overlay=overlay,
+        manifests_nfs_server="10.77.0.11",
+        manifests_image="edge-ai/tensorflow-jupyter:7",
+        manifests_render_host="localhost",
     )
 
 
 def rendered(folder: Path, overlay: str) -> Objects:
     done = role(folder, overlay)
     assert done.returncode == 0, done.stdout + done.stderr
-    return by_name((folder / "objects.yml").read_text())
+    return by_name((folder / "output.yml").read_text())
 
 
 def container(objects: Objects, name: str) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -25,90 +25,124 @@ from ansible_collections.edge_ai.cluster.plugins.modules import notebooks_state 
 from kubernetes import client
 
 from notebooks import run as runner
+from tests.support import kustomize
 from tests.support.paths import COLLECTIONS, ROOT
 
 ROLE = ROOT / "roles" / "notebooks"
 
-SETTINGS = {
-    "run": "20261122T021530Z-1a2b3c4d",
-    "inputs_digest": "ab" * 32,
-    "profiles": ["thesis", "fast"],
-    "image": "edge-ai/tensorflow-jupyter:0123456789ab",
-    "namespace": "edge-ai",
-    "timeout": "900",
-}
-
-
-@pytest.fixture
-def base() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((ROOT / "k8s" / "jobs" / "base" / "job.yaml").read_text())
-    return loaded
-
-
 # --- Jobs
 
-
-def test_trainings_come_first_then_predictions_then_the_report(base: dict[str, Any]) -> None:
-    before = copy.deepcopy(base)
-    jobs = filters.notebooks_jobs(base, SETTINGS)
-    assert [job["name"] for job in jobs] == [
-        "training-thesis", "training-fast", "prediction-thesis", "prediction-fast", "report"
-    ]  # fmt: skip
-    assert base == before
+RUN = "20261122T021530Z-1a2b3c4d"
 
 
-def test_job_runs_on_the_boards_of_its_notebook(base: dict[str, Any]) -> None:
-    jobs = {job["name"]: job["job"] for job in filters.notebooks_jobs(base, SETTINGS)}
-    pods = {name: job["spec"]["template"]["spec"] for name, job in jobs.items()}
-    assert pods["training-fast"]["nodeSelector"] == {"role": "training"}
-    assert pods["prediction-fast"]["nodeSelector"] == {"role": "prediction"}
-    assert "nodeSelector" not in pods["report"]
-    assert pods["prediction-fast"]["containers"][0]["args"] == [
+def jobs(folder: Path, **variables: Any) -> list[dict[str, Any]]:
+    """The Jobs as the role creates them, one after the other."""
+    settings = {
+        "cluster_cache_dir": str(folder),
+        "cluster_results_dir": str(folder),
+        "notebooks_nfs_server": "localhost",
+        "notebooks_image": "edge-ai/tensorflow-jupyter:0123456789ab",
+        "notebooks_timeout": 900,
+        "_notebooks_run": RUN,
+        "_notebooks_inputs": {"digest": "ab" * 32},
+        **variables,
+    }
+    output = "{{ [_notebooks_jobs, __notebooks_render.text | from_yaml_all] | to_json }}"
+    done = kustomize.play(folder, "notebooks", output, **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    steps, objects = json.loads((folder / "output.yml").read_text())
+    by_name = {each["metadata"]["name"]: each for each in objects}
+    assert sorted(by_name) == sorted(step["name"] for step in steps)
+    return [by_name[step["name"]] | {"title": step["title"]} for step in steps]
+
+
+def pods(found: list[dict[str, Any]]) -> dict[str, Any]:
+    return {job["metadata"]["name"]: job["spec"]["template"]["spec"] for job in found}
+
+
+@kustomize.needed
+def test_trainings_come_first_then_predictions_then_the_report(tmp_path: Path, edge: Any) -> None:
+    found = jobs(tmp_path)
+    assert [job["title"] for job in found] == [
+        "training.ipynb, profile thesis",
+        "training.ipynb, profile fast",
+        "prediction.ipynb, profile thesis",
+        "prediction.ipynb, profile fast",
+        "report.ipynb",
+    ]
+    specs = pods(found)
+    assert list(specs) == ["training-thesis", "training-fast", "prediction-thesis", "prediction-fast", "report"]
+    assert specs["training-fast"]["nodeSelector"] == {"role": "training"}
+    assert specs["prediction-fast"]["nodeSelector"] == {"role": "prediction"}
+    assert "nodeSelector" not in specs["report"]
+    assert specs["prediction-fast"]["containers"][0]["args"] == [
         "prediction",
-        "--run=20261122T021530Z-1a2b3c4d",
+        f"--run={RUN}",
         f"--inputs-digest={'ab' * 32}",
         "--profile=fast",
     ]
-    for job in jobs.values():
+    for job in found:
+        labels = job["metadata"]["labels"]
+        assert labels == job["spec"]["template"]["metadata"]["labels"]
+        assert labels == {
+            "app.kubernetes.io/name": job["metadata"]["name"].partition("-")[0],
+            "app.kubernetes.io/part-of": "edge-ai",
+            "app.kubernetes.io/managed-by": "edge-ai-notebooks",
+            "edge-ai/run": RUN,
+        }
+        assert job["metadata"]["namespace"] == "edge-ai"
         assert job["spec"]["activeDeadlineSeconds"] == 900
-        assert job["spec"]["template"]["spec"]["containers"][0]["image"] == SETTINGS["image"]
+    for pod in specs.values():
+        (container,) = pod["containers"]
+        assert container["image"] == "edge-ai/tensorflow-jupyter:0123456789ab"
+        assert runner.command_line(container["args"]).notebook == container["args"][0]
 
 
-def test_arguments_of_the_jobs_are_valid_for_the_runner(base: dict[str, Any], edge: Any) -> None:
-    """Also those of k8s/jobs, which work without Ansible."""
-    wanted = [
-        job["job"]["spec"]["template"]["spec"]["containers"][0]["args"]
-        for job in filters.notebooks_jobs(base, SETTINGS)
-    ]
+@kustomize.needed
+def test_jobs_of_ones_own_may_be_outside_the_repository(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    for name in ("training", "prediction", "report"):
+        shutil.copytree(ROOT / "k8s" / "jobs" / "example", own / name)
+        kustomization = own / name / "kustomization.yaml"
+        shipped = os.path.relpath(ROOT / "k8s" / "jobs" / name, (own / name).resolve())
+        text = kustomization.read_text().replace("../training", shipped)
+        # The report has no profile.
+        kustomization.write_text(text.replace("args/1", "args/0"))
+    for pod in pods(jobs(tmp_path, notebooks_jobs_source=str(own))).values():
+        (container,) = pod["containers"]
+        assert container["resources"]["limits"] == {"memory": "6Gi"}
+        assert container["image"] == "edge-ai/tensorflow-jupyter:0123456789ab"
+        assert container["args"][1] == f"--run={RUN}"
+
+
+def test_arguments_of_jobs_without_ansible_are_valid_for_the_runner(edge: Any) -> None:
+    wanted = []
     for path in sorted((ROOT / "k8s" / "jobs").glob("*/kustomization.yaml")):
         for patch in yaml.safe_load(path.read_text()).get("patches", []):
             wanted += [one["value"] for one in yaml.safe_load(patch["patch"]) if one["path"].endswith("/args")]
-    assert len(wanted) == 8
+    assert len(wanted) == 3
     for arguments in wanted:
         assert runner.command_line(arguments).notebook == arguments[0]
 
 
-EXTENDING = SETTINGS | {
-    "profiles": ["fast"],
-    "extends": "20261122T021530Z-1a2b3c4d",
-    "run": "20261123T000000Z-1a2b3c4d",
-    "extends_digest": "cd" * 32,
-}
-
-
-def test_boards_that_join_predict_and_the_report_completes_the_run(base: dict[str, Any]) -> None:
-    jobs = filters.notebooks_board_jobs(base, EXTENDING, ["pi-05", "pi-06"])
-    assert [job["name"] for job in jobs] == ["prediction-fast-pi-05", "prediction-fast-pi-06", "report"]
-    pods = [job["job"]["spec"]["template"]["spec"] for job in jobs]
-    assert pods[0]["nodeSelector"] == {"kubernetes.io/hostname": "pi-05"}
-    assert pods[0]["containers"][0]["args"][-1] == "--extends=20261122T021530Z-1a2b3c4d"
-    # Whether the notebooks must run again is decided by the inputs of the run that is continued, not by the record's.
-    assert f"--inputs-digest={'ab' * 32}" in pods[0]["containers"][0]["args"]
-    assert f"--inputs-digest={'cd' * 32}" in pods[2]["containers"][0]["args"]
-    for pod in pods:
+@kustomize.needed
+def test_boards_that_join_predict_and_the_report_completes_the_run(tmp_path: Path, edge: Any) -> None:
+    base = {"run": RUN, "inputs_digest": "cd" * 32}
+    run = "20261123T000000Z-1a2b3c4d"
+    found = jobs(tmp_path, _notebooks_run_boards=["pi-05", "n" * 63], _notebooks_run=run, _notebooks_base=base)
+    specs = pods(found)
+    long = f"prediction-fast-{'n' * 47}"
+    assert list(specs) == ["prediction-fast-pi-05", long, "report"]
+    assert specs[long]["nodeSelector"] == {"kubernetes.io/hostname": "n" * 63}
+    for name in ("prediction-fast-pi-05", long):
+        assert specs[name]["tolerations"] == [{"operator": "Exists"}]
+        arguments = specs[name]["containers"][0]["args"]
+        assert arguments[-1] == f"--extends={RUN}"
+        # Whether notebooks must run again is decided by the inputs of the run that is continued, not by the record's.
+        assert f"--inputs-digest={'ab' * 32}" in arguments
+    assert specs["report"]["containers"][0]["args"] == ["report", f"--run={run}", f"--inputs-digest={'cd' * 32}"]
+    for pod in specs.values():
         runner.command_line(pod["containers"][0]["args"])
-    long = filters.notebooks_board_jobs(base, EXTENDING, ["n" * 63])[0]["job"]["metadata"]["name"]
-    assert len(long) == 63
 
 
 def test_board_computes_once_for_the_same_inputs() -> None:
