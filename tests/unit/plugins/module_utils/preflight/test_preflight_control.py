@@ -138,11 +138,12 @@ def test_cache_below_a_file(tmp_path: Path) -> None:
     ) in texts(report)
 
 
-def test_overlay_of_the_manifests_exists(tmp_path: Path) -> None:
+def test_overlay_of_the_manifests_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     own = tmp_path / "home"
     own.mkdir()
     (own / "kustomization.yaml").touch()
-    for valid in ("split", "combined", "example", str(own)):
+    for valid in ("split", "combined", "example", str(own), "~/home"):
         report = Report()
         control.check(board(tmp_path, manifests_overlay=valid), [], NEEDS, report)
         assert not [text for text in texts(report) if "manifests_overlay" in text]
