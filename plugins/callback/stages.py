@@ -18,10 +18,10 @@ from typing import Any
 
 from ansible import constants, context
 from ansible.plugins.callback.default import CallbackModule as Default
-from ansible_collections.edge_ai.cluster.plugins.plugin_utils.durations import Durations
+from ansible_collections.edge_ai.cluster.plugins.module_utils.durations import Durations
 
 try:
-    from ansible_collections.edge_ai.cluster.plugins.plugin_utils import screen
+    from ansible_collections.edge_ai.cluster.plugins.module_utils import screen
 except ImportError:  # without rich
     screen = None  # type: ignore[assignment]
 
@@ -155,7 +155,7 @@ class CallbackModule(Default):
     # --- the screen and the log ---------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Take the screen, when there is one and nobody asked for Ansible's own output."""
+        """Take the screen, when there is one and no option asks for Ansible's own output."""
         wanted = self.terminal.verbosity == 0 and not context.CLIARGS.get("step") and sys.stdout.isatty()
         if not wanted or screen is None:
             return
@@ -316,14 +316,18 @@ class CallbackModule(Default):
             self.stage = replace(self.stage, changed=self.stage.changed | {host})
 
     def collect(self, result: Any) -> None:
-        """What a debug task says to the user."""
+        """What a debug task says to the user, each message of a list by itself: boards often have most in common."""
         if not self.screen or result.task.action not in DEBUG:
             return
+        host = result.host.get_name()
         for name, value in result.result.items():
-            if not name.startswith("_") and name not in NO_MESSAGE:
-                text = "\n".join(map(str, value)) if isinstance(value, list) else str(value)
-                said = text if name == "msg" else f"{name}: {text}"
-                self.messages.setdefault("\n".join(screen.safe(said)), []).append(result.host.get_name())
+            if name.startswith("_") or name in NO_MESSAGE:
+                continue
+            for each in value if isinstance(value, list) else [value]:
+                said = str(each).removeprefix(f"{host}: ") if name == "msg" else f"{name}: {each}"
+                hosts = self.messages.setdefault("\n".join(screen.safe(said)), [])
+                if host not in hosts:
+                    hosts.append(host)
 
     # --- events of Ansible --------------------------------------------------------------------------------------------
 

@@ -29,42 +29,47 @@ def notebooks_pending(boards: list[str], computed: list[list[str]], inputs_diges
     return [node for node in boards if node not in done]
 
 
+def aligned(rows: list[list[str]], left: int) -> list[str]:
+    """Rows as lines with aligned columns, the first `left` of them to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
 def notebooks_table(records: list[dict[str, Any]], folder: str) -> str:
-    """The timings of a run as text with aligned columns: seconds by phase, total, accuracy, the thesis's figure."""
+    """The timings of a run as text for 80 columns: total, accuracy and the thesis's figure, then seconds by phase."""
     phases = [name for name in records[0]["phases"] if any(record["phases"][name] for record in records)]
-    heads = ["notebook", "profile", "host", *phases, "total", "accuracy", "thesis clock", "thesis"]
-    rows = [heads]
+    totals = [["notebook", "profile", "host", "total", "accuracy", "thesis clock", "thesis"]]
+    parts = [["notebook", "profile", "host", *phases]]
     for record in records:
-        seconds = [record["phases"][name] for name in phases]
-        rows.append(
+        name = [record["notebook"], record["profile"], printable(record["host"], 63)]
+        seconds = [record["phases"][phase] for phase in phases]
+        parts.append([*name, *("-" if one is None else f"{one:.2f}" for one in seconds)])
+        totals.append(
             [
-                record["notebook"],
-                record["profile"],
-                printable(record["host"], 63),
-                *("-" if one is None else f"{one:.2f}" for one in seconds),
+                *name,
                 f"{record['total']:.2f}",
                 f"{record['test_accuracy']:.2%}",
                 f"{record['thesis_clock']:.2f}",
                 f"{THESIS[record['notebook']]:.2f}",
             ]
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column < 3 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
     machines = dict.fromkeys(
         f"{printable(record['host'], 63)}: {printable(record['hardware'], 100)}" for record in records
     )
     return "\n".join(
         [
-            *lines,
+            *aligned(totals, 3),
             "",
-            "Seconds. The thesis measured two Raspberry Pi 4B, from compile to the end of fit or load_weights",
-            "(thesis clock).",
+            *aligned(parts, 3),
+            "",
+            "Seconds. The thesis measured two Raspberry Pi 4B, from compile to the end of",
+            "fit or load_weights (thesis clock).",
             *machines,
             f"Report: {folder}/report.html",
         ]

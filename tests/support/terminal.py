@@ -1,4 +1,4 @@
-"""A terminal for a command: what a person would see of it, at the end and at each moment before."""
+"""A terminal for a command: what a user would see of it, at the end and at each moment before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ansible-doc shows every module, every action and every role."""
+"""ansible-doc shows every module, every action, every role and the callback."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ def test_a_module_is_documented(modules: dict[str, Any], name: str) -> None:
     shown = modules[f"edge_ai.cluster.{name}"]["doc"]
     assert shown["short_description"] and shown["description"]
     assert all(option["description"] for option in shown["options"].values())
+
+
+def test_the_callback_is_documented() -> None:
+    (shown,) = documentation("callback", "edge_ai.cluster.stages").values()
+    assert {"logs", "keep", "durations"} <= shown["doc"]["options"].keys()
 
 
 def test_roles_are_documented() -> None:

@@ -1,4 +1,4 @@
-"""What a person sees of a playbook: real runs of ansible-playbook on a terminal of 80 columns, with this project's ansible.cfg."""
+"""What a user sees of a playbook: real runs on a terminal of 80 columns, with the ansible.cfg of this project."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ GOOD = """\
           changed_when: inventory_hostname != 'pi-03'
         - name: Show the state
           ansible.builtin.debug:
-            msg: card written
+            msg: ["image in the cache", "{{ inventory_hostname }}: card {{ inventory_hostname[-1] }} written"]
     - name: Run the notebooks
       hosts: localhost
       gather_facts: false
@@ -102,6 +102,11 @@ def lines(terminal: Terminal) -> list[str]:
     return [re.sub(rf" +{TIME}$", "", line) for line in terminal.screen.splitlines()]
 
 
+def order(shown: list[str]) -> list[str]:
+    """Boards in the order in which they answered."""
+    return [found[1] for line in shown if (found := re.match(r"  pi-0(.): card", line))]
+
+
 def test_a_run_is_a_line_for_each_stage(project: Project) -> None:
     project.write(GOOD)
     terminal = project.terminal()
@@ -114,7 +119,8 @@ def test_a_run_is_a_line_for_each_stage(project: Project) -> None:
     assert re.fullmatch(r"Log: results/logs/play-\d{8}T\d{6}Z\.log \(-v shows all of it here\)", shown[0])
     assert shown[1:-1] == [
         "✓ Validate inventory: localhost (no change)",
-        "  pi-01, pi-02, pi-03: card written",
+        "  pi-01, pi-02, pi-03: image in the cache",
+        *(f"  pi-0{number}: card {number} written" for number in order(shown)),
         "✓ Install k3s: 3 hosts, changed: pi-01, pi-02",
         "  notebook    pi-01",
         "  training   12.0 s",
@@ -175,7 +181,9 @@ def test_a_failure_is_shown_in_full(project: Project) -> None:
         "  Task: play.yml:5",
         "✗ Flash boards: 2 hosts, failed: pi-02",
     ]
-    assert re.match(r"Failed after \d+ s on pi-02; changed: nothing\nLog: results/logs/play-", "\n".join(lines(terminal)[-2:]))
+    assert re.match(
+        r"Failed after \d+ s on pi-02; changed: nothing\nLog: results/logs/play-", "\n".join(lines(terminal)[-2:])
+    )
     assert "\x1b[2J" not in terminal.raw and not terminal.unknown
     assert "\x1b" not in project.log and "\u202e" not in project.log
     assert "fatal: [pi-02]: FAILED!" in project.log
@@ -304,7 +312,10 @@ def test_secrets_reach_neither_screen_nor_log(project: Project) -> None:
         """)
     terminal = project.terminal("--diff")
     assert terminal.wait() == 2
-    assert "localhost: failed: Fail with it (item (censored due to no_log))\n  the output has been hidden" in terminal.screen
+    assert (
+        "localhost: failed: Fail with it (item (censored due to no_log))\n  the output has been hidden"
+        in terminal.screen
+    )
     assert "XYZZY" not in terminal.raw + project.log
 
 
@@ -381,12 +392,20 @@ def test_a_dumb_terminal_gets_line_after_line(project: Project) -> None:
 
 
 def without_terminal(project: Project, *options: str) -> str:
-    done = subprocess.run(project.command(*options), cwd=project.folder, env=project.env, capture_output=True, text=True)
+    done = subprocess.run(
+        project.command(*options), cwd=project.folder, env=project.env, capture_output=True, text=True
+    )
     return done.stdout
 
 
 def is_ansibles_own(output: str) -> bool:
-    parts = ("PLAY [Install k3s] ***", "TASK [Start the service] ***", "changed: [pi-02]", "PLAY RECAP ***", "STAGES ***")
+    parts = (
+        "PLAY [Install k3s] ***",
+        "TASK [Start the service] ***",
+        "changed: [pi-02]",
+        "PLAY RECAP ***",
+        "STAGES ***",
+    )
     return all(part in output for part in parts) and "✓" not in output
 
 
@@ -398,7 +417,14 @@ def test_verbose_steps_and_pipes_have_ansibles_own_output(project: Project) -> N
     assert is_ansibles_own(terminal.screen)
     # The stage was slower than five seconds last time.
     durations = project.folder / ".ansible" / "durations.json"
-    durations.write_text(re.sub(r'("play.yml\|[a-z]+\|(Install k3s|Start the service)"): .*?(,?)$', r"\1: 70.0\3", durations.read_text(), flags=re.M))
+    durations.write_text(
+        re.sub(
+            r'("play.yml\|[a-z]+\|(Install k3s|Start the service)"): .*?(,?)$',
+            r"\1: 70.0\3",
+            durations.read_text(),
+            flags=re.M,
+        )
+    )
     output = without_terminal(project)
     assert "  (Install k3s: took 70 s last time)" in output and "  (took 70 s last time)" in output
     assert re.search(r"Install k3s +\d\.\d s   last time   70.0 s", output)
@@ -437,7 +463,9 @@ def test_the_newest_logs_of_the_project_are_kept(project: Project) -> None:
     names = [path.name for path in project.logs if path.name != "notes.txt"]
     assert len(names) == 20 and len(project.logs) == 21
     assert sum(name.startswith("play-") for name in names) == 1
-    assert {name[-7:-5] for name in names if not name.startswith("play-")} == {f"{number:02}" for number in range(11, 30)}
+    assert {name[-7:-5] for name in names if not name.startswith("play-")} == {
+        f"{number:02}" for number in range(11, 30)
+    }
     assert not list(below.iterdir())
     assert f"Log: {folder}/play-" in terminal.screen.replace("\n", "").replace("Log:", "Log: ")
 
