@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -77,12 +78,13 @@ class Stage:
     hosts: frozenset[str] = frozenset()
     changed: frozenset[str] = frozenset()
     failed: frozenset[str] = frozenset()
+    went_on: frozenset[str] = frozenset()
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task that runs, the hosts it is not yet done on, and what it says meanwhile."""
+    """A task that runs, and the hosts it is not yet done on."""
 
     key: str
     name: str
@@ -90,7 +92,6 @@ class Task:
     last: float | None
     waiting: frozenset[str] = frozenset()
     retries: str = ""
-    progress: str = ""
 
 
 def names(hosts: frozenset[str]) -> str:
@@ -147,8 +148,10 @@ class CallbackModule(Default):
         self.screen: Any = None
         self.log: Any = None
         self.log_fails = False
+        self.progress = ""
         self.is_asking = False
         self.messages: dict[str, list[str]] = {}
+        self.tries: Counter[str] = Counter()
         self.end_redirection: Callable[[], None] | None = None
         atexit.register(self.close)
 
@@ -197,8 +200,8 @@ class CallbackModule(Default):
         """What a plugin shows meanwhile: the last line of it is a task's progress, but a question stays."""
         self.write_log(text)
         if self.task and not self.is_asking:
-            if shown := text.strip():
-                self.task = replace(self.task, progress=shown.splitlines()[-1].strip())
+            # By itself, not in self.task: this is another thread than that of the events.
+            self.progress = (text.strip().splitlines() or [self.progress])[-1].strip()
         else:
             self.screen.show(text.removesuffix("\n"))
 
@@ -222,7 +225,7 @@ class CallbackModule(Default):
         waiting = names(task.waiting) if task.waiting != stage.hosts else ""
         rest = [each for each in (waiting, task.retries) if each]
         name = f"  {task.name}" + (f" ({', '.join(rest)})" if rest else "")
-        return [*rows, screen.Row(name, now - task.started, task.last)], task.progress
+        return [*rows, screen.Row(name, now - task.started, task.last)], self.progress
 
     def fail(self, result: Any, what: str, ignored: bool, item: object = None) -> None:
         """Show a failure in full: task, host, where the task is written, and each line of the message."""
@@ -274,12 +277,13 @@ class CallbackModule(Default):
         if self.screen:
             self.show_messages()
 
-    def end_stage(self) -> None:
-        """The stage is over."""
+    def end_stage(self, bad: frozenset[str] | None = None) -> None:
+        """The stage is over. `bad` is known at the end of a playbook only: hosts that failed, and were not rescued."""
         self.end_task()
         if not self.stage:
             return
-        stage, self.stage = self.stage, None
+        failed = self.stage.failed - self.stage.went_on if bad is None else self.stage.failed & bad
+        stage, self.stage = replace(self.stage, failed=failed), None
         took = time.monotonic() - stage.started
         self.stages.append((stage.name, took, stage.last))
         if not stage.failed and not stage.note:
@@ -300,6 +304,8 @@ class CallbackModule(Default):
             self._display.display(f"  (took {last:.0f} s last time)", color="blue")
         # Without the name of its role: the stage says enough.
         self.task = Task(key, name.split(" : ", 1)[-1], time.monotonic(), last if slow else None)
+        self.tries.clear()
+        self.progress = ""
         self.is_asking = task.action in PAUSE
         if self.screen:
             if self.is_asking:
@@ -380,7 +386,8 @@ class CallbackModule(Default):
         super().v2_runner_on_start(host, task)
         name = host.get_name()
         if self.stage:
-            self.stage = replace(self.stage, hosts=self.stage.hosts | {name})
+            went_on = self.stage.went_on | (self.stage.failed & {name})
+            self.stage = replace(self.stage, hosts=self.stage.hosts | {name}, went_on=went_on)
         if self.task:
             self.task = replace(self.task, waiting=self.task.waiting | {name})
 
@@ -421,11 +428,12 @@ class CallbackModule(Default):
         self.fail(result, "failed", bool(result.task.ignore_errors), self._get_item_label(result.result))
 
     def v2_runner_retry(self, result: Any) -> None:
-        """Tried, and not yet there."""
+        """Tried, and not yet there. Tries are counted here: releases of ansible-core number them differently."""
         super().v2_runner_retry(result)
+        host = result.host.get_name()
+        self.tries[host] += 1
         if self.task:
-            found = result.result
-            tried = f"{result.host.get_name()} attempt {found['attempts'] + 1} of {found['retries']}"
+            tried = f"{host} attempt {self.tries[host] + 1} of {result.result['retries']}"
             self.task = replace(self.task, retries=tried)
 
     def v2_on_file_diff(self, result: Any) -> None:
@@ -440,7 +448,10 @@ class CallbackModule(Default):
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """End with how long each stage took, and what became of the hosts."""
-        self.end_stage()
+        counts = {host: stats.summarize(host) for host in sorted(stats.processed)}
+        bad = [host for host, found in counts.items() if found["failures"] or found["unreachable"]]
+        changed = [f"{host} ({found['changed']})" for host, found in counts.items() if found["changed"]]
+        self.end_stage(frozenset(bad))
         super().v2_playbook_on_stats(stats)
         self._display.banner("STAGES")
         for name, took, last in self.stages:
@@ -448,23 +459,21 @@ class CallbackModule(Default):
             self._display.display(f"{name:<44} {took:7.1f} s{before}")
         total = sum(took for _, took, _ in self.stages)
         self._display.display(f"{'together':<44} {total:7.1f} s")
+        self.stages = []
         if self.durations:
             with suppress(OSError):
                 self.durations.save()
         if self.screen:
-            self.recap(stats)
+            self.recap(bad, changed)
             self.close()
-        self.stages = []
 
-    def recap(self, stats: Any) -> None:
+    def recap(self, bad: list[str], changed: list[str]) -> None:
         """What became of the hosts, in a line or two."""
-        counts = {host: stats.summarize(host) for host in sorted(stats.processed)}
-        bad = [host for host, found in counts.items() if found["failures"] or found["unreachable"]]
-        word = "would change" if context.CLIARGS.get("check") else "changed"
-        changed = ", ".join(f"{host} ({found['changed']})" for host, found in counts.items() if found["changed"])
         took = f"{time.monotonic() - self.began:.0f} s"
+        word = "would change" if context.CLIARGS.get("check") else "changed"
+        rest = f"{word}: {', '.join(changed) or 'nothing'}"
         if bad:
-            self.screen.show(f"Failed after {took} on {', '.join(bad)}; {word}: {changed or 'nothing'}", "red")
+            self.screen.show(f"Failed after {took} on {', '.join(bad)}; {rest}", "red")
             self.screen.show(f"Log: {near(self.log.path)}")
         else:
-            self.screen.show(f"Done in {took}; {word}: {changed or 'nothing'}", "green")
+            self.screen.show(f"Done in {took}; {rest}", "green")

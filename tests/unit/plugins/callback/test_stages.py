@@ -80,7 +80,7 @@ GOOD = """\
       gather_facts: false
       tasks:
         - name: Start the service
-          ansible.builtin.command: sleep {{ 0 if inventory_hostname == 'pi-01' else 2 }}
+          ansible.builtin.command: sleep {{ 0 if inventory_hostname == 'pi-01' else slow | default(0) }}
           changed_when: inventory_hostname != 'pi-03'
         - name: Show the state
           ansible.builtin.debug:
@@ -109,7 +109,7 @@ def order(shown: list[str]) -> list[str]:
 
 def test_a_run_is_a_line_for_each_stage(project: Project) -> None:
     project.write(GOOD)
-    terminal = project.terminal()
+    terminal = project.terminal("-e", "slow=3")
     terminal.until("Start the service (pi-02, pi-03)")
     running = terminal.screen.splitlines()
     assert re.fullmatch(rf". Install k3s: pi-01, pi-02, pi-03 +{TIME}", running[-2])
@@ -147,7 +147,7 @@ def test_the_last_duration_is_shown_and_a_check_is_no_measure(project: Project) 
     assert terminal.wait() == 0
     assert re.search(r"✓ Install k3s: pi-01, pi-02, pi-03 \(no change\) +\d+ s \(last 70 s\)\n", terminal.screen)
     assert json.loads(durations.read_text()) == json.loads(before)
-    terminal = project.terminal()
+    terminal = project.terminal("-e", "slow=3")
     terminal.until("Start the service (pi-02, pi-03)")
     assert re.search(r"\d s \(last 60 s\)$", terminal.screen)
     assert terminal.wait() == 0
@@ -218,10 +218,20 @@ def test_unreachable_hosts_items_retries_and_warnings(project: Project) -> None:
               register: probe
               until: probe.rc == 0
               retries: 2
-              delay: 2
+              delay: 1
               changed_when: false
               failed_when: false
               when: inventory_hostname == 'pi-01'
+            - name: Try two ways
+              when: inventory_hostname == 'pi-01'
+              block:
+                - name: Try the first
+                  ansible.builtin.fail:
+                    msg: not this way
+              rescue:
+                - name: Try the second
+                  ansible.builtin.debug:
+                    msg: that way
             - name: Check every part
               ansible.builtin.fail:
                 msg: "no {{ item }}"
@@ -245,6 +255,8 @@ def test_unreachable_hosts_items_retries_and_warnings(project: Project) -> None:
         "pi-09: unreachable, ignored: Ask it\n  Task failed: ",
         "pi-01: failed, ignored: Check every part (item b)\n  no b\n",
         "[WARNING]: Could not match supplied host pattern, ignoring: nobody",
+        "pi-01: failed: Try the first\n  not this way\n",
+        "✓ Wait for boards: pi-01, pi-09 (no change)",
         "✓ Nobody: no hosts matched",
         "pi-09: unreachable: Ask again",
         "✗ Last: pi-09 (failed)",
