@@ -169,6 +169,7 @@ class CallbackModule(Default):
         except OSError as error:
             self.terminal.warning(f"{error.filename}: no log can be written ({error.strerror}): all output comes here")
             return
+        self.log_fails = False
         self.screen = screen.Screen(sys.stdout, bool(constants.ANSIBLE_NOCOLOR), self.running)
         self._display = screen.LogDisplay(self.terminal, self.write_log)
         self.end_redirection = screen.redirect(self.take_output, self.take_error)
@@ -450,7 +451,7 @@ class CallbackModule(Default):
         """End with how long each stage took, and what became of the hosts."""
         counts = {host: stats.summarize(host) for host in sorted(stats.processed)}
         bad = [host for host, found in counts.items() if found["failures"] or found["unreachable"]]
-        changed = [f"{host} ({found['changed']})" for host, found in counts.items() if found["changed"]]
+        changed = {host: found["changed"] for host, found in counts.items() if found["changed"]}
         self.end_stage(frozenset(bad))
         super().v2_playbook_on_stats(stats)
         self._display.banner("STAGES")
@@ -467,11 +468,14 @@ class CallbackModule(Default):
             self.recap(bad, changed)
             self.close()
 
-    def recap(self, bad: list[str], changed: list[str]) -> None:
+    def recap(self, bad: list[str], changed: dict[str, int]) -> None:
         """What became of the hosts, in a line or two."""
         took = f"{time.monotonic() - self.began:.0f} s"
         word = "would change" if context.CLIARGS.get("check") else "changed"
-        rest = f"{word}: {', '.join(changed) or 'nothing'}"
+        found = ", ".join(f"{host} ({count})" for host, count in changed.items()) or "nothing"
+        if len(changed) > NAMED_HOSTS:
+            found = f"{len(changed)} hosts ({sum(changed.values())})"
+        rest = f"{word}: {found}"
         if bad:
             self.screen.show(f"Failed after {took} on {', '.join(bad)}; {rest}", "red")
             self.screen.show(f"Log: {near(self.log.path)}")

@@ -10,6 +10,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -179,8 +180,9 @@ class Log:
         self._file.write(text)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; what a full disk does not take was reported when it was written."""
+        with suppress(OSError):
+            self._file.close()
 
 
 class LogDisplay:
