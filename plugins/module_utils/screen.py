@@ -29,14 +29,14 @@ LINE, LINES = 2000, 100
 _COLOUR = re.compile(r"^(\x1b\[[0-9;]*m)+|(\x1b\[[0-9;]*m)+$", re.MULTILINE)
 
 
-def safe(text: object) -> list[str]:
+def safe(text: object, longest: int = LINE) -> list[str]:
     """The lines of a text, with control characters as escapes."""
-    return [printable(line.expandtabs().rstrip(), LINE) for line in str(text).replace("\r\n", "\n").split("\n")]
+    return [printable(line.expandtabs().rstrip(), longest) for line in str(text).replace("\r\n", "\n").split("\n")]
 
 
 def plain(text: str) -> str:
     """What Ansible wrote, without its colours and with the control characters of others as escapes."""
-    return "\n".join(safe(_COLOUR.sub("", text)))
+    return "\n".join(safe(_COLOUR.sub("", text), sys.maxsize))
 
 
 @dataclass(frozen=True)

@@ -196,11 +196,14 @@ def test_a_command_that_failed_shows_its_output(project: Project) -> None:
           gather_facts: false
           tasks:
             - name: Run it
-              ansible.builtin.command: sh -c 'echo out; echo wrong >&2; exit 3'
+              ansible.builtin.command: sh -c 'printf %03000d 0 | tr 0 9; echo wrong >&2; exit 3'
         """)
     terminal = project.terminal()
     assert terminal.wait() == 2
-    assert "  stderr:\n    wrong\n  stdout:\n    out\n" in terminal.screen
+    assert "  stderr:\n    wrong\n  stdout:\n" in terminal.screen
+    assert "999...\n" in terminal.screen and 1900 < terminal.screen.count("9") < 2200
+    # The log has all of it.
+    assert "9" * 3000 in project.log
 
 
 def test_unreachable_hosts_items_retries_and_warnings(project: Project) -> None:
