@@ -1,7 +1,8 @@
 """Refuses words that the field has other words for: `python -m tools.words`.
 
 tools/words.txt says which words, and what to write instead; `[tool.words]` in pyproject.toml lists the paths that are
-covered. Code in Markdown, paths and identifiers are ignored: they are changed where they are defined.
+covered. Code in Markdown, paths, identifiers and values of one word (`key: word`) are ignored: they are changed where
+they are defined.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _CODE = re.compile(
     r"^( {0,3})```.*?^\1```|^(?: {4}|\t).*?$|`[^`\n]*`|\]\([^)\n]*\)|<!--.*?-->", re.MULTILINE | re.DOTALL
 )
 """Code blocks, inline code, targets of links and comments of a Markdown text."""
+_VALUE = re.compile(r"^ *(?:- )?[\w-]+: [\w-]+$", re.MULTILINE)
+"""A key of YAML with a value of one word."""
 _GAP = r"[\s#]+"
 """What is between two words of a phrase; a line of a comment may end there."""
 
@@ -72,9 +75,8 @@ def parse_rules(text: str) -> list[Rule]:
 
 def check(path: str, text: str, rules: list[Rule]) -> Iterator[Finding]:
     """The refused words of one file, from its first line to its last."""
-    if path.endswith(".md"):
-        # As many characters and lines as before: positions stay.
-        text = _CODE.sub(lambda code: re.sub(r"[^\n]", " ", code.group()), text)
+    # As many characters and lines as before: positions stay.
+    text = (_CODE if path.endswith(".md") else _VALUE).sub(lambda code: re.sub(r"[^\n]", " ", code.group()), text)
     found = [(match.start(), match.group(), rule) for rule in rules for match in rule.pattern().finditer(text)]
     for position, word, rule in sorted(found, key=lambda each: each[0]):
         yield Finding(path, text.count("\n", 0, position) + 1, " ".join(word.split()), rule.instead)

@@ -1,4 +1,4 @@
-"""Make a backup on the control node, judge one, send one to a board; data travels through an ssh of its own."""
+"""Make a backup on the control node, check one, send one to a board; data goes through an ssh process of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, shared_data
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import board
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import stream
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.archive import (
     DATA,
     FORMAT,
@@ -43,7 +43,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha25
 from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import stream_argv
 
 #: The board's program, after the modules that it imports.
-SOURCES = (shared_data, archives, board)
+SOURCES = (shared_data, archives, stream)
 # Python on the board reads the modules from standard input, and leaves what follows them to the last one's main.
 LOADER = """
 import json, sys, types
@@ -52,9 +52,9 @@ for name, source in json.loads(sys.stdin.buffer.read(int(sys.argv.pop(1)))):
     exec(compile(source, name, "exec"), module.__dict__)
 sys.exit(module.main())
 """
-#: Seconds between two signs of life.
+#: Seconds between two lines of progress.
 TICK = 10.0
-#: Exit status of the board's program for a file that would not keep still, and how often that is tried.
+#: Exit status of the board's program for a file that changed each time, and how often that is tried.
 TORN, TRIES = 3, 3
 
 Show = Callable[[str], None]
@@ -71,19 +71,19 @@ def ssh_command(ssh: dict[str, Any], arguments: list[str], size: int) -> list[st
 
 
 class Meter:
-    """Says now and then how far a transfer is."""
+    """Shows the progress of a transfer every few seconds."""
 
     def __init__(self, title: str, expected: int, show: Show) -> None:
         self.title, self.expected, self.show = title, expected, show
-        self.begun = self.spoken = time.monotonic()
+        self.begun = self.shown = time.monotonic()
         self.done = 0
 
     def add(self, count: int) -> None:
         """`count` more bytes."""
         self.done += count
         now = time.monotonic()
-        if now - self.spoken > TICK:
-            self.spoken = now
+        if now - self.shown > TICK:
+            self.shown = now
             of = f" of {self.expected / 1e6:.0f}" if self.expected else ""
             self.show(f"    {self.title}: {self.done / 1e6:.0f}{of} MB in {now - self.begun:.0f} s")
 
@@ -95,23 +95,23 @@ def program() -> bytes:
 
 @contextmanager
 def running(ssh: dict[str, Any], arguments: list[str], timeout: float) -> Iterator[tuple[Any, Callable[[], str]]]:
-    """The program running on a board: its process, and a function that gives what it said. Killed when left."""
+    """The program running on a board: its process, and a function that returns its messages. Killed when left."""
     sources = program()
-    late = threading.Event()
-    with tempfile.TemporaryFile() as said:
+    expired = threading.Event()
+    with tempfile.TemporaryFile() as errors:
         argv = ssh_command(ssh, arguments, len(sources))
-        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said)
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
 
         def stop() -> None:
-            late.set()
+            expired.set()
             process.kill()
 
-        def words() -> str:
-            said.seek(0)
-            text = said.read().decode(errors="replace").strip()[-1500:]
-            if late.is_set():
+        def messages() -> str:
+            errors.seek(0)
+            text = errors.read().decode(errors="replace").strip()[-1500:]
+            if expired.is_set():
                 return f"not done after {timeout:.0f} s (cluster_backup_timeout). {text}"
-            return text or f"ended with {process.returncode} and said nothing"
+            return text or f"ended with {process.returncode} without a message"
 
         watchdog = threading.Timer(timeout, stop)
         watchdog.start()
@@ -120,7 +120,7 @@ def running(ssh: dict[str, Any], arguments: list[str], timeout: float) -> Iterat
             with suppress(BrokenPipeError):
                 process.stdin.write(sources)
                 process.stdin.flush()
-            yield process, words
+            yield process, messages
         finally:
             watchdog.cancel()
             if process.poll() is None:
@@ -133,58 +133,58 @@ def receive(part: dict[str, Any], target: Path, timeout: float, show: Show) -> N
     host = part["ssh"]["host"]
     for attempt in range(1, TRIES + 1):
         meter = Meter(part["title"], part.get("bytes", 0), show)
-        squeeze = zlib.compressobj(1, zlib.DEFLATED, 31)
+        compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
         with (
-            running(part["ssh"], part["arguments"], timeout) as (process, words),
+            running(part["ssh"], part["arguments"], timeout) as (process, messages),
             os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output,
         ):
             with suppress(BrokenPipeError):
                 process.stdin.close()
             while chunk := process.stdout.read1(1 << 20):
-                output.write(squeeze.compress(chunk))
+                output.write(compressor.compress(chunk))
                 meter.add(len(chunk))
-            output.write(squeeze.flush())
+            output.write(compressor.flush())
             output.flush()
             os.fsync(output.fileno())
             code = process.wait()
-            said = words()
+            reason = messages()
         if code == 0:
             seconds = time.monotonic() - meter.begun
             stored = target.stat().st_size
             show(f"    {part['title']}: {meter.done / 1e6:.1f} MB in {seconds:.1f} s, {stored / 1e6:.1f} MB compressed")
             return
         if code != TORN or attempt == TRIES:
-            raise AnsibleActionFail(f"{part['title']} from {host}: {said}")
-        show(f"    {part['title']}: {said}; once more")
+            raise AnsibleActionFail(f"{part['title']} from {host}: {reason}")
+        show(f"    {part['title']}: {reason}; trying again")
 
 
 def send(directory: Path, part: dict[str, Any], timeout: float, show: Show) -> dict[str, Any]:
     """One archive to a board. Raises AnsibleActionFail."""
     path = directory / part["name"]
     meter = Meter(part["title"], path.stat().st_size, show)
-    with running(part["ssh"], part["arguments"], timeout) as (process, words), path.open("rb") as source:
+    with running(part["ssh"], part["arguments"], timeout) as (process, messages), path.open("rb") as source:
         try:
             while chunk := source.read(1 << 20):
                 process.stdin.write(chunk)
                 meter.add(len(chunk))
             process.stdin.close()
         except BrokenPipeError:
-            pass  # It ended early; its status says whether that was right.
+            pass  # It ended early; its status shows whether that is an error.
         while process.poll() is None:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(TICK)
             meter.add(0)
-        said = words()
+        reason = messages()
         if process.returncode:
-            raise AnsibleActionFail(f"{part['title']} to {part['ssh']['host']}: {said}")
+            raise AnsibleActionFail(f"{part['title']} to {part['ssh']['host']}: {reason}")
     seconds = time.monotonic() - meter.begun
-    show(f"    {part['title']}: {meter.done / 1e6:.1f} MB sent and in place in {seconds:.1f} s")
+    show(f"    {part['title']}: {meter.done / 1e6:.1f} MB sent and unpacked in {seconds:.1f} s")
     return {"changed": True, "seconds": round(seconds, 1), "bytes": meter.done}
 
 
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
-    """Held while a backup is made: the only one that may remove what a killed one left. Raises AnsibleActionFail."""
+    """A lock while a backup is made: its holder may remove what an interrupted one left. Raises AnsibleActionFail."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
     descriptor = os.open(directory / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
@@ -192,13 +192,13 @@ def alone(directory: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise AnsibleActionFail(f"another backup into {directory} is under way") from None
+        raise AnsibleActionFail(f"another backup into {directory} is running") from None
     finally:
         os.close(descriptor)
 
 
 def make(task: dict[str, Any], show: Show) -> dict[str, Any]:
-    """A new backup. Its directory bears its name only when all in it was read back and found whole."""
+    """A new backup. Its directory gets its name only when everything was read back and is complete."""
     directory = Path(task["directory"])
     begun = time.monotonic()
     with alone(directory):
@@ -208,7 +208,7 @@ def make(task: dict[str, Any], show: Show) -> dict[str, Any]:
         free = shutil.disk_usage(directory).free
         if free < needed + (64 << 20):
             raise AnsibleActionFail(
-                f"{directory} has {free / 1e6:.0f} MB free, up to {needed / 1e6:.0f} MB come: make room, set "
+                f"{directory} has {free / 1e6:.0f} MB free, up to {needed / 1e6:.0f} MB are needed: free space, set "
                 "cluster_backup_keep, or set cluster_backups_dir to another disk"
             )
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -235,7 +235,7 @@ def make(task: dict[str, Any], show: Show) -> dict[str, Any]:
                     "left_out": found.left_out,
                 }
         except BackupError as error:
-            raise AnsibleActionFail(f"what came from the server is no cluster: {error}") from None
+            raise AnsibleActionFail(f"the data of the server is not a cluster: {error}") from None
         path = temporary / MANIFEST
         path.touch(mode=0o600)
         with path.open("w") as output:
@@ -269,17 +269,17 @@ def prune(directory: Path, keep: int, cluster_name: str) -> list[str]:
         with suppress(BackupError):
             if read_manifest(old)["cluster_name"] == cluster_name:
                 # First under a name that is no backup's: one that is half removed must not look like one.
-                grave = directory / f".part-{old.name}"
-                old.rename(grave)
-                shutil.rmtree(grave)
+                trash = directory / f".part-{old.name}"
+                old.rename(trash)
+                shutil.rmtree(trash)
                 gone.append(old.name)
     return gone
 
 
-def living(apis: list[str]) -> dict[str, str]:
-    """URL of each API that answers, to the hash of the CA it shows."""
+def running_apis(apis: list[str]) -> dict[str, str]:
+    """URL of each API that answers, to the hash of the CA that it presents."""
     found = {}
-    # Whoever answers is asked who he is; his certificate is what is asked for.
+    # Not verified: the CA that the server presents is what is read here.
     context = ssl._create_unverified_context()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     for api in apis:
@@ -288,46 +288,44 @@ def living(apis: list[str]) -> dict[str, str]:
     return found
 
 
-def answering(doors: list[dict[str, Any]]) -> list[str]:
-    """Names of those that let somebody knock at their ssh."""
+def reachable(ports: list[dict[str, Any]]) -> list[str]:
+    """Names of the hosts whose ssh port accepts a connection."""
     found = []
-    for door in doors:
-        with suppress(OSError), socket.create_connection((door["host"], int(door.get("port") or 22)), timeout=5):
-            found.append(str(door["name"]))
+    for port in ports:
+        with suppress(OSError), socket.create_connection((port["host"], int(port.get("port") or 22)), timeout=5):
+            found.append(str(port["name"]))
     return found
 
 
-def judge(task: dict[str, Any]) -> dict[str, Any]:
-    """Whether the wanted backup can be restored here. Fails with every reason against it."""
+def check(task: dict[str, Any]) -> dict[str, Any]:
+    """Check whether the wanted backup can be restored here. Fails with every reason against it."""
     expect = task["expect"]
     directory = Path(task["directory"])
     try:
         backup = choose(task["wanted"], directory)
     except BackupError as error:
-        raise AnsibleActionFail(f"{error}. Nothing was touched.") from None
+        raise AnsibleActionFail(f"{error}. Nothing was changed.") from None
     reasons = list(faults(backup, expect["cluster_name"], expect["k3s_version"], int(expect["servers"])))
     over = expect["over"]
     if over and over != expect["cluster_name"]:
-        reasons.append(
-            f"restore_over is {over}, this cluster is {expect['cluster_name']}: write that name if you mean it"
-        )
+        reasons.append(f"restore_over is {over}, this cluster is {expect['cluster_name']}: write that name to confirm")
     if reasons:
         text = "\n".join(f"  {reason}" for reason in reasons)
-        raise AnsibleActionFail(f"{backup} is not restored, nothing was touched:\n{text}")
+        raise AnsibleActionFail(f"{backup} is not restored, nothing was changed:\n{text}")
     manifest = read_manifest(backup)
     there = Path(expect["token_file"])
-    # Whose token differs is another generation of the cluster; what is known of that one must not get lost here.
+    # Another token is of another generation of the cluster; its secrets must not be lost here.
     if not over and there.is_file() and there.read_text().strip() not in ("", password_of(contents(backup / SERVER))):
         raise AnsibleActionFail(
-            f"{backup} is not restored, nothing was touched:\n  {there} is of another cluster than this backup: "
-            f"move it and its neighbour k3s-node-token away, or write -e restore_over={expect['cluster_name']}"
+            f"{backup} is not restored, nothing was changed:\n  {there} is of another cluster than this backup: "
+            f"move it and k3s-node-token beside it away, or write -e restore_over={expect['cluster_name']}"
         )
-    apis = living(expect["apis"])
+    apis = running_apis(expect["apis"])
     foreign = [api for api, ca in apis.items() if ca != manifest["ca_sha256"]]
     if foreign:
         raise AnsibleActionFail(
-            f"{backup} is not restored, nothing was touched:\n  at {', '.join(foreign)} lives a cluster with another "
-            "CA, whose agents would not follow: take it down first with playbooks/reset.yml"
+            f"{backup} is not restored, nothing was changed:\n  {', '.join(foreign)}: a cluster with another CA is "
+            "running there, whose agents could not join: run playbooks/reset.yml first"
         )
     marker = f"{backup.name} {hashlib.sha256((backup / MANIFEST).read_bytes()).hexdigest()}"
     summary = ", ".join(f"{n} {entry['bytes'] / 1e6:.1f} MB" for n, entry in manifest["files"].items())
@@ -337,28 +335,28 @@ def judge(task: dict[str, Any]) -> dict[str, Any]:
         "backup": str(backup),
         "manifest": manifest,
         "marker": marker,
-        "living": sorted(apis),
-        "answering": answering(expect["doors"]),
-        # An export that held no file is as it was.
+        "running": sorted(apis),
+        "reachable": reachable(expect["ssh_ports"]),
+        # An export without a file needs no restore.
         "data": bool(manifest["files"].get(DATA, {}).get("files")),
     }
 
 
-def token(task: dict[str, Any], check: bool) -> dict[str, Any]:
+def token(task: dict[str, Any], pretend: bool) -> dict[str, Any]:
     """The secrets of the backup's cluster on the control node; others are kept beside them."""
     backup, expect = Path(task["directory"]), task["expect"]
     inside = contents(backup / SERVER)
     if not password_of(inside):
         raise AnsibleActionFail(f"{backup / SERVER} holds no token")
     wanted = {"token": expect["token_file"], "agent-token": expect["agent_token_file"]}
-    changed = [put_secret(Path(path), password_of(inside, name), backup.name, check) for name, path in wanted.items()]
+    changed = [put_secret(Path(path), password_of(inside, name), backup.name, pretend) for name, path in wanted.items()]
     return {"changed": any(changed)}
 
 
-def put_secret(path: Path, wanted: str, backup: str, check: bool) -> bool:
+def put_secret(path: Path, wanted: str, backup: str, pretend: bool) -> bool:
     """A secret in its file; whether that changed it. Another one that was there is kept beside it."""
     before = path.read_text().strip() if path.is_file() else ""
-    if before == wanted or check:
+    if before == wanted or pretend:
         return before != wanted
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if before:
@@ -380,7 +378,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, task = self.validate_argument_spec(
             argument_spec={
-                "do": {"type": "str", "choices": ["make", "judge", "send", "token"], "required": True},
+                "do": {"type": "str", "choices": ["make", "check", "send", "token"], "required": True},
                 "directory": {"type": "path", "required": True},
                 "manifest": {"type": "dict", "default": {}},
                 "parts": {"type": "list", "elements": "dict", "default": []},
@@ -391,8 +389,8 @@ class ActionModule(ActionBase):
                 "timeout": {"type": "int", "default": 3600},
             }
         )
-        if task["do"] == "judge":
-            return result | judge(task)
+        if task["do"] == "check":
+            return result | check(task)
         if task["do"] == "token":
             return result | token(task, bool(self._task.check_mode))
         if self._task.check_mode:

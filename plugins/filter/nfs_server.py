@@ -1,4 +1,4 @@
-"""Jinja filter of the nfs_server role: who the export is for, given who has joined or left."""
+"""Jinja filter of the nfs_server role: which addresses may mount the export, given which boards have joined or left."""
 
 from __future__ import annotations
 

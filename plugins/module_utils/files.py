@@ -28,7 +28,7 @@ def settle(part: Path, final: Path) -> None:
 def write_text(path: Path, text: str, mode: int | None = 0o644) -> None:
     """Replace a file as a whole: readers, and a board that lost power, have the old one or the new one.
 
-    Nobody but its owner can read it before it has its `mode`; None for file systems without modes (vfat). Raises
+    Only its owner can read it before it has its `mode`; None for file systems without modes (vfat). Raises
     OSError.
     """
     part = path.with_name(f".{path.name}.part")

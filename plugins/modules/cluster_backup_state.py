@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: what a board has that is worth a backup, or stands in the way of a restore."""
+"""Ansible module: report what a board has to back up, or what a restore would overwrite."""
 
 # Runs on the board with the board's Python and nothing but the standard library.
 
@@ -18,7 +18,7 @@ author: Edge AI Cluster
 """
 
 EXAMPLES = r"""
-- name: What is there is known
+- name: Get the state of the export
   edge_ai.cluster.cluster_backup_state:
     export: /srv/books
 """
@@ -29,12 +29,12 @@ datastore: {description: "sqlite, etcd, or none.", type: str, returned: always}
 server: {description: Whether there is anything of a server at all., type: bool, returned: always}
 ca_sha256: {description: Hash of the CA in the server's token; empty when there is none., type: str, returned: always}
 restored_from: {description: "What a restore left: stamp and digest of its manifest.", type: str, returned: always}
-snapshot: {description: Whether a restored etcd snapshot waits to be used., type: bool, returned: always}
+snapshot: {description: Whether there is a restored etcd snapshot that was not used yet., type: bool, returned: always}
 bytes: {description: Size of the datastore and of the export., type: dict, returned: always}
 free: {description: Free bytes at the data directory and at the export., type: dict, returned: always}
 files: {description: Number of files in the export., type: int, returned: always}
 empty: {description: Whether the export holds nothing., type: bool, returned: always}
-resuming: {description: Stamps of restores of the export that were cut off., type: list, returned: always}
+resuming: {description: Stamps of restores of the export that were interrupted., type: list, returned: always}
 """
 
 import os

@@ -1,14 +1,14 @@
 #!/usr/bin/python
-"""Ansible module: one address more, or one less, may mount the books. Runs on the NFS server."""
+"""Ansible module: add addresses to the NFS export, or remove them. Runs on the NFS server."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nfs_server_client
-short_description: The export is open to an address, or closed to it
+short_description: Add addresses to the NFS export, or remove them
 description:
   - Edits the role's own exports file, and has the server read it again. Mounts of other clients are not disturbed.
-  - An address that was taken out is remembered in the file, so that the role leaves a spare board out until it joins.
+  - An address that was removed is recorded in the file, so that the role leaves a spare board out until it joins.
 options:
   exports_file: {description: "The role's own file in exports.d.", type: path, required: true}
   addresses: {description: "Addresses of boards.", type: list, elements: str, required: true}
@@ -22,7 +22,7 @@ EXAMPLES = r"""
     state: absent
 """
 RETURN = r"""
-clients: {description: "Who may mount now.", type: list, returned: always}
+clients: {description: "Addresses that may mount now.", type: list, returned: always}
 wide: {description: "Networks in the file that hold one of the addresses.", type: list, returned: always}
 """
 
@@ -51,12 +51,12 @@ def main() -> None:
     except FileNotFoundError:
         if module.params["state"] == "absent":
             module.exit_json(changed=False, clients=[], wide=[], msg="nothing is exported")
-        module.fail_json(msg=f"{path} is not there: create the export first (site.yml --tags storage)")
+        module.fail_json(msg=f"{path} does not exist: create the export first (site.yml --tags storage)")
     try:
         scope = Scope.parse(old)
     except ValueError as error:
         module.fail_json(msg=f"{path}: {error}: write it again with site.yml --tags storage")
-    # A run that was cut off between the two wrote the file, and nobody has read it.
+    # A run that was interrupted between the two wrote the file, and the server has not read it.
     etab = Path("/var/lib/nfs/etab").read_text() if Path("/var/lib/nfs/etab").exists() else ""
     lines = [line for line in etab.splitlines() if line.split("\t")[0] == scope.path.strip('"')]
     unread = sorted(re.findall(r"\s([^\s(]+)\(", "\n".join(lines))) != sorted(scope.clients)
@@ -68,9 +68,9 @@ def main() -> None:
             write_text(path, new)
         done = subprocess.run(["exportfs", "-ra"], capture_output=True, text=True, check=False, timeout=60)
         if done.returncode:
-            # The old text is in force still; a second run has to see that something is left to do.
+            # The old text is still in effect; a second run has to see that something is left to do.
             write_text(path, old)
-            module.fail_json(msg=f"exportfs -ra: {(done.stderr or done.stdout).strip()}; {path} is as it was")
+            module.fail_json(msg=f"exportfs -ra: {(done.stderr or done.stdout).strip()}; {path} was not changed")
     module.exit_json(
         changed=changed or unread,
         clients=scope.clients,

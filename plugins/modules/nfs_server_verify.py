@@ -1,11 +1,11 @@
 #!/usr/bin/python
-"""Ansible module: an export is mounted, written to as root, read back, and left as it was. Runs on a client."""
+"""Ansible module: mount an export, write as root, read back, and clean up. Runs on a client."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nfs_server_verify
-short_description: The export works for this client and squashes root
+short_description: Verify that the export works for this client and squashes root
 description:
   - Mounts the export in a directory of its own, writes a file as root, checks its owner, and removes both.
 options:
@@ -66,7 +66,7 @@ def main() -> None:
             problem = f"cannot be mounted: {result.stderr.strip()}"
         else:
             mounted = True
-            # A name that nobody can have put a link in the place of: a link would be followed on this board, by root.
+            # A random name, at which no other client can have put a link: it would be followed on this board, by root.
             probe = mountpoint / f".verify-{secrets.token_hex(16)}"
             content = os.urandom(4096)
             try:
@@ -77,7 +77,7 @@ def main() -> None:
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
                     owner, found = os.fstat(file.fileno()), os.pread(file.fileno(), len(content) + 1, 0)
                 if found != content:
-                    problem = "gives back something else than what was written"
+                    problem = "returns something else than what was written"
                 elif (owner.st_uid, owner.st_gid) != (module.params["uid"], module.params["gid"]):
                     problem = f"does not squash root: a file got the owner {owner.st_uid}:{owner.st_gid}"
             finally:
@@ -93,8 +93,8 @@ def main() -> None:
             mountpoint.rmdir()
     if problem:
         module.fail_json(
-            msg=f"the export {server}:/ {problem}. Look at `exportfs -v` and `journalctl -u nfs-server` on the server, "
-            f"at the owner of the exported directory, and at whether port 2049 can be reached"
+            msg=f"the export {server}:/ {problem}. Check `exportfs -v` and `journalctl -u nfs-server` on the server, "
+            f"the owner of the exported directory, and whether port 2049 is reachable"
         )
     seconds = round(time.monotonic() - started, 1)
     module.exit_json(changed=False, seconds=seconds, msg=f"mounted, written, read back and unmounted in {seconds} s")

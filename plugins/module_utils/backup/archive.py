@@ -1,4 +1,4 @@
-"""What a backup is on the control node, and whether one can be believed. Pure: files only, no host, no Ansible.
+"""Backups on the control node, and their validation. Pure: files only, no host, no Ansible.
 
 A backup is a directory named by its UTC stamp, with `manifest.json`, `server.tar.gz` (k3s's server/ with a copy of
 the datastore) and `data.tar.gz` (the NFS export). One under another name is not finished.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import Limits, copy, members
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.board import ARCHIVE, BESIDE, MOST, SUMS
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import ARCHIVE, BESIDE, MOST, SUMS
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, printable
 
 from ..files import sha256_of
@@ -26,11 +26,11 @@ FORMAT = 2
 MANIFEST = "manifest.json"
 SERVER, DATA = "server.tar.gz", "data.tar.gz"
 TOPS = {SERVER: "server", DATA: "data"}
-#: What an archive may hold; the reader is as patient as its writer (bytes, members, seconds).
+#: What an archive may hold; the same as for its writer (bytes, members, seconds).
 LIMITS = Limits(ARCHIVE, MOST, depth=128, seconds=3600)
 STAMP = re.compile(r"\d{8}T\d{6}Z")
-#: Members of the server's archive that are looked into, and never longer than this (bytes).
-LOOKED_AT, SHORT = ("server/token", "server/agent-token", "server/tls/server-ca.crt"), 1 << 16
+#: Members of the server's archive that are read, and never longer than this (bytes).
+INSPECTED, SHORT = ("server/token", "server/agent-token", "server/tls/server-ca.crt"), 1 << 16
 FIELDS: dict[str, type] = {
     "format": int,
     "cluster_name": str,
@@ -44,12 +44,12 @@ FIELDS: dict[str, type] = {
 
 
 class BackupError(Exception):
-    """Something about a backup that a person has to know."""
+    """What is wrong with a backup, for the operator."""
 
 
 @dataclass
 class Contents:
-    """What a tar holds: digest and size of its files, those looked into, and its faults."""
+    """What a tar holds: digest and size of its files, those that are read, and its faults."""
 
     sums: dict[str, str] = field(default_factory=dict)
     size: int = 0
@@ -75,7 +75,7 @@ def contents(path: Path) -> Contents:
                     continue
                 if member.parts[0] != top and name not in BESIDE:
                     found.faults.append(f"holds {printable(repr(name))}, which is no part of a backup")
-                if name in LOOKED_AT:
+                if name in INSPECTED:
                     content = member.content.read(SHORT)
                     digest = hashlib.sha256(content).hexdigest()
                     found.texts[name] = content.decode(errors="replace")
@@ -90,10 +90,10 @@ def contents(path: Path) -> Contents:
         recorded = json.loads(record)
         expected, found.left_out = dict(recorded["sha256"]), [printable(each) for each in recorded["left_out"]]
     except (ValueError, KeyError, TypeError):
-        found.faults.append(f"has no {SUMS} at its end: it is not whole")
+        found.faults.append(f"has no {SUMS} at its end: it is incomplete")
         return found
     different = dict(expected.items() ^ found.sums.items())
-    found.faults += [f"holds {printable(repr(each))} not as it was on the board" for each in sorted(different)]
+    found.faults += [f"{printable(repr(each))} differs from the board's file" for each in sorted(different)]
     return found
 
 
@@ -155,7 +155,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise BackupError(f"{path} is not JSON: {error}") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise BackupError(
-            f"{path} has not format {FORMAT}, the one that is known here; restore it with the version that made it"
+            f"{path} has not format {FORMAT}, the only one that is supported; restore it with the version that made it"
         )
     wrong = [name for name, kind in FIELDS.items() if not isinstance(found.get(name), kind)]
     if wrong:
@@ -178,7 +178,7 @@ def version_fault(archived: str, wanted: str) -> str:
 
 
 def faults(directory: Path, cluster_name: str, k3s_version: str, servers: int) -> Iterator[str]:
-    """Everything that speaks against restoring a backup for this inventory, without asking a host."""
+    """Every reason against restoring a backup to this inventory, without connecting to a host."""
     try:
         manifest = read_manifest(directory)
     except BackupError as error:
@@ -190,26 +190,26 @@ def faults(directory: Path, cluster_name: str, k3s_version: str, servers: int) -
         yield fault
     kind = manifest["datastore"]
     if kind not in ("sqlite", "etcd"):
-        yield f"its datastore {kind!r} is none that is known here"
+        yield f"its datastore {kind!r} is not supported"
     elif (kind == "etcd") != (servers > 1):
         needs = "three servers or more" if kind == "etcd" else "one server"
         yield f"its datastore is {kind}, which is of {needs}: k3s_servers has {servers}"
-    whole = True
+    complete = True
     for name in (SERVER, *(each for each in manifest["files"] if each != SERVER)):
         entry, path = manifest["files"].get(name), directory / name
         if name not in TOPS or not isinstance(entry, dict):
-            yield f"{MANIFEST} has no entry for {name}, or one that is unknown here"
-            whole = False
+            yield f"{MANIFEST} has no entry for {name}, or one that is not supported"
+            complete = False
         elif not path.is_file():
             yield f"{name} is missing"
-            whole = False
+            complete = False
         elif (size := path.stat().st_size) != entry.get("size"):
             yield f"{name} has {size} bytes, {entry.get('size')} were written: it is truncated or was changed"
-            whole = False
+            complete = False
         elif sha256_of(path) != entry.get("sha256"):
             yield f"{name} was changed or damaged: its SHA-256 is not the one in {MANIFEST}"
-            whole = False
-    if not whole:
+            complete = False
+    if not complete:
         return
     for name in manifest["files"]:
         inside = contents(directory / name)
@@ -217,7 +217,7 @@ def faults(directory: Path, cluster_name: str, k3s_version: str, servers: int) -
         if name == SERVER and not inside.faults:
             try:
                 if ca_sha256(inside) != manifest["ca_sha256"]:
-                    yield f"{name} holds another CA than {MANIFEST} says"
+                    yield f"{name} holds another CA than {MANIFEST}"
             except BackupError as error:
                 yield f"{name}: {error}"
             store = "etcd-snapshot" if kind == "etcd" else "server/db/state.db"

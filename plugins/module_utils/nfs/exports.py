@@ -1,4 +1,4 @@
-"""Exports files of a board: its own line is the role's (scope.py), all others are understood and left alone.
+"""Exports files of a board: one line is the role's (scope.py), all others are parsed and left alone.
 
 Standard library only: it runs on boards.
 """
@@ -22,7 +22,7 @@ def text_of(path: str | Path) -> str:
 
 
 def export_lines(text: str) -> list[str]:
-    """Lines of an exports file with continuations joined and comments gone."""
+    """Lines of an exports file with continuations joined and without comments."""
     joined = text.replace("\\\n", " ")
     return [line.strip() for line in (re.sub(r"#.*", "", raw) for raw in joined.splitlines()) if line.strip()]
 
@@ -40,7 +40,7 @@ def is_root_export(line: str) -> bool:
 
 
 def foreign_exports(own: Path = OWN_FILE, root: Path = Path("/etc")) -> list[dict[str, Any]]:
-    """Everybody else's export lines: file, path, whether it is the NFSv4 root."""
+    """Export lines of others: file, path, whether it is the NFSv4 root."""
     files = [root / "exports", *sorted((root / "exports.d").glob("*.exports"))]
     return [
         {"file": str(file), "path": exported_path(line), "root": is_root_export(line)}

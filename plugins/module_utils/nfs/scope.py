@@ -1,4 +1,4 @@
-"""Who may mount the export: the role's exports file, read and edited. Standard library only, for boards and filters."""
+"""Addresses that may mount the export: the role's exports file, read and edited. Standard library only, for boards."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 
-#: The comment that remembers addresses which were taken out of the export.
+#: The comment with addresses that were removed from the export.
 LEFT_OUT = "# Left out until they join again:"
-#: The comment that remembers boards of the cluster. A file without it may name spare boards that never joined.
+#: The comment with addresses of the cluster's boards. A file without it may name spare boards that never joined.
 JOINED = "# Boards that have joined:"
 
 
@@ -22,7 +22,7 @@ def is_in(address: str, client: str) -> bool:
 
 @dataclass
 class Scope:
-    """The parts of the exports file: head, quoted path, clients with one set of options, who has joined, who left."""
+    """The parts of the exports file: head, quoted path, clients with one set of options, boards that joined or left."""
 
     head: str
     path: str
@@ -70,17 +70,17 @@ class Scope:
         return self.text() != before
 
     def leave_out(self, addresses: list[str]) -> bool:
-        """Let addresses mount no more, and remember them; whether that changed the file.
+        """Remove addresses from the clients, and record them; whether that changed the file.
 
-        The last client stays: an exports line without clients would be open to everybody.
+        The last client stays: an exports line without clients would be open to every address.
         """
         before = self.text()
-        going = [a for a in addresses if a in self.clients]
-        if len(set(self.clients) - set(going)) == 0:
-            going = going[1:]
-        self.clients = [client for client in self.clients if client not in going]
+        removed = [a for a in addresses if a in self.clients]
+        if len(set(self.clients) - set(removed)) == 0:
+            removed = removed[1:]
+        self.clients = [client for client in self.clients if client not in removed]
         self.joined = [a for a in self.joined if a not in addresses]
-        self.left_out = sorted({*self.left_out, *going})
+        self.left_out = sorted({*self.left_out, *removed})
         return self.text() != before
 
 
@@ -91,10 +91,10 @@ def listed(comment: str, text: str) -> list[str]:
 
 
 def wanted(clients: list[str], cluster: list[str], spare: list[str], text: str) -> dict[str, list[str]]:
-    """{clients, joined, left_out} that the export is to have, sorted, given the file that is there (empty: none yet).
+    """{clients, joined, left_out} that the export must have, sorted, given the present file (empty: none yet).
 
     `clients` are those of the inventory, `cluster` and `spare` the addresses of the boards of these groups. A spare
-    board is let in or left out by joining and leaving, so the file decides on it.
+    board is added or removed when it joins or leaves, so the file decides on it.
     """
     out = [address for address in listed(LEFT_OUT, text) if address not in cluster]
     joined = [address for address in listed(JOINED, text) if address in spare and address not in out]

@@ -22,6 +22,7 @@ def found(text: str, path: str = "a.py") -> list[tuple[int, str]]:
         ("# a run that is cut\n# off is continued\n", [(1, "cut # off")]),
         ("(books)", [(1, "books")]),
         ("judges it; prejudge; remove_judge; judge_it", []),
+        ("user: books\n- default: books\nname: the books\n", [(3, "books")]),
         ("/srv/books and books/weights, books.yml, $books, a-books, books-a", []),
     ],
 )

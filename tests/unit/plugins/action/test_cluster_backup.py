@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.action import cluster_backup as action
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, board
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, stream
 
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 SECRET = "cluster-secret"
@@ -38,7 +38,7 @@ def run_board(*arguments: str, data: bytes = b"") -> subprocess.CompletedProcess
 
 @pytest.fixture
 def k3s(tmp_path: Path) -> Path:
-    """A k3s data directory with a database that somebody has open, the newest rows in its journal alone."""
+    """A k3s data directory with a database that is open, the newest rows in its journal alone."""
     data = tmp_path / "k3s"
     (data / "server/tls").mkdir(parents=True)
     (data / "server/cred").mkdir()
@@ -75,7 +75,7 @@ def give(export: Path) -> None:
 
 @pytest.fixture
 def export(tmp_path: Path) -> Path:
-    export = tmp_path / "books"
+    export = tmp_path / "export"
     (export / "weights/fast").mkdir(parents=True)
     (export / "weights/fast/model.weights.h5").write_bytes(os.urandom(300_000))
     (export / "lost+found").mkdir()
@@ -160,9 +160,9 @@ def test_what_is_no_data_stays_out(backup: Path) -> None:
 
 
 def test_an_empty_export_is_data_too(tmp_path: Path) -> None:
-    (tmp_path / "books").mkdir()
-    give(tmp_path / "books")
-    done = run_board("send-data", "--export", str(tmp_path / "books"))
+    (tmp_path / "export").mkdir()
+    give(tmp_path / "export")
+    done = run_board("send-data", "--export", str(tmp_path / "export"))
     (tmp_path / archive.DATA).write_bytes(gzip.compress(done.stdout))
     assert archive.contents(tmp_path / archive.DATA) == archive.Contents()
 
@@ -172,7 +172,7 @@ def test_a_truncated_archive_is_refused(backup: Path, name: str) -> None:
     path = backup / name
     path.write_bytes(path.read_bytes()[:-100])
     assert [f"{name} has {path.stat().st_size} bytes" in fault for fault in faults(backup)] == [True]
-    # Even if somebody made the manifest agree.
+    # Even with a manifest that was changed to match.
     manifest = json.loads((backup / archive.MANIFEST).read_text())
     manifest["files"][name] = {"size": path.stat().st_size, "sha256": archive.sha256_of(path)}
     change(backup, files=manifest["files"])
@@ -204,7 +204,7 @@ def test_a_changed_file_with_a_matching_manifest_is_refused(backup: Path) -> Non
         tar.addfile(info, io.BytesIO(b"added"))
 
     repack(backup, archive.DATA, forge)
-    assert faults(backup) == [f"{archive.DATA} holds 'data/added.txt' not as it was on the board"]
+    assert faults(backup) == [f"{archive.DATA} 'data/added.txt' differs from the board's file"]
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "data/../../x"])
@@ -251,12 +251,12 @@ def test_files_are_not_written_through_links(backup: Path, tmp_path: Path) -> No
         ({"k3s_version": "v1.34.9+k3s1"}, "skips minor releases"),
         ({"k3s_version": "stable"}, "cannot be compared"),
         ({"datastore": "etcd"}, "needs|three servers"),
-        ({"datastore": "mysql"}, "none that is known"),
+        ({"datastore": "mysql"}, "is not supported"),
         ({"ca_sha256": "0" * 64}, "holds another CA"),
         ({"format": 1}, "has not format 2"),
         ({"server": None}, "lacks server"),
         ({"files": {}}, "no entry for server.tar.gz"),
-        ({"files": {"server.tar.gz": {}, "../x": {}}}, "unknown here"),
+        ({"files": {"server.tar.gz": {}, "../x": {}}}, "not supported"),
     ],
 )
 def test_foreign_and_newer_backups_are_refused(backup: Path, values: dict[str, Any], words: str) -> None:
@@ -264,7 +264,7 @@ def test_foreign_and_newer_backups_are_refused(backup: Path, values: dict[str, A
     assert any(word in "; ".join(faults(backup)) for word in words.split("|"))
 
 
-def test_all_reasons_are_told_at_once(backup: Path) -> None:
+def test_all_reasons_are_listed_at_once(backup: Path) -> None:
     change(backup, cluster_name="other", k3s_version="v1.37.0+k3s1")
     (backup / archive.SERVER).unlink()
     (backup / archive.DATA).write_bytes(b"x")
@@ -295,7 +295,7 @@ def test_only_the_oldest_of_this_cluster_go_and_none_by_default(backup: Path) ->
 
 
 def test_two_backups_at_once_are_refused(tmp_path: Path) -> None:
-    with action.alone(tmp_path / "b"), pytest.raises(Exception, match="under way"), action.alone(tmp_path / "b"):
+    with action.alone(tmp_path / "b"), pytest.raises(Exception, match="is running"), action.alone(tmp_path / "b"):
         pass
     assert (tmp_path / "b").stat().st_mode & 0o777 == 0o700
 
@@ -318,7 +318,7 @@ def test_a_copy_taken_while_rows_are_written_is_one_moment(k3s: Path, live: Any,
     try:
         for number in range(5):
             time.sleep(0.05)
-            board.copy_sqlite(k3s / "server/db/state.db", tmp_path / f"{number}.db")
+            stream.copy_sqlite(k3s / "server/db/state.db", tmp_path / f"{number}.db")
             with contextlib.closing(sqlite3.connect(tmp_path / f"{number}.db")) as copy:
                 assert copy.execute("SELECT count(*) FROM kine WHERE a != b").fetchone() == (0,)
                 assert copy.execute("SELECT max(id) - count(*) FROM kine").fetchone()[0] in (None, 0)
@@ -373,11 +373,11 @@ def test_weights_that_are_replaced_meanwhile_are_never_torn(export: Path, tmp_pa
 
 
 @pytest.mark.parametrize("whole", [64 << 20, 1000])
-def test_a_file_that_never_keeps_still_fails_the_backup(
+def test_a_file_that_changes_each_time_fails_the_backup(
     export: Path, whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(board, "WHOLE", whole)
-    monkeypatch.setattr(board.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(stream, "WHOLE", whole)
+    monkeypatch.setattr(stream.time, "sleep", lambda seconds: None)
     ticks = iter(range(10_000))
     plain = os.fstat
 
@@ -387,14 +387,14 @@ def test_a_file_that_never_keeps_still_fails_the_backup(
             "S", (), {"st_mode": found[0], "st_uid": 0, "st_gid": 0, "st_size": found[6], "st_mtime_ns": next(ticks)}
         )()
 
-    monkeypatch.setattr(board.os, "fstat", fstat)
-    packer = board.Packer(io.BytesIO())
-    with pytest.raises(board.Torn, match="data/x"):
+    monkeypatch.setattr(stream.os, "fstat", fstat)
+    packer = stream.Packer(io.BytesIO())
+    with pytest.raises(stream.Torn, match="data/x"):
         packer.path(export / "weights/fast/model.weights.h5", "data/x")
 
 
 @root
-def test_a_server_comes_back_with_times_modes_links_and_its_node_password(
+def test_a_server_is_restored_with_times_modes_links_and_its_node_password(
     backup: Path, k3s: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "rancher/fresh"
@@ -419,7 +419,7 @@ def test_a_server_comes_back_with_times_modes_links_and_its_node_password(
 
 
 @root
-def test_data_comes_back_into_an_empty_export_only_and_a_cut_off_restore_is_gone_on_with(
+def test_data_is_restored_to_an_empty_export_only_and_an_interrupted_restore_is_continued(
     backup: Path, export: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "target"
@@ -445,20 +445,20 @@ def test_data_comes_back_into_an_empty_export_only_and_a_cut_off_restore_is_gone
     assert not (target / ".restore-20261122T050000Z").exists()
 
 
-def test_the_token_of_another_cluster_is_put_aside_not_lost(backup: Path, tmp_path: Path) -> None:
+def test_the_token_of_another_cluster_is_kept_beside(backup: Path, tmp_path: Path) -> None:
     there = tmp_path / "secrets/k3s-token"
     agents = there.with_name("k3s-agent-token")
     task = {"directory": str(backup), "expect": {"token_file": str(there), "agent_token_file": str(agents)}}
-    assert action.token(task, check=True) == {"changed": True}
+    assert action.token(task, pretend=True) == {"changed": True}
     assert not there.exists()
-    assert action.token(task, check=False) == {"changed": True}
+    assert action.token(task, pretend=False) == {"changed": True}
     assert there.read_text() == SECRET + "\n"
     assert there.stat().st_mode & 0o777 == 0o600
-    assert action.token(task, check=False) == {"changed": False}
+    assert action.token(task, pretend=False) == {"changed": False}
     there.write_text("another\n")
-    action.token(task, check=False)
+    action.token(task, pretend=False)
     assert (there.parent / f"k3s-token.before-{backup.name}").read_text() == "another\n"
     # The backup's cluster has none of its own for agents: one that lies there is of another cluster.
     agents.write_text("another\n")
-    assert action.token(task, check=False) == {"changed": True}
+    assert action.token(task, pretend=False) == {"changed": True}
     assert not agents.exists()

@@ -1,4 +1,4 @@
-"""Other people's exports are understood, so that they can be left alone."""
+"""Exports of others are parsed, so that they can be left alone."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from tests.support.paths import ROOT
     ("line", "path"),
     [
         ("/srv/books 10.0.0.1(rw)", "/srv/books"),
-        ('"/srv/my books" *(ro)', "/srv/my books"),
-        (r"/srv/my\040books *(ro)", "/srv/my books"),
+        ('"/srv/my data" *(ro)', "/srv/my data"),
+        (r"/srv/my\040data *(ro)", "/srv/my data"),
         ("/srv/alone", "/srv/alone"),
     ],
 )
@@ -51,6 +51,6 @@ def test_foreign_exports_are_found_and_ours_is_not_among_them(tmp_path: Path) ->
     ]
 
 
-def test_the_file_of_the_role_is_known() -> None:
+def test_the_file_is_the_one_of_the_role() -> None:
     variables = yaml.safe_load((ROOT / "roles/nfs_server/vars/main.yml").read_text())
     assert variables["_nfs_server_exports_file"] == str(exports.OWN_FILE)

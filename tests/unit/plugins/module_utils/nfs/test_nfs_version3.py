@@ -19,7 +19,7 @@ def users(tmp_path: Path, exports: str = "", mounts: str = "", fstab: str = "") 
     return [each.replace(f"{etc}/", "") for each in version3_users(own, etc, tmp_path / "mounts")]
 
 
-def test_the_books_and_pods_that_mount_them_need_no_version_3(tmp_path: Path) -> None:
+def test_our_export_and_pods_that_mount_it_need_no_version_3(tmp_path: Path) -> None:
     pods = "10.0.0.11:/ /var/lib/kubelet/pods/1/nfs nfs4 rw,vers=4.2,hard,addr=10.0.0.11 0 0\n"
     assert users(tmp_path, exports="# /srv/old *(rw)\n", mounts=pods, fstab="PARTUUID=1 / ext4 defaults 0 1\n") == []
 
@@ -28,7 +28,7 @@ def test_a_board_without_any_file_needs_none(tmp_path: Path) -> None:
     assert version3_users(tmp_path / "own", tmp_path, tmp_path / "mounts") == []
 
 
-def test_exports_of_others_count_whatever_their_clients_speak(tmp_path: Path) -> None:
+def test_exports_of_others_count_whatever_version_their_clients_use(tmp_path: Path) -> None:
     assert users(tmp_path, exports="/srv/music *(ro)\n") == ["exports exports /srv/music"]
 
 

@@ -1,15 +1,15 @@
 #!/usr/bin/python
-"""Ansible module: everything the nfs_server role wants to know of its board, in one go."""
+"""Ansible module: report the state of the NFS server in one call."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: nfs_server_probe
-short_description: State of the NFS server, without changing anything
+module: nfs_server_info
+short_description: Report the state of the NFS server
 description:
   - Reads the server's unit, the addresses it listens on, the exported directory and its owner, and every exports file.
 options:
-  address: {description: "Address that the server is to listen on.", type: str, required: true}
+  address: {description: "Address that the server must listen on.", type: str, required: true}
   directory: {description: "Exported directory.", type: path, required: true}
   exports_file: {description: "The role's own file in exports.d.", type: path, required: true}
   config_file: {description: "The role's own file in nfs.conf.d.", type: path, required: true}
@@ -19,7 +19,7 @@ options:
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
-- edge_ai.cluster.nfs_server_probe:
+- edge_ai.cluster.nfs_server_info:
     address: 192.168.1.11
     directory: /srv/books
     exports_file: /etc/exports.d/edge-ai-cluster.exports
@@ -102,7 +102,7 @@ def listening_addresses(table: str, port: int) -> list[str]:
 
 
 def listeners() -> str:
-    """What `ss` says of listening sockets of TCP and UDP, those of the kernel included, with their programs."""
+    """What `ss` shows of listening sockets of TCP and UDP, those of the kernel included, with their programs."""
     return subprocess.run(["ss", "-Hlntup"], capture_output=True, text=True, check=False).stdout
 
 
@@ -113,9 +113,9 @@ def address_kind(text: str) -> str:
     except ValueError:
         return "none"
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+    with socket.socket(family, socket.SOCK_DGRAM) as udp:
         try:
-            probe.bind((text, 0))
+            udp.bind((text, 0))
         except OSError:
             return "foreign"
     return "own"
@@ -150,7 +150,7 @@ def main() -> None:
         "unit_text": text_of(given["unit_file"]),
         "address": address_kind(given["address"]),
         "listens": listening_addresses(sockets, 2049),
-        # With NFSv4 alone it only answers the kernel.
+        # With NFSv4 alone it only serves the kernel.
         "mountd_listens": "rpc.mountd" in sockets,
         "foreign": foreign_exports(Path(given["exports_file"])),
         "active_clients": sorted(re.findall(r"\s([^\s(]+)\(", "\n".join(active))),

@@ -64,7 +64,7 @@ class Packer:
 
     def __init__(self, target: IO[bytes], limit: int = ARCHIVE) -> None:
         """`limit`: bytes of all files together; what is beyond is left out."""
-        # Closed by close(); a stream that was cut off must not get an end.
+        # Closed by close(); an interrupted stream must not get an end.
         self.tar = tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
         self.sums: dict[str, str] = {}
         self.left_out: list[str] = []
@@ -96,7 +96,7 @@ class Packer:
             self.entry(folder, each, f"{name}/{each}")
 
     def entry(self, folder: int, entry: str, name: str) -> None:
-        """One entry of an open folder. What has vanished since it was listed, sockets and devices are passed over."""
+        """One entry of an open folder. What has vanished since it was listed, sockets and devices are skipped."""
         try:
             status = os.stat(entry, dir_fd=folder, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
@@ -187,7 +187,7 @@ class Digesting(io.RawIOBase):
 
 
 def still(before: os.stat_result, after: os.stat_result) -> bool:
-    """Whether nothing was written into a file between two looks at it."""
+    """Whether nothing was written into a file between two calls of stat."""
     return (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
 
 
@@ -205,7 +205,7 @@ def copy_sqlite(source: Path, target: Path) -> None:
         copied.execute("PRAGMA journal_mode=DELETE")
         found = [row[0] for row in copied.execute("PRAGMA quick_check")]
     if found != ["ok"]:
-        raise Refused(f"the datastore {source} is damaged: {'; '.join(found[:3])}. It is not worth a backup")
+        raise Refused(f"the datastore {source} is damaged: {'; '.join(found[:3])}. It was not backed up")
 
 
 @contextlib.contextmanager
@@ -270,7 +270,7 @@ def unpack(target: Target, top: str, seconds: float) -> dict[str, bytes]:
             beside[info.name] = member.content.read()
             sums[info.name] = hashlib.sha256(beside[info.name]).hexdigest()
             continue
-        # Without bits that lend somebody the owner's rights.
+        # Without setuid and setgid bits.
         entry = Entry(info.mode & 0o1777, (info.uid, info.gid), float(info.mtime))
         if not below:
             continue
@@ -285,7 +285,7 @@ def unpack(target: Target, top: str, seconds: float) -> dict[str, bytes]:
     try:
         expected = json.loads(beside.pop(SUMS, b""))["sha256"]
     except (ValueError, KeyError, TypeError):
-        raise Refused(f"the archive has no {SUMS} at its end: it is not whole") from None
+        raise Refused(f"the archive has no {SUMS} at its end: it is incomplete") from None
     sums.pop(SUMS, None)
     if expected != sums:
         raise Refused("what arrived is not what was backed up: digests differ")
@@ -296,7 +296,7 @@ def unpack(target: Target, top: str, seconds: float) -> dict[str, bytes]:
 
 
 def public(directory: Path) -> None:
-    """A directory that everybody may enter, with its parents, as k3s makes them; those that exist stay as they are."""
+    """A directory that all users may enter, with its parents, as k3s makes them; those that exist stay as they are."""
     for each in (*reversed(directory.parents), directory):
         if not each.exists():
             each.mkdir()
@@ -355,7 +355,7 @@ def present(folder: int, name: str) -> bool:
 
 
 def own(export: Target, name: str) -> Target:
-    """A folder at the top of the export that was made here: nobody else may have one of its name. Raises Refused."""
+    """A folder at the top of the export that was made here: one that others made is refused. Raises Refused."""
     try:
         folder = Target(export.path / name, export.descriptor)
     except NotADirectoryError:
@@ -417,7 +417,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         COMMANDS[options.command](options)
     except Torn as error:
-        print(f"{error} was written to, again and again, while it was read", file=sys.stderr)
+        print(f"{error} changed each time that it was read", file=sys.stderr)
         return 3
     except BrokenPipeError:
         return 1
