@@ -107,7 +107,7 @@ def _sweep(settings: Settings, board: Board) -> None:
 
 
 def describe(settings: Settings, board: Board, lab_is_up: bool) -> dict[str, Any]:
-    """What `status` tells about a board."""
+    """What `status` shows of a board."""
     launcher = process.running(pid_file(settings, board))
     path = settings.card(board)
     network_state = "none"

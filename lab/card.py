@@ -70,7 +70,7 @@ def write_boot_file(card: Path, name: str, text: str) -> None:
 
 
 def is_seeded(card: Path) -> bool:
-    """Whether somebody put a seed on the card: the image's own meta-data names no instance."""
+    """Whether the card has a seed: the image's own meta-data names no instance."""
     try:
         return re.search(r"^instance-id:\s*\S", read_boot_file(card, "meta-data"), re.MULTILINE) is not None
     except LabError:

@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
 
     up_ = commands.add_parser("up", help="build what is missing, bring up network and mirror, power boards on")
     up_.add_argument("--without-k3s", action="store_true", help="do not build a k3s release for the mirror")
-    commands.add_parser("check", help="judge this machine before its packages are installed; changes nothing")
+    commands.add_parser("check", help="check this machine before its packages are installed; changes nothing")
     down = commands.add_parser("down", help="power everything off and leave nothing behind")
     down.add_argument("--cards", action="store_true", help="delete the boards' cards and logs too")
     build = commands.add_parser(
@@ -149,7 +149,7 @@ def down(settings: Settings, cards: bool) -> None:
             boards.shut_down(settings, settings.boards)
         _sweep(settings)
         network.down(settings)
-        # Somebody who waited for the lock may find all done.
+        # A command that waited for the lock may find all done.
         shutil.rmtree(settings.run, ignore_errors=True)
         if not any(settings.run.parent.glob("*/owner.json")):
             network.restore_machine(settings)

@@ -125,7 +125,7 @@ def main() -> None:
     launcher = os.getppid()
     build_root(given.root, given.kernel.parent, given.card, given.uml_dir, given.memory)
     drop_privileges(given.uid)
-    # After the change of user, which resets it. The guest dies with the launcher, however that ends.
+    # After the change of user, which resets it. The guest ends with the launcher, however that ends.
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != launcher:
         raise SystemExit("the launcher has ended")

@@ -1,4 +1,4 @@
-"""The one exception that a person is meant to read."""
+"""The exception whose message is for the user."""
 
 
 class LabError(Exception):

@@ -29,7 +29,7 @@ ENDINGS = (b"reboot: Power down", b"reboot: System halted")
 
 
 def how_it_ended(tail: bytes) -> str:
-    """What the last output of a guest says: `reboot`, `off`, or `crash` (its exit status tells nothing)."""
+    """What the last output of a guest says: `reboot`, `off`, or `crash` (its exit status is no help)."""
     positions = {"reboot": tail.rfind(REBOOT), "off": max(tail.rfind(ending) for ending in ENDINGS)}
     last = max(positions, key=lambda key: positions[key])
     return last if positions[last] >= 0 else "crash"

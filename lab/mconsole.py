@@ -14,7 +14,7 @@ def ask(control: Path, request: str, seconds: float = 5) -> str:
     """Send a request (`version`, `cad`, `sysrq b`, ...) and return the guest's answer.
 
     Raises:
-        OSError: nobody listens, no answer in time, or the guest refuses.
+        OSError: no process listens, no answer in time, or the guest refuses.
     """
     data = request.encode()[: _DATA - 1]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:

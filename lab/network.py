@@ -16,7 +16,7 @@ OFFLOADS = ("tso", "gso", "gro", "tx", "rx", "sg")
 
 MAX_MAP_COUNT = 4_194_304
 """Each mapped page run of a guest is a mapping of its process: with the default 65530 a guest with much mapped
-memory (TensorFlow) spins for ever in page faults."""
+memory (TensorFlow) spins indefinitely in page faults."""
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 MAP_COUNT = Path("/proc/sys/vm/max_map_count")
@@ -169,8 +169,8 @@ def down(settings: Settings) -> None:
 def restore_machine(settings: Settings) -> None:
     """Undo what all instances of the lab share; for the last one that goes.
 
-    ip_forward becomes what it was. The mount that `ip netns` made for itself goes if nobody else uses it.
-    (vm.max_map_count stays: lowering it could hurt somebody who came later, and a high one hurts nobody.)
+    ip_forward becomes what it was. The mount that `ip netns` made for itself goes if nothing else uses it.
+    (vm.max_map_count stays: lowering it could break a process that was started later, and a high one does no harm.)
     """
     was = settings.run.parent / "ip_forward.was"
     if was.exists():

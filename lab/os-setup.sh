@@ -36,7 +36,7 @@ systemctl enable NetworkManager systemd-timesyncd rpi-resize sshswitch edge-lab-
 systemctl disable ssh ssh.socket
 # The image has a language and a time zone: nothing is asked on the console at the first boot.
 systemctl mask systemd-firstboot.service
-# There is no screen: a login there would end and start again for ever.
+# There is no screen: a login there would restart indefinitely.
 systemctl mask getty@tty1.service
 
 depmod "$(ls /usr/lib/modules)"

@@ -112,7 +112,7 @@ def _debian(settings: Settings, root: Path, folder: Path) -> None:
         "--aptopt=APT::Install-Recommends false",
         "--aptopt=Acquire::Languages none",
         "--aptopt=Acquire::IndexTargets::deb::DEP-11::DefaultEnabled false",
-        # A build that dies is thrown away whole: dpkg need not wait for the disk.
+        # A build that fails is deleted as a whole: dpkg need not wait for the disk.
         "--dpkgopt=force-unsafe-io",
         *options,
         f"--include={','.join(PACKAGES)}",

@@ -40,7 +40,7 @@ def alive(settings: Settings) -> list[str]:
 
 
 def refuse_if_foreign(settings: Settings) -> None:
-    """Leave a living lab of another checkout alone; a dead one's leftovers may be taken over.
+    """Refuse a running lab of another checkout; what a stopped one left may be taken over.
 
     Raises:
         LabError: it lives; the message names it.

@@ -1,4 +1,4 @@
-"""What a machine must be to carry the lab, judged before anything is changed."""
+"""Requirements of the lab on its machine, checked before anything is changed."""
 
 import os
 import platform
@@ -23,7 +23,7 @@ def packages() -> list[str]:
 
 
 def check(settings: Settings, built: bool, packages_too: bool = True) -> None:
-    """Judge this machine.
+    """Check this machine.
 
     Args:
         settings: the instance that is to be brought up.

@@ -1,4 +1,4 @@
-"""Processes that outlive the command that started them, and are never taken for somebody else's."""
+"""Processes that outlive the command that started them, and are never mistaken for other processes."""
 
 import contextlib
 import json
@@ -54,7 +54,7 @@ def write_identity(path: Path, identity: Identity) -> None:
 
 
 def read_identity(path: Path) -> Identity | None:
-    """The process that a pid file names, alive or not; None if there is no (readable) file."""
+    """The process that a pid file names, running or not; None if there is no (readable) file."""
     try:
         return Identity(**json.loads(path.read_text()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -62,7 +62,7 @@ def read_identity(path: Path) -> Identity | None:
 
 
 def running(path: Path) -> Identity | None:
-    """The process that a pid file names, if it is alive."""
+    """The process that a pid file names, if it is running."""
     identity = read_identity(path)
     return identity if identity and identity.alive() else None
 
@@ -76,7 +76,7 @@ def uptime(identity: Identity) -> float:
 def session_members(identity: Identity) -> list[int]:
     """Processes of the session that a daemon leads or led.
 
-    While one of them lives, the kernel gives the leader's pid to nobody else. So when that pid belongs to a
+    While one of them lives, the kernel gives the leader's pid to no other process. So when that pid belongs to a
     process with another start time, none of the daemon's is left.
     """
     now = _stat(identity.pid)

@@ -1,4 +1,4 @@
-"""What the lab tells about its work while it works."""
+"""Progress messages of the lab."""
 
 import sys
 import time

@@ -61,7 +61,7 @@ def identity(settings: Settings) -> dict[str, Any]:
 
 def differences(found: Snapshot, settings: Settings) -> list[str]:
     """What of this instance does not fit a snapshot, each with what to do about it."""
-    ours, theirs, told = identity(settings), asdict(found), []
+    ours, theirs, problems = identity(settings), asdict(found), []
     remedies = {
         "name": f"set EDGE_LAB_NAME={found.name}",
         "subnet": f"the addresses are on the cards: set EDGE_LAB_SUBNET={found.subnet}",
@@ -69,11 +69,11 @@ def differences(found: Snapshot, settings: Settings) -> list[str]:
     }
     for key, remedy in remedies.items():
         if theirs[key] != ours[key]:
-            told.append(f"{key}: the snapshot has {theirs[key]}, this instance {ours[key]}; {remedy}")
+            problems.append(f"{key}: the snapshot has {theirs[key]}, this instance {ours[key]}; {remedy}")
     if theirs["boards"] != ours["boards"]:
         named = [", ".join(" ".join(board.values()) for board in each["boards"]) for each in (theirs, ours)]
-        told.append(f"boards: the snapshot has {named[0]}; lab/lab.toml declares {named[1]}; declare the same ones")
-    return told
+        problems.append(f"boards: the snapshot has {named[0]}; lab/lab.toml declares {named[1]}; declare the same ones")
+    return problems
 
 
 def read(settings: Settings, name: str) -> Snapshot:
@@ -128,7 +128,7 @@ def save(settings: Settings, name: str, include: list[Path], leave_off: bool) ->
             with _all_off(settings):
                 settings.snapshots.mkdir(parents=True, exist_ok=True)
                 work = settings.snapshots / f".{name}-{os.getpid()}"
-                # Secrets and cards are nobody else's to read.
+                # No other user may read secrets and cards.
                 (work / "cards").mkdir(parents=True, mode=0o700)
                 work.chmod(0o700)
                 _copy(cards, work / "cards")
@@ -161,8 +161,8 @@ def restore(settings: Settings, name: str) -> None:
         LabError: there is no such snapshot, this instance does not fit it, or the lab is down.
     """
     found = read(settings, name)
-    if told := differences(found, settings):
-        listed = "".join(f"\n  - {each}" for each in told)
+    if problems := differences(found, settings):
+        listed = "".join(f"\n  - {each}" for each in problems)
         raise LabError(f"the snapshot {name} cannot be restored here:{listed}")
     owner.require_up(settings)
     folder = settings.snapshots / name
@@ -197,9 +197,9 @@ def delete(settings: Settings, name: str) -> None:
     if name not in names(settings):
         read(settings, name)
     # Renamed first: half a snapshot must not look like one.
-    doomed = settings.snapshots / f".{name}-{os.getpid()}"
-    (settings.snapshots / name).rename(doomed)
-    shutil.rmtree(doomed)
+    trash = settings.snapshots / f".{name}-{os.getpid()}"
+    (settings.snapshots / name).rename(trash)
+    shutil.rmtree(trash)
 
 
 def table(settings: Settings) -> str:

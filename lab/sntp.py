@@ -1,7 +1,7 @@
 """A clock for the boards: answers SNTP (RFC 4330) with this machine's time.
 
 A service of Debian's would steer this machine's clock and push out the time service that it has; the lab only
-wants its time told.
+needs its time.
 """
 
 import socket
@@ -50,7 +50,7 @@ def answer(request: bytes, received: float, sent: float) -> bytes | None:
 
 
 def serve(endpoint: socket.socket) -> None:
-    """Answer for ever on a bound UDP socket."""
+    """Answer indefinitely on a bound UDP socket."""
     while True:
         request, client = endpoint.recvfrom(1024)
         reply = answer(request, time.time(), time.time())

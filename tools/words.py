@@ -1,8 +1,8 @@
 """Refuses words that the field has other words for: `python -m tools.words`.
 
 tools/words.txt says which words, and what to write instead; `[tool.words]` in pyproject.toml lists the paths that are
-covered. Code in Markdown, paths, identifiers and values of one word (`key: word`) are ignored: they are changed where
-they are defined.
+covered. Code in Markdown, paths, identifiers and values of one word (`key: word`, `"word"`) are ignored: they are
+changed where they are defined.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _CODE = re.compile(
     r"^( {0,3})```.*?^\1```|^(?: {4}|\t).*?$|`[^`\n]*`|\]\([^)\n]*\)|<!--.*?-->", re.MULTILINE | re.DOTALL
 )
 """Code blocks, inline code, targets of links and comments of a Markdown text."""
-_VALUE = re.compile(r"^ *(?:- )?[\w-]+: [\w-]+$", re.MULTILINE)
-"""A key of YAML with a value of one word."""
+_VALUE = re.compile(r"""^ *(?:- )?[\w-]+: [\w-]+$|(["'])[\w-]+\1""", re.MULTILINE)
+"""A key of YAML with a value of one word, or one in quotes."""
 _GAP = r"[\s#]+"
 """What is between two words of a phrase; a line of a comment may end there."""
 
@@ -39,7 +39,7 @@ class Rule:
     def pattern(self) -> re.Pattern[str]:
         """Matches the word as a word: not as part of a path or an identifier."""
         phrase = _GAP.join(re.escape(part) for part in self.word.split())
-        return re.compile(rf"(?<![\w/.$-]){phrase}(?![\w/]|-\w|\.\w|\()", re.IGNORECASE)
+        return re.compile(rf"(?<![\w/.$=-]){phrase}(?![\w/]|-\w|\.\w|\()", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ Usage: k3s COMMAND [OPTIONS]
   crictl          run a small part of crictl
   ctr             run containerd's client
   token           manage bootstrap tokens, change the server's token
-  certificate     look at this machine's certificates, have new ones made
-  secrets-encrypt tell whether Secrets are encrypted
+  certificate     check this machine's certificates, or replace them
+  secrets-encrypt report whether Secrets are encrypted
   etcd-snapshot   save, list, delete and prune snapshots of etcd
   --version       print the version
 `

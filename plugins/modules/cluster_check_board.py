@@ -78,7 +78,7 @@ def mounts_of(text: str) -> list[Mount]:
 
 
 def read_only(mounts: list[Mount]) -> list[str]:
-    """File systems of a disk which the kernel, or a person, has made read-only; a device mounted twice counts once.
+    """File systems of a disk which the kernel, or a user, has made read-only; a device mounted twice counts once.
 
     Containers see some directories read-only: a device is one when no mount of it can be written.
     """

@@ -38,7 +38,7 @@ def server(boards: dict[str, Any], cluster: Cluster) -> Any:
 
 @pytest.fixture
 def namespace(core: Any) -> Iterator[str]:
-    """A namespace without labels, as one that somebody makes by hand."""
+    """A namespace without labels, as `kubectl create namespace` makes it."""
     name = f"hardening-{secrets.token_hex(4)}"
     core.create_namespace({"metadata": {"name": name}})
     yield name
@@ -170,7 +170,7 @@ def test_the_audit_log_has_who_read_a_secret_and_not_what_it_says(core: Any, ser
 
 
 def test_the_audit_log_is_small(server: Any) -> None:
-    """What components tell each other all day is not in it."""
+    """Requests between components are not in it."""
     log = f"{DATA}/server/logs/audit.log"
     lines = [json.loads(line) for line in server.check_output(f"tail -n 2000 {log}").splitlines()]
     resources = {each.get("objectRef", {}).get("resource") for each in lines}

@@ -58,7 +58,7 @@ def test_all_system_pods_run(core: client.CoreV1Api) -> None:
 
 
 class Browser:
-    """A client with cookies, as a person's browser has; never asks a proxy."""
+    """A client with cookies, as a browser has; never asks a proxy."""
 
     def __init__(self) -> None:
         self.cookies = http.cookiejar.CookieJar()

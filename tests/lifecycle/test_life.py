@@ -62,7 +62,7 @@ def unchanged(step: Step) -> None:
 
 
 def records(cluster: Cluster) -> list[dict[str, Any]]:
-    """The timings of the latest run, judged by their schema."""
+    """The timings of the latest run, validated by their schema."""
     found: list[dict[str, Any]] = json.loads((cluster.path("cluster_results_dir") / "latest/timings.json").read_text())
     validate(found, json.loads((ROOT / "notebooks/timings.schema.json").read_text()))
     return found
@@ -75,7 +75,7 @@ def weights(cluster: Cluster) -> str:
 
 
 def exported_to(cluster: Cluster, name: str) -> bool:
-    """Whether the NFS server exports the books to a board."""
+    """Whether the NFS server exports the shared data to a board."""
     exports = str(connect(cluster.hosts("nfs_servers")[0]).check_output("exportfs -s"))
     return f" {cluster.address(name)}(" in exports.replace("\t", " ")
 
@@ -175,7 +175,7 @@ def test_06_add_node_changes_nothing_on_a_complete_cluster(
 
 
 def test_07_versions_are_refused_before_anything_is_touched(plays: Plays) -> None:
-    # Without the question whether the mirror has them: what is judged here is the version.
+    # Without the request whether the mirror has them: what is checked here is the version.
     blind = ("-e", '\'{"preflight_check_urls": false, "preflight_k3s_minors": ["1.35", "1.36", "1.38"]}\'')
     for wrong, word in (("v1.35.1+lab1", "downgrade|older"), ("v1.38.0+lab1", "skip"), ("latest", "not a k3s release")):
         step = plays.run(f"upgrade to {wrong}", "playbooks/upgrade.yml", "-e", f"k3s_version={wrong}", *blind, expect=2)
@@ -192,7 +192,7 @@ def test_08_an_upgrade_fails_no_request(plays: Plays, cluster: Cluster, joined: 
         if any(port.port == 8888 for port in each.spec.ports)
     ]
     url = f"http://{service.spec.cluster_ip}:8888/login"
-    # A key that no agent knows: k3s dies of it when it is started again.
+    # A key that no agent knows: k3s fails on it when it is restarted.
     broken = "/etc/rancher/k3s/config.yaml.d/broken.yaml"
     connect("pi-02").check_output(f"mkdir -p {Path(broken).parent}; echo 'no-such-key: true' > {broken}")
     with Requests(url, ["pi-01", "pi-02"]) as requests:
@@ -239,21 +239,21 @@ def test_09_a_cluster_that_was_stopped_runs_again_with_the_power_back(plays: Pla
     wait_until("training has its pod", 240, lambda: running_on("pi-02"))
 
 
-def test_10_boards_whose_cards_died_come_back_under_their_names(
+def test_10_boards_whose_cards_failed_join_again_under_their_names(
     plays: Plays, cluster: Cluster, joined: None, upgraded: None
 ) -> None:
-    before, died = machine_ids(), ("pi-03", "pi-05")
-    cards_die(*died)
-    step = plays.run("re-flash two", "add-node.yml", "-l", ",".join(died), *FAST, *ON_NEXT)
-    assert step.changed_hosts() <= {*died, "localhost"}
+    before, replaced = machine_ids(), ("pi-03", "pi-05")
+    cards_die(*replaced)
+    step = plays.run("re-flash two", "add-node.yml", "-l", ",".join(replaced), *FAST, *ON_NEXT)
+    assert step.changed_hosts() <= {*replaced, "localhost"}
     after = machine_ids()
-    for name in died:
+    for name in replaced:
         assert after.pop(name) != before.pop(name)
     assert after == before
     assert all_ready("pi-01", "pi-02", "pi-03", "pi-05")
     # One of them: both have the label.
     wait_until("prediction has its pod", 180, lambda: running_on("pi-03") or running_on("pi-05"))
-    assert set(died) <= {each["host"] for each in records(cluster) if each["notebook"] == "prediction"}
+    assert set(replaced) <= {each["host"] for each in records(cluster) if each["notebook"] == "prediction"}
 
 
 def test_11_what_the_cluster_cannot_lose_is_not_removed(plays: Plays, joined: None, upgraded: None) -> None:
@@ -405,7 +405,7 @@ def test_16_site_works_again_after_a_reset(plays: Plays, cluster: Cluster) -> No
     old = weights(cluster)
     plays.run("site after reset", "site.yml", *FAST, *ON_NEXT)
     assert all_ready("pi-01", "pi-02", "pi-03")
-    # The books were kept, and so the run of these inputs that is in them.
+    # The shared data was kept, and so the run of these inputs that is in it.
     assert weights(cluster) == old
 
 

@@ -1,6 +1,6 @@
 """Where the tests of a running cluster look from: its inventory, ssh to every board, the Kubernetes API.
 
-The inventory is the lab's unless ``EDGE_INVENTORY`` names another one, so the same tests judge real boards:
+The inventory is the lab's unless ``EDGE_INVENTORY`` names another one, so the same tests check real boards:
 ``EDGE_INVENTORY=inventory/home pytest tests/default``.
 """
 

@@ -328,7 +328,7 @@ def member_with_newline(run: Path, outside: Path) -> None:
 
 @case
 def tar_bomb(run: Path, outside: Path) -> None:
-    """10 GB of zeros, in 10 MB: written by hand, since nobody has that much memory."""
+    """10 GB of zeros, in 10 MB: written block by block, because it does not fit into memory."""
     target = io.BytesIO()
     info = tarfile.TarInfo("bomb.txt")
     info.size = 10 << 30

@@ -65,7 +65,7 @@ class Record:
 
 
 class Plays:
-    """Runs playbooks of this project as a person would, on the inventory of these tests."""
+    """Runs playbooks of this project as a user would, on the inventory of these tests."""
 
     def __init__(self, record: Record) -> None:
         self.record = record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.cluster import CLUSTER, connect
 
-#: Files of the control node's secrets folder whose content nobody may see elsewhere.
+#: Files of the control node's secrets folder whose content must not be anywhere else.
 NAMES = ("k3s-token", "k3s-agent-token", "jupyter-password", "id_ed25519")
 PLAIN = r"| tr -cd '[:print:]\n'"
 #: Searched here, not on the board: a command with a secret in it would itself be logged by sudo.

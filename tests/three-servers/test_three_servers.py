@@ -32,18 +32,18 @@ def endpoints(server: str) -> set[str]:
 @pytest.fixture(scope="module")
 def pods() -> Any:
     """A pod on each server, of the one image that every node has from the release."""
-    labels = {"app": "alive"}
+    labels = {"app": "pause"}
     container = {"name": "pause", "image": pause_image(), "imagePullPolicy": "IfNotPresent"}
     pod = {"tolerations": [{"operator": "Exists"}], "terminationGracePeriodSeconds": 1, "containers": [container]}
     spec = {
-        "metadata": {"name": "alive", "namespace": "default"},
+        "metadata": {"name": "pause", "namespace": "default"},
         "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}},
     }
     apps = client.AppsV1Api(kubernetes_api(SERVERS[0]))
     apps.create_namespaced_daemon_set("default", spec)
     wait_until("a pod on each server", 180, lambda: len(running(SERVERS[0])) == len(SERVERS))
     yield
-    client.AppsV1Api(kubernetes_api(SERVERS[0])).delete_namespaced_daemon_set("alive", "default")
+    client.AppsV1Api(kubernetes_api(SERVERS[0])).delete_namespaced_daemon_set("pause", "default")
 
 
 def pause_image() -> str:
@@ -53,7 +53,7 @@ def pause_image() -> str:
 
 def running(server: str) -> dict[str, str]:
     """Start time of the running pod on each node."""
-    found = core(server).list_namespaced_pod("default", label_selector="app=alive", _request_timeout=10).items
+    found = core(server).list_namespaced_pod("default", label_selector="app=pause", _request_timeout=10).items
     return {each.spec.node_name: str(each.status.start_time) for each in found if each.status.phase == "Running"}
 
 
@@ -172,7 +172,7 @@ def test_tokens_are_rotated_and_every_server_starts_again(plays: Plays, upgraded
     assert not plays.run("site.yml after the rotation", "site.yml", *TO_A_CLUSTER, *ON_NEXT).changed_hosts()
 
 
-def test_all_cards_die_and_a_backup_is_restored(plays: Plays, upgraded: None) -> None:
+def test_all_cards_fail_and_a_backup_is_restored(plays: Plays, upgraded: None) -> None:
     write("before-the-backup")
     plays.run("backup", "playbooks/backup.yml", *ON_NEXT)
     kept = written()

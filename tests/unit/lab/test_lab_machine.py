@@ -1,4 +1,4 @@
-"""Preconditions, owner's mark, card: what can be judged without root."""
+"""Preconditions, owner's mark, card: what can be checked without root."""
 
 import json
 import struct

@@ -23,6 +23,7 @@ def found(text: str, path: str = "a.py") -> list[tuple[int, str]]:
         ("(books)", [(1, "books")]),
         ("judges it; prejudge; remove_judge; judge_it", []),
         ("user: books\n- default: books\nname: the books\n", [(3, "books")]),
+        ('{"books", "the books", \'judge\'} --user=books', [(1, "books")]),
         ("/srv/books and books/weights, books.yml, $books, a-books, books-a", []),
     ],
 )

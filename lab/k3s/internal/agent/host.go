@@ -20,7 +20,7 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// CheckCgroups tells, in k3s's words, which cgroup controller is missing. Unlike k3s it does not ask for cpuset, which
+// CheckCgroups reports, in k3s's words, which cgroup controller is missing. Unlike k3s it does not ask for cpuset, which
 // a kernel without SMP (User-mode Linux) cannot have and kubelet does not need.
 func CheckCgroups() error {
 	var fs unix.Statfs_t

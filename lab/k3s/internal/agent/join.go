@@ -228,7 +228,7 @@ func (j *joiner) apiServers(ctx context.Context) ([]string, error) {
 
 func (j *joiner) path(name string) string { return filepath.Join(j.dir, name) }
 
-// certificates fetches the CAs and this node's certificates. It waits for ever when the node's password is refused.
+// certificates fetches the CAs and this node's certificates. It waits indefinitely when the node's password is refused.
 func (j *joiner) certificates(ctx context.Context) error {
 	last := ""
 	for {

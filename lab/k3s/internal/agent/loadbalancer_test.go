@@ -80,7 +80,7 @@ func TestAgentOutlivesItsFirstServer(t *testing.T) {
 	// The connection from before is open at both ends; the balancer must notice and close it.
 	_ = old.SetReadDeadline(time.Now().Add(4 * checkInterval))
 	if _, err := old.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the dead server's connection stays open: %v", err)
+		t.Errorf("the stopped server's connection stays open: %v", err)
 	}
 }
 
@@ -94,7 +94,7 @@ func TestServersAreRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := lb.set(nil); err != nil || len(lb.servers) != 2 {
-		t.Error("an empty answer makes the servers forgotten", err)
+		t.Error("an empty answer removes the servers", err)
 	}
 	// The agent starts again while the configured server is off.
 	again := newLoadBalancer("https://one:6443", gone, file)
@@ -106,7 +106,7 @@ func TestServersAreRemembered(t *testing.T) {
 	if other := newLoadBalancer("https://other:6443", gone, file); slices.Contains(other.servers, two) {
 		t.Error("another cluster's servers are remembered")
 	}
-	// A server that was taken out of the cluster is forgotten, but the configured one is tried in the end.
+	// A server that was removed from the cluster is not tried, but the configured one is tried in the end.
 	if err := again.set([]string{gone}); err != nil || slices.Contains(again.servers, two) {
 		t.Error(again.servers, err)
 	}

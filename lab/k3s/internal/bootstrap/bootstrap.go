@@ -57,7 +57,7 @@ func Files() []string {
 	return names
 }
 
-// optional tells whether a cluster can be without a file.
+// optional reports whether a cluster can be without a file.
 func optional(name string) bool {
 	return strings.HasPrefix(name, "tls/etcd/") || strings.HasPrefix(name, "cred/")
 }
@@ -137,7 +137,7 @@ func (d Data) Differ(serverDir string) ([]string, error) {
 	return differ, err
 }
 
-// compare gives the files of another content and tells whether one is absent.
+// compare gives the files of another content and whether one is absent.
 func (d Data) compare(serverDir string) (differ []string, absent bool, err error) {
 	for _, name := range d.names() {
 		file := filepath.Join(serverDir, name)

@@ -1,4 +1,4 @@
-// Package certcheck tells how long the certificates on a machine are still good, and takes them out of use: what
+// Package certcheck reports how long the certificates on a machine are still good, and takes them out of use: what
 // `k3s certificate` does, and the event that warns of an end.
 package certcheck
 

@@ -104,7 +104,7 @@ func newCA(crt, keyFile, commonName string, now time.Time) (*CA, error) {
 	return ca, WriteFile(crt, ca.PEM, 0o644)
 }
 
-// EnsureLeaf loads dir/name.crt and .key, or makes or renews them. It tells whether the certificate is new.
+// EnsureLeaf loads dir/name.crt and .key, or makes or renews them. It reports whether the certificate is new.
 func EnsureLeaf(dir, name string, ca *CA, leaf Leaf, now time.Time) (bool, error) {
 	crt := filepath.Join(dir, name+".crt")
 	key, err := EnsureKey(filepath.Join(dir, name+".key"))
@@ -123,7 +123,7 @@ func EnsureLeaf(dir, name string, ca *CA, leaf Leaf, now time.Time) (bool, error
 	return true, WriteFile(crt, certPEM, 0o644)
 }
 
-// fits tells whether a certificate on disk can stay.
+// fits reports whether a certificate on disk can stay.
 func fits(cert *x509.Certificate, ca *CA, key crypto.PublicKey, leaf Leaf, now time.Time) bool {
 	if now.Before(cert.NotBefore) || cert.NotAfter.Sub(now) < RenewBefore || cert.CheckSignatureFrom(ca.Cert) != nil ||
 		!samePublicKey(cert.PublicKey, key) || cert.Subject.CommonName != leaf.CommonName ||

@@ -18,8 +18,8 @@ import (
 
 const certificateUsage = `Usage: k3s certificate COMMAND [OPTIONS]
 
-  check [--output text|table|json|yaml]   tell how long the certificates of this machine are good; ends with 0
-  rotate                                  put certificates and keys aside, so that the next start makes new ones;
+  check [--output text|table|json|yaml]   report how long the certificates of this machine are valid; ends with 0
+  rotate                                  move certificates and keys to a backup, so that the next start makes new ones;
                                           for a machine whose k3s is stopped
 
 Options: --service NAME[,NAME]... (default all), --data-dir /var/lib/rancher/k3s

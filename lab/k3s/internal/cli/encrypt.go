@@ -34,7 +34,7 @@ func SecretsEncrypt(args []string) error {
 		return fmt.Errorf("unexpected argument %q", rest[0])
 	}
 	if command != "status" {
-		return fmt.Errorf("this lab build has no secrets-encrypt %s: choose secrets-encryption when the cluster is founded", command)
+		return fmt.Errorf("this lab build has no secrets-encrypt %s: choose secrets-encryption when the cluster is created", command)
 	}
 	data, err := server.call(context.Background(), "GET", "encrypt/status", nil)
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 	log "github.com/sirupsen/logrus"
 )
 
-// Role is what a node is started as; keys.txt tells which keys belong to which.
+// Role is what a node is started as; keys.txt lists which keys belong to which.
 type Role string
 
 // The two roles, named as the sub-commands are.
@@ -275,7 +275,7 @@ var (
 	portPair     = regexp.MustCompile(`^[0-9]+-[0-9]+$`)
 )
 
-// check completes derived values and judges them; it returns every error it finds.
+// check completes derived values and validates them; it returns every error it finds.
 func (c *Config) check() (errs []error) {
 	bad := func(key, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("key %q: %s", key, fmt.Sprintf(format, args...)))
@@ -356,7 +356,7 @@ func (c *Config) check() (errs []error) {
 	return errs
 }
 
-// hasCertificate tells whether this agent was let into a cluster before; then it needs no token.
+// hasCertificate reports whether this agent has joined a cluster before; then it needs no token.
 func (c *Config) hasCertificate() bool {
 	dir := filepath.Join(c.DataDir, "agent")
 	_, err := tls.LoadX509KeyPair(filepath.Join(dir, "client-kubelet.crt"), filepath.Join(dir, "client-kubelet.key"))
@@ -444,5 +444,5 @@ func readToken(file, key string, bad func(key, format string, args ...any)) stri
 	return strings.TrimSpace(string(data))
 }
 
-// Disabled tells whether a packaged component was disabled.
+// Disabled reports whether a packaged component was disabled.
 func (c *Config) Disabled(name string) bool { return slices.Contains(c.Disable, name) }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// value is a typed place for a setting. isList and isNumber tell how YAML wrote it.
+// value is a typed place for a setting. isList and isNumber report how YAML wrote it.
 type value interface {
 	set(values []string, isList, isNumber bool) error
 	kind() string // as in keys.txt

@@ -32,7 +32,7 @@ import (
 	"edge-ai/lab/k3s/internal/certs"
 )
 
-// Interval is how often the directory is looked at.
+// Interval is how often the directory is read.
 const Interval = 15 * time.Second
 
 const fieldManager = "k3s-deploy"

@@ -1,8 +1,8 @@
 // Package encryption keeps the key with which the API server encrypts Secrets, in the files that k3s has for it.
 //
-// They belong to the bootstrap data: a cluster that is founded with secrets-encryption has them in its datastore. On a
-// cluster that was founded without, each server makes a key of its own that nothing else knows, as k3s's do: that is
-// harm, and nobody's way to switch encryption on.
+// They belong to the bootstrap data: a cluster that is created with secrets-encryption has them in its datastore. On a
+// cluster that was created without, each server makes a key of its own that nothing else knows, as k3s's do: that is
+// no way to switch encryption on.
 package encryption
 
 import (

@@ -59,17 +59,17 @@ func (n *Node) peerURL() string        { return "https://" + net.JoinHostPort(n.
 func (n *Node) clientURL() string      { return "https://" + net.JoinHostPort(n.NodeIP, "2379") }
 func (n *Node) tombstone() string      { return filepath.Join(n.Dir(), "tombstone") }
 
-// HasData tells whether this machine was a member already.
+// HasData reports whether this machine was a member already.
 func (n *Node) HasData() bool {
 	_, err := os.Stat(filepath.Join(n.Dir(), "member"))
 	return err == nil
 }
 
-// Bury marks the data of a member that was removed: the next start puts it aside and joins anew.
-func (n *Node) Bury() error { return certs.WriteFile(n.tombstone(), nil, 0o600) }
+// MarkRemoved marks the data of a member that was removed: the next start moves it away and joins as a new member.
+func (n *Node) MarkRemoved() error { return certs.WriteFile(n.tombstone(), nil, 0o600) }
 
-// PutAside moves the data of a removed member out of the way; it tells whether there was any.
-func (n *Node) PutAside(now time.Time) (bool, error) {
+// MoveAway moves the data of a removed member out of the way; it reports whether there was any.
+func (n *Node) MoveAway(now time.Time) (bool, error) {
 	if _, err := os.Stat(n.tombstone()); err != nil {
 		return false, nil
 	}
@@ -84,7 +84,7 @@ func (n *Node) rename(now time.Time) error {
 	return err
 }
 
-// Name is the member's: the node's and a random part, so that a machine that comes back empty is another member.
+// Name is the member's: the node's and a random part, so that a machine that joins with an empty card is another member.
 func (n *Node) Name() (string, error) {
 	file := filepath.Join(n.Dir(), "name")
 	data, err := os.ReadFile(file)
@@ -103,7 +103,7 @@ func (n *Node) freshName() string { return n.NodeName + "-" + token.Random(4) }
 
 var suffix = regexp.MustCompile(`^-[0-9a-f]{8}$`)
 
-// ofNode tells whether a member's name is one that Name gives to a node.
+// ofNode reports whether a member's name is one that Name gives to a node.
 func ofNode(member, node string) bool {
 	rest, found := strings.CutPrefix(member, node)
 	return found && suffix.MatchString(rest)
@@ -145,7 +145,7 @@ func (n *Node) Certificates(now time.Time) error {
 // Flags are etcd's. cluster is empty for a member that has data: it knows the others.
 func (n *Node) Flags(name, cluster string, force bool) []string {
 	state := "existing"
-	if cluster == "" { // a new cluster of one, or not looked at
+	if cluster == "" { // a new cluster of one, or not queried
 		cluster, state = name+"="+n.peerURL(), "new"
 	}
 	metrics := "http://127.0.0.1:2381"
@@ -324,7 +324,7 @@ func makePlan(members []*etcdserverpb.Member, node, peerURL string) plan {
 
 // WaitReady returns when the member has a vote and answers with the cluster's consent.
 func (n *Node) WaitReady(ctx context.Context, client *clientv3.Client) error {
-	started, told := time.Now(), time.Now()
+	started, logged := time.Now(), time.Now()
 	for {
 		limited, cancel := context.WithTimeout(ctx, callTimeout)
 		_, err := client.Get(limited, "health")
@@ -332,9 +332,9 @@ func (n *Node) WaitReady(ctx context.Context, client *clientv3.Client) error {
 		if err == nil {
 			return nil
 		}
-		if time.Since(told) > 30*time.Second {
+		if time.Since(logged) > 30*time.Second {
 			log.Warnf("etcd does not answer since %s (a majority of the servers is needed): %v", time.Since(started).Round(time.Second), err)
-			told = time.Now()
+			logged = time.Now()
 		}
 		if err := sleep(ctx, 250*time.Millisecond); err != nil {
 			return err
@@ -366,7 +366,7 @@ func Promote(ctx context.Context, client *clientv3.Client) error {
 	return nil
 }
 
-// Remove takes a member out of the cluster by name; it tells whether there was one. The last one stays.
+// Remove takes a member out of the cluster by name; it reports whether there was one. The last one stays.
 func Remove(ctx context.Context, client *clientv3.Client, name string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

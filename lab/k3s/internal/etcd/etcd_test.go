@@ -60,10 +60,10 @@ func TestNamesOfMembers(t *testing.T) {
 	if ofNode(name, "pi-0") || ofNode("pi-01-server-0123abcd", "pi-01") || ofNode("pi-01", "pi-01") {
 		t.Error("names of other nodes are taken for this one's")
 	}
-	if err := n.Bury(); err != nil {
+	if err := n.MarkRemoved(); err != nil {
 		t.Fatal(err)
 	}
-	if done, err := n.PutAside(time.Unix(7, 0)); !done || err != nil {
+	if done, err := n.MoveAway(time.Unix(7, 0)); !done || err != nil {
 		t.Fatal(done, err)
 	}
 	if _, err := os.Stat(n.Dir() + "-old-7"); err != nil {
@@ -72,8 +72,8 @@ func TestNamesOfMembers(t *testing.T) {
 	if other, err := n.Name(); err != nil || other == name {
 		t.Errorf("the removed member's name is used again: %q, %v", other, err)
 	}
-	if done, err := n.PutAside(time.Now()); done || err != nil {
-		t.Error("the new member is put aside too", err)
+	if done, err := n.MoveAway(time.Now()); done || err != nil {
+		t.Error("the new member is moved to a backup too", err)
 	}
 }
 

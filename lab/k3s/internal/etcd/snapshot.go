@@ -160,7 +160,7 @@ func (n *Node) Restore(file string, now time.Time) error {
 	return os.Rename(fresh, n.Dir())
 }
 
-// Verify tells whether a file is a whole snapshot: its last 32 bytes are the SHA-256 of those before.
+// Verify reports whether a file is a whole snapshot: its last 32 bytes are the SHA-256 of those before.
 func Verify(file string) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -184,7 +184,7 @@ func Verify(file string) error {
 		return err
 	}
 	if !bytes.Equal(sum.Sum(nil), want) {
-		return fmt.Errorf("%s is cut off or damaged, or not a snapshot of etcd: its digest does not fit", file)
+		return fmt.Errorf("%s is truncated or damaged, or not a snapshot of etcd: its digest does not fit", file)
 	}
 	return nil
 }

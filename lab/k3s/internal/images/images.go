@@ -29,7 +29,7 @@ var labels = map[string]string{"io.cri-containerd.image": "managed", "io.cri-con
 
 const cacheFile = ".cache.json"
 
-// stamp tells whether an archive changed since it was imported, and which images it brought.
+// stamp records whether an archive changed since it was imported, and which images it brought.
 type stamp struct {
 	Size     int64     `json:"size"`
 	Modified time.Time `json:"modified"`

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// protocol marks our routes, so that those of nodes that left can be told from other people's.
+	// protocol marks our routes, so that those of nodes that left can be distinguished from others.
 	protocol netlink.RouteProtocol = 107
 
 	vxlanName     = "flannel.1" // the name that k3s-killall.sh and operators look for
@@ -67,7 +67,7 @@ func syncRoutes(want map[string]*netlink.Route, link int) error {
 	return errors.Join(errs...)
 }
 
-// vtepMAC is the same on every node without being told: it follows from the node's name.
+// vtepMAC is the same on every node without an exchange: it follows from the node's name.
 func vtepMAC(node string) net.HardwareAddr {
 	sum := sha256.Sum256([]byte(node))
 	mac := net.HardwareAddr(sum[:6])

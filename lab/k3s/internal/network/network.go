@@ -22,7 +22,7 @@ import (
 	"edge-ai/lab/k3s/internal/certs"
 )
 
-// resync is how often routes and rules are put right although nothing is known to have changed.
+// resync is how often routes and rules are corrected without a known change.
 const resync = 30 * time.Second
 
 // Network is the pod network of this node.

@@ -66,7 +66,7 @@ func Hash(password string) (string, error) {
 	return fmt.Sprintf("$1:%s:%d:8:1:%s", hex.EncodeToString(salt), costExponent, base64.RawStdEncoding.EncodeToString(key)), nil
 }
 
-// Verify tells with nil that the password belongs to the hash.
+// Verify returns nil if the password belongs to the hash.
 func Verify(hash, password string) error {
 	parts := strings.Split(hash, ":")
 	if len(parts) != 6 || parts[0] != "$1" {

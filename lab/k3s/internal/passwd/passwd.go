@@ -93,7 +93,7 @@ func (t *Table) Group(name, password string) (string, bool) {
 	return t.entries[i].group, true
 }
 
-// Write replaces the file, if anything changed since Read: its time tells how old its content is (see bootstrap).
+// Write replaces the file, if anything changed since Read: its time is the age of its content (see bootstrap).
 func (t *Table) Write(file string) error {
 	if !t.changed {
 		return nil

@@ -62,7 +62,7 @@ const (
 	rotatePatience = time.Minute
 )
 
-// Options is what kube-apiserver's process is told by the main process, as a JSON file.
+// Options is what kube-apiserver's process gets from the main process, as a JSON file.
 type Options struct {
 	ServerDir  string // <data>/server
 	Config     Cluster
@@ -71,7 +71,7 @@ type Options struct {
 	Etcd *etcd.Node
 	// Datastore is SQLite's server or Etcd.
 	Datastore endpoint.ETCDConfig
-	// AgentToken tells that agents have a password of their own.
+	// AgentToken is whether agents have a password of their own.
 	AgentToken bool
 	NodeName   string
 }
@@ -498,7 +498,7 @@ func (h *handler) sign(w http.ResponseWriter, r *http.Request, ca *certs.CA, lea
 
 // checkPassword compares with the Secret of the node, which the first caller creates.
 func (h *handler) checkPassword(ctx context.Context, node, password string) (rejected bool, err error) {
-	// An API that is only starting would let the caller hang; it is better told to come again.
+	// An API that is only starting would let the caller hang; it is asked to retry.
 	ctx, cancel := context.WithTimeout(ctx, apiPatience)
 	defer cancel()
 	secrets := h.client.CoreV1().Secrets(metav1.NamespaceSystem)

@@ -58,7 +58,7 @@ func (s *Server) resetFlag() string { return filepath.Join(s.dir, "db", "reset-f
 // to join. As in k3s, cluster-init and server count only until there is data.
 func (s *Server) chooseDatastore(ctx context.Context) error {
 	member := s.newMember()
-	removed, err := member.PutAside(time.Now())
+	removed, err := member.MoveAway(time.Now())
 	if err != nil {
 		return err
 	}
@@ -295,7 +295,7 @@ func (s *Server) runEtcd(name, cluster string, force bool) {
 			if !removedMember(lines) {
 				return nil
 			}
-			if err := member.Bury(); err != nil {
+			if err := member.MarkRemoved(); err != nil {
 				return errors.Join(errRemoved, err)
 			}
 			return errRemoved
@@ -330,7 +330,7 @@ func (s *Server) snapshots(ctx context.Context) {
 	c := s.Config
 	schedule, err := cron.ParseStandard(c.EtcdSnapshotCron)
 	if err != nil {
-		log.Errorf("etcd-snapshot-schedule-cron: %v", err) // judged when the configuration was read
+		log.Errorf("etcd-snapshot-schedule-cron: %v", err) // checked when the configuration was read
 		return
 	}
 	for {
@@ -350,7 +350,7 @@ func (s *Server) snapshots(ctx context.Context) {
 	}
 }
 
-// removeMembers takes the etcd member of each Node that is deleted out of the cluster, so that the machine can come back.
+// removeMembers takes the etcd member of each Node that is deleted out of the cluster, so that the machine can join again.
 // Every server does; the first one wins.
 func (s *Server) removeMembers(ctx context.Context, client kubernetes.Interface) error {
 	factory := informers.NewSharedInformerFactory(client, 0)

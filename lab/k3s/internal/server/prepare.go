@@ -64,7 +64,7 @@ func (s *Server) prepare(now time.Time) error {
 	return certs.WriteFile(s.optionsFile(), options, 0o600)
 }
 
-// cluster is what agents are told, and what must be equal on every server.
+// cluster is what agents get, and what must be equal on every server.
 func (s *Server) cluster() routes.Cluster {
 	return routes.Cluster{
 		ClusterCIDR:      s.Config.ClusterCIDR[0],

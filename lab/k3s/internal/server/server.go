@@ -53,10 +53,10 @@ type Server struct {
 	etcd          *etcd.Node // nil with SQLite
 	etcdClient    *clientv3.Client
 	memberName    string
-	joinEndpoints []string // of the cluster to join; nil for a server that has data or founds one
+	joinEndpoints []string // of the cluster to join; nil for a server that has data or creates one
 }
 
-// Token is what the server's own agent joins with; it is known after Start.
+// Token is what the server's own agent joins with; empty before Start.
 func (s *Server) Token() string { return s.agentToken }
 
 // URL is where the server's own agent finds the API.
@@ -326,7 +326,7 @@ func (s *Server) labelNode(ctx context.Context, client kubernetes.Interface) {
 	}
 }
 
-// has tells whether all of want is in have.
+// has reports whether all of want is in have.
 func has(have, want map[string]string) bool {
 	for k, v := range want {
 		if have[k] != v {

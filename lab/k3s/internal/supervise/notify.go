@@ -5,7 +5,7 @@ import (
 	"os"
 )
 
-// Notify tells systemd a state such as READY=1; without $NOTIFY_SOCKET it does nothing.
+// Notify sends systemd a state such as READY=1; without $NOTIFY_SOCKET it does nothing.
 func Notify(state string) error {
 	socket := os.Getenv("NOTIFY_SOCKET")
 	if socket == "" {

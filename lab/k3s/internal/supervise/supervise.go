@@ -1,7 +1,7 @@
-// Package supervise runs components as child processes: it restarts what dies, and gives up visibly.
+// Package supervise runs components as child processes: it restarts what ends, and reports when it gives up.
 //
-// Children are this very program under another argv[0]. They die with the main process, whatever ends it
-// (parent-death signal); what containerd starts (shims, pods) does not belong to them and lives on.
+// Children are this very program under another argv[0]. They end with the main process, whatever ends it
+// (parent-death signal); what containerd starts (shims, pods) does not belong to them and keeps running.
 package supervise
 
 import (
@@ -23,9 +23,9 @@ import (
 const (
 	firstDelay = time.Second
 	maxDelay   = 16 * time.Second
-	// A component that lived this long is healthy: earlier deaths no longer count.
+	// A component that lived this long is healthy: earlier failures no longer count.
 	healthyAfter = 2 * time.Minute
-	maxDeaths    = 6
+	maxFailures  = 6
 	stopTimeout  = 5 * time.Second
 	tailLines    = 15
 )
@@ -66,7 +66,7 @@ func NewGroup(log io.Writer) *Group {
 	return &Group{log: log, failed: make(chan error, 1)}
 }
 
-// Failed yields an error when a component died too often.
+// Failed yields an error when a component ended too often.
 func (g *Group) Failed() <-chan error { return g.failed }
 
 // Start runs a component until Stop.
@@ -86,26 +86,26 @@ func (g *Group) keep(ch *child) {
 	runtime.LockOSThread()
 	defer close(ch.done)
 	delay := firstDelay
-	for deaths := 0; ; {
+	for failures := 0; ; {
 		started := time.Now()
 		err := g.runOnce(ch)
 		if g.isStopping() {
 			return
 		}
 		if time.Since(started) > healthyAfter {
-			deaths, delay = 0, firstDelay
+			failures, delay = 0, firstDelay
 		}
-		deaths++
+		failures++
 		if ch.Fatal != nil {
 			if err := ch.Fatal(ch.lastLines()); err != nil {
 				g.fail(err)
 				return
 			}
 		}
-		fmt.Fprintf(g.log, "k3s: %s ended (%v) after %s; death %d of at most %d\n", ch.Name, err,
-			time.Since(started).Round(time.Second), deaths, maxDeaths)
-		if deaths >= maxDeaths {
-			g.fail(fmt.Errorf("%s died %d times in a row, last with: %v; its last lines:\n%s", ch.Name, deaths, err, ch.lastLines()))
+		fmt.Fprintf(g.log, "k3s: %s ended (%v) after %s; failure %d of at most %d\n", ch.Name, err,
+			time.Since(started).Round(time.Second), failures, maxFailures)
+		if failures >= maxFailures {
+			g.fail(fmt.Errorf("%s ended %d times in a row, last with: %v; its last lines:\n%s", ch.Name, failures, err, ch.lastLines()))
 			return
 		}
 		time.Sleep(delay)
@@ -160,7 +160,7 @@ func (g *Group) runOnce(ch *child) error {
 	ch.mu.Lock()
 	ch.proc = nil
 	ch.mu.Unlock()
-	select { // a grandchild may hold the pipe open for ever
+	select { // a grandchild may hold the pipe open indefinitely
 	case <-read:
 	case <-time.After(time.Second):
 	}

@@ -49,15 +49,15 @@ func TestDeadChildIsStartedAgain(t *testing.T) {
 	var log buffer
 	g := NewGroup(&log)
 	defer g.Stop()
-	// Dies at its first start only.
+	// Ends at its first start only.
 	g.Start(shell("flaky", "cd "+dir+"; if [ -e once ]; then echo second life; exec sleep 60; fi; touch once; echo last words; exit 3", 0))
 	eventually(t, "the second life", func() bool { return strings.Contains(log.String(), "flaky: second life") })
 	if !strings.Contains(log.String(), "flaky: last words") || !strings.Contains(log.String(), "flaky ended (exit status 3)") {
-		t.Errorf("the log does not tell of the death:\n%s", log.String())
+		t.Errorf("the log does not show the failure:\n%s", log.String())
 	}
 }
 
-func TestSomeDeathsAreFinal(t *testing.T) {
+func TestSomeFailuresAreFinal(t *testing.T) {
 	var log buffer
 	g := NewGroup(&log)
 	defer g.Stop()

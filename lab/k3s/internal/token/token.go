@@ -173,7 +173,7 @@ func AgentPassword(s string, caPEM []byte) (string, error) {
 	return password, t.CheckCA(caPEM)
 }
 
-// LooksLikeBootstrap tells whether a password has the form of a bootstrap token; agents would send it as one.
+// LooksLikeBootstrap reports whether a password has the form of a bootstrap token; agents would send it as one.
 func LooksLikeBootstrap(password string) bool { return bootstrap.MatchString(password) }
 
 // Random gives n random bytes in hexadecimal digits.

@@ -14,7 +14,7 @@ CARD = """\
 /dev/mmcblk0p1 /boot/firmware vfat {boot},relatime 0 0
 tmpfs /run tmpfs ro,nosuid 0 0
 /dev/mmcblk0p2 /var/lib/kubelet/pods/a/volume-subpaths/b ext4 ro,relatime 0 0
-10.0.0.1:/ /var/lib/kubelet/pods/a/my\\040books nfs4 rw,vers=4.2 0 0
+10.0.0.1:/ /var/lib/kubelet/pods/a/my\\040data nfs4 rw,vers=4.2 0 0
 """
 
 
@@ -28,7 +28,7 @@ def test_a_card_that_became_read_only_is_reported_once(root: str, boot: str, poi
 
 
 def test_a_blank_in_the_name_of_a_mount_is_read() -> None:
-    assert module.mounts_of(CARD)[-1].point == "/var/lib/kubelet/pods/a/my books"
+    assert module.mounts_of(CARD)[-1].point == "/var/lib/kubelet/pods/a/my data"
 
 
 def certificate(name: str, days: float) -> dict[str, Any]:
@@ -37,15 +37,15 @@ def certificate(name: str, days: float) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("days", "told"), [(91, None), (90.5, None), (89.9, "in 89 days"), (0.5, "in 0 days"), (-0.5, "ended on")]
+    ("days", "text"), [(91, None), (90.5, None), (89.9, "in 89 days"), (0.5, "in 0 days"), (-0.5, "ended on")]
 )
-def test_a_certificate_is_reported_before_it_ends(days: float, told: str | None) -> None:
+def test_a_certificate_is_reported_before_it_ends(days: float, text: str | None) -> None:
     listed = {"Certificates": [certificate("client-kubelet.crt", days), certificate("client-kubelet.crt", 1)]}
     listed["Certificates"] += [certificate("serving-kubelet.crt", 300), certificate("serving-kubelet.crt", 3000)]
     problems, end = module.ending(listed, 90)
     assert end == certificate("", days)["ExpiryTime"][:10], "the CA that follows a leaf is not the leaf"
-    assert len(problems) == (told is not None)
-    assert told is None or (told in problems[0] and "client-kubelet.crt" in problems[0])
+    assert len(problems) == (text is not None)
+    assert text is None or (text in problems[0] and "client-kubelet.crt" in problems[0])
 
 
 def test_a_board_without_k3s_has_no_certificates() -> None:
@@ -61,9 +61,9 @@ def test_errors_that_ext4_noted_are_reported(tmp_path: Path) -> None:
 
 
 def test_a_share_is_asked_once_and_must_answer(tmp_path: Path) -> None:
-    alive = module.Mount("server:/", str(tmp_path), "nfs4", ["rw"])
+    answering = module.Mount("server:/", str(tmp_path), "nfs4", ["rw"])
     stale = module.Mount("other:/", str(tmp_path / "gone"), "nfs4", ["rw"])
-    (problem,) = module.hung([alive, stale, stale._replace(point="/elsewhere")], 10)
+    (problem,) = module.hung([answering, stale, stale._replace(point="/elsewhere")], 10)
     assert problem.startswith(f"the share other:/ answers with an error at {tmp_path}/gone")
 
 

@@ -361,7 +361,7 @@ def test_failed_cell_is_reported_with_its_code_and_the_notebook() -> None:
         "cell": 8,
         "ename": "InvalidFile",
         "evalue": "/books/data/mnist/train-images-idx3-ubyte: cannot be read",
-        "source": 'with clock.phase("data"):\n    images = Path(books)',
+        "source": 'with clock.phase("data"):\n    images = Path(shared)',
     }
     ended = {"exitCode": 1, "reason": "Error", "message": json.dumps(cell)}
     failed = pod({"phase": "Failed", **container_status(terminated=ended)})
@@ -370,7 +370,7 @@ def test_failed_cell_is_reported_with_its_code_and_the_notebook() -> None:
         "/books/data/mnist/train-images-idx3-ubyte: cannot be read",
         "The cell begins with:",
         '    | with clock.phase("data"):',
-        "    |     images = Path(books)",
+        "    |     images = Path(shared)",
         "The executed notebook, with the traceback: pi-01:/srv/books/runs/one/training-fast.ipynb",
     ]
 

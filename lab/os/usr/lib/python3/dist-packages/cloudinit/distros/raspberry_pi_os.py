@@ -2,7 +2,7 @@
 
 The vendor's downstream cloud-init hands the first user of the seed to userconf, which renames the user that
 the image ships (uid 1000, locked, no login shell), and then applies shell, comment and groups. Debian's class
-would leave the shell of an existing user alone, so nobody could log in.
+would leave the shell of an existing user alone, so no user could log in.
 """
 
 from cloudinit import subp
