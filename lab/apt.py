@@ -121,8 +121,8 @@ def security_line(suite: str) -> str:
 def validity_options(dump: str) -> list[str]:
     """Settings about the age of an archive's lists in the output of `apt-config dump`, one an item, for mmdebstrap.
 
-    Who uses a mirror that stands still has switched the check of the date off; a root made from that mirror needs
-    the same, to be made and later on. Debian's security suite is valid for a week only.
+    Who uses a mirror that is no longer updated has switched the check of the date off; a root made from that mirror
+    needs the same, to be made and later on. Debian's security suite is valid for a week only.
     """
     return re.findall(r'(?m)^(Acquire::Check-(?:Valid-Until|Date) "\w+");$', dump)
 

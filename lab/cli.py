@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     power.add_argument("--hard", action="store_true", help="off: pull the plug, do not press the button")
     power.add_argument("board", nargs="+")
     console = commands.add_parser("console", help="show what a board prints on its serial console")
-    console.add_argument("--follow", "-f", action="store_true", help="go on showing it")
+    console.add_argument("--follow", "-f", action="store_true", help="keep showing it")
     console.add_argument("board")
     net = commands.add_parser("network", help="pull a board's network cable, or plug it in again")
     net.add_argument("action", choices=["cut", "heal"])
@@ -260,7 +260,7 @@ def main(arguments: list[str] | None = None) -> int:
             case "up":
                 up(settings, not options.without_k3s)
             case "check":
-                # Packages can still be installed; what stands in the way of that cannot.
+                # Packages can still be installed; what prevents that cannot.
                 preconditions.check(settings, built(settings, Cache(cache_root())), packages_too=False)
             case "down":
                 down(settings, options.cards)

@@ -43,7 +43,7 @@ def refuse_if_foreign(settings: Settings) -> None:
     """Refuse a running lab of another checkout; what a stopped one left may be taken over.
 
     Raises:
-        LabError: it lives; the message names it.
+        LabError: it is running; the message names it.
     """
     mark = read(settings)
     if mark and mark.root != str(ROOT) and (running := alive(settings)):

@@ -76,7 +76,7 @@ def uptime(identity: Identity) -> float:
 def session_members(identity: Identity) -> list[int]:
     """Processes of the session that a daemon leads or led.
 
-    While one of them lives, the kernel gives the leader's pid to no other process. So when that pid belongs to a
+    While one of them runs, the kernel gives the leader's pid to no other process. So when that pid belongs to a
     process with another start time, none of the daemon's is left.
     """
     now = _stat(identity.pid)
@@ -152,6 +152,6 @@ def start_daemon(
                 child.kill()
             raise LabError(f"`lab {' '.join(argv)}` did not start:\n{said}")
         time.sleep(0.02)
-    # Popen's destructor would complain about a child that is meant to live on.
+    # Popen's destructor would complain about a child that must keep running.
     child.returncode = 0
     return identity

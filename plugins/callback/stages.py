@@ -351,7 +351,7 @@ class CallbackModule(Default):
         self.end_stage()
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """Begin a stage, unless the play goes on with the one before, as each batch of `serial` does."""
+        """Begin a stage, unless the play continues the one before, as each batch of `serial` does."""
         super().v2_playbook_on_play_start(play)
         name = play.get_name().strip()
         if self.stage and self.stage.name == name:

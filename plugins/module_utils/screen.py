@@ -93,7 +93,7 @@ class Screen:
             redirect_stderr=False,
         )
         self._live.start()
-        # A run that is killed shall not leave a terminal without a cursor.
+        # A run that is killed must not leave a terminal without a cursor.
         self.console.show_cursor(True)
 
     def stop(self) -> None:

@@ -130,13 +130,13 @@ def stranger() -> urllib.request.OpenerDirector:
 
 
 @pytest.mark.parametrize("path", ["/api/v1/namespaces", "/version", "/readyz", "/metrics"])
-def test_the_api_answers_nobody_without_a_certificate(cluster: Cluster, path: str) -> None:
+def test_the_api_answers_no_client_without_a_certificate(cluster: Cluster, path: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         stranger().open(f"https://{cluster.address(cluster.hosts('k3s_servers')[0])}:6443{path}", timeout=30)
     assert refused.value.code == 401
 
 
-def test_a_kubelet_answers_nobody_without_a_certificate(cluster: Cluster) -> None:
+def test_a_kubelet_answers_no_client_without_a_certificate(cluster: Cluster) -> None:
     for name in cluster.hosts("cluster"):
         with pytest.raises(urllib.error.HTTPError) as refused:
             stranger().open(f"https://{cluster.address(name)}:10250/pods", timeout=30)

@@ -55,7 +55,7 @@ def test_every_board_has_the_same_image_and_keeps_it(boards: dict[str, Any], pod
     assert len(set(found.values())) == 1, found
 
 
-def test_image_does_what_notebooks_ask_of_it(core: client.CoreV1Api, pod: Any) -> None:
+def test_image_does_what_notebooks_need(core: client.CoreV1Api, pod: Any) -> None:
     said = stream(
         core.connect_get_namespaced_pod_exec,
         pod.metadata.name,

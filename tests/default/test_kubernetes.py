@@ -104,7 +104,7 @@ def test_nothing_is_served_without_the_password(cluster: Cluster) -> None:
     assert Browser().open(url)[0] == 403
 
 
-def test_the_generated_password_opens_the_books(cluster: Cluster) -> None:
+def test_the_generated_password_opens_the_shared_data(cluster: Cluster) -> None:
     base = f"http://{cluster.address('pi-03')}:{PORTS['prediction']}"
     password = (cluster.path("cluster_secrets_dir") / "jupyter-password").read_text().strip()
     browser = Browser()

@@ -162,7 +162,7 @@ def test_05_a_board_joins_and_computes(plays: Plays, cluster: Cluster) -> None:
     (new,) = [each for each in after if each["host"] == "pi-05"]
     assert new["notebook"] == "prediction"
     assert new["test_accuracy"] == pytest.approx(before[0]["test_accuracy"])
-    # It still stands in `spare`: the next run of the storage stage must not shut it out.
+    # It is still in `spare`: the next run of the storage stage must not remove it from the export.
     unchanged(plays.run("storage after add-node", "site.yml", *FAST, "--tags", "storage"))
     assert exported_to(cluster, "pi-05")
 
@@ -212,7 +212,7 @@ def test_08_an_upgrade_fails_no_request(plays: Plays, cluster: Cluster, joined: 
     plays.run("one each", "playbooks/stages/workload.yml", *FAST, *ON_NEXT)
 
 
-def test_09_a_board_that_loses_power_comes_back_with_its_pods(cluster: Cluster) -> None:
+def test_09_a_board_that_loses_power_restarts_with_its_pods(cluster: Cluster) -> None:
     lab("power", "off", "--hard", "pi-02")
     wait_until("pi-02 is seen as not ready", 180, lambda: not ready_nodes()["pi-02"])
     lab("power", "on", "pi-02")

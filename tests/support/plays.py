@@ -47,7 +47,7 @@ class Step:
 
 
 class Record:
-    """Steps in the order they were done; the file is written anew after each, so a broken chain leaves its part."""
+    """Steps in the order they were done; the file is written again after each, so a broken chain leaves its part."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -93,7 +93,7 @@ def test_any_server_may_lose_its_power(pods: None, lost: str) -> None:
         name = f"written-without-{lost}"
         core(others[1]).create_namespaced_config_map("default", {"metadata": {"name": name}}, _request_timeout=30)
         now = running(others[0])
-        assert {each: now[each] for each in others} == {each: before[each] for each in others}, "pods did not go on"
+        assert {each: now[each] for each in others} == {each: before[each] for each in others}, "pods were restarted"
     finally:
         lab("power", "on", lost)
     wait_until(
@@ -185,7 +185,7 @@ def test_all_cards_fail_and_a_backup_is_restored(plays: Plays, upgraded: None) -
     assert not plays.run("restore again", *restore).changed_hosts()
 
 
-def test_a_backup_is_put_over_a_living_cluster_only_by_its_name(plays: Plays, upgraded: None) -> None:
+def test_a_backup_replaces_a_running_cluster_only_by_its_name(plays: Plays, upgraded: None) -> None:
     kept = written()
     plays.run("backup", "playbooks/backup.yml", *ON_NEXT)
     write("after-the-second-backup")

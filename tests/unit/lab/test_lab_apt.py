@@ -59,7 +59,7 @@ def test_the_mirror_of_this_machine_is_found(sources, expected):
         {"a.list": "deb-src http://mirror.example/debian bookworm main"},
     ],
 )
-def test_no_mirror_is_an_error_that_tells_where_it_was_looked_for(sources):
+def test_no_mirror_is_an_error_that_names_the_files_read(sources):
     with pytest.raises(LabError, match=r"no Debian mirror found in /etc/apt"):
         apt.find_mirror(sources, "bookworm")
 
@@ -94,7 +94,7 @@ def test_the_security_archive_of_this_machine_is_found(sources, expected):
         {"a.sources": "Enabled: no\n" + DEB822.split("\n\n")[1]},
     ],
 )
-def test_no_security_archive_is_an_error_that_tells_what_to_add(sources):
+def test_no_security_archive_is_an_error_with_what_to_add(sources):
     with pytest.raises(LabError, match=r"no Debian security archive found in /etc/apt.*add one, such as"):
         apt.find_security_mirror(sources)
 

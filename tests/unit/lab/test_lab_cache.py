@@ -92,7 +92,7 @@ def test_old_builds_go_and_other_kinds_stay(tmp_path):
     assert cache.has("other-thing", D1)
 
 
-def test_the_last_duration_is_told(tmp_path, capsys):
+def test_the_last_duration_is_shown(tmp_path, capsys):
     cache = Cache(tmp_path)
     cache.ensure("thing", D1, lambda folder: time.sleep(0.6))
     cache.ensure("thing", D2, lambda folder: None)

@@ -18,7 +18,7 @@ def test_a_fit_machine_has_no_problems():
     assert preconditions.system_problems(BOOKWORM, "x86_64", 0) == []
 
 
-def test_all_problems_of_a_machine_are_told_at_once():
+def test_all_problems_of_a_machine_are_listed_at_once():
     problems = preconditions.system_problems('PRETTY_NAME="Other 1"\nID=other\n', "aarch64", 1000)
     assert len(problems) == 3
     assert "sudo" in problems[0]
@@ -41,7 +41,7 @@ def instance(tmp_path, monkeypatch):
     return replace(LAB)
 
 
-def test_a_living_lab_of_another_checkout_is_refused_by_name(instance, tmp_path):
+def test_a_running_lab_of_another_checkout_is_refused_by_name(instance, tmp_path):
     (tmp_path / "owner.json").write_text(json.dumps({"root": "/somewhere/else", "kernel": "/k"}))
     daemon = subprocess.Popen(["sleep", "60"])
     process.write_identity(tmp_path / "gateway.pid", process.identify(daemon.pid))
@@ -105,7 +105,7 @@ def test_the_image_s_own_meta_data_is_no_seed(tmp_path):
     ("content", "message"),
     [(None, "no card in this board"), (b"", "no partition table"), (b"\0" * 4096, "no partition table")],
 )
-def test_what_is_no_card_is_told(tmp_path, content, message):
+def test_what_is_no_card_is_reported(tmp_path, content, message):
     path = tmp_path / "card.img"
     if content is not None:
         path.write_bytes(content)

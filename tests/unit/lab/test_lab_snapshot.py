@@ -37,7 +37,7 @@ def leftovers(folder):
     return [path for path in folder.rglob(".*") if path.name != ".lab"]
 
 
-def test_cards_and_files_come_back_as_they_were(instance, tmp_path):
+def test_cards_and_files_are_restored_as_they_were(instance, tmp_path):
     secret = tmp_path / "secrets/snaps/token"
     secret.parent.mkdir(parents=True)
     secret.parent.chmod(0o700)
@@ -156,7 +156,7 @@ def test_names_are_plain(instance, name):
     assert contents(instance)
 
 
-def test_what_is_not_there_is_told(instance, tmp_path):
+def test_what_is_missing_is_reported(instance, tmp_path):
     with pytest.raises(LabError, match=r"no such snapshot \(there are: none\)"):
         snapshot.restore(instance, "finished")
     with pytest.raises(LabError, match="no such snapshot"):

@@ -20,7 +20,7 @@ import (
 const (
 	dialTimeout = 5 * time.Second
 	// A server with connections is tried this often; after two failures in a row its connections are closed, so that
-	// kubelet goes on with another server long before TCP would notice that a machine lost its power.
+	// kubelet continues with another server long before TCP would notice that a machine lost its power.
 	checkInterval = 3 * time.Second
 	checkTimeout  = 3 * time.Second
 	// refreshInterval is how often the present servers are asked for.

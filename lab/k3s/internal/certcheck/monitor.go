@@ -20,7 +20,7 @@ const (
 	component = "k3s-cert-monitor"
 )
 
-// Monitor looks at the certificates of this machine once a day, until ctx ends, and warns by an event on its Node.
+// Monitor checks the certificates of this machine once a day, until ctx ends, and warns by an event on its Node.
 func Monitor(ctx context.Context, client kubernetes.Interface, dataDir, node string) {
 	for {
 		if err := warn(ctx, client, dataDir, node, time.Now()); err != nil {

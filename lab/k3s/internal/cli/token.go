@@ -1,4 +1,4 @@
-// Package cli holds the sub-commands that look at or change a machine's part of the cluster: token, certificate, etcd-snapshot, crictl.
+// Package cli holds the sub-commands that show or change a machine's part of the cluster: token, certificate, etcd-snapshot, crictl.
 package cli
 
 import (

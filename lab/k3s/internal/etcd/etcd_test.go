@@ -25,7 +25,7 @@ func TestPlanOfAJoiningServer(t *testing.T) {
 		err     string
 	}{
 		"joins": {[]*etcdserverpb.Member{first}, plan{cluster: []string{"pi-01-0123abcd=https://10.0.0.1:2380"}}, ""},
-		"goes on with an earlier try": {[]*etcdserverpb.Member{first, member(2, "", "10.0.0.2", true)},
+		"continues with an earlier try": {[]*etcdserverpb.Member{first, member(2, "", "10.0.0.2", true)},
 			plan{cluster: []string{"pi-01-0123abcd=https://10.0.0.1:2380"}, added: true}, ""},
 		"replaces a try that never got a vote": {[]*etcdserverpb.Member{first, member(2, "pi-02-0123abcd", "10.0.0.2", true)},
 			plan{cluster: []string{"pi-01-0123abcd=https://10.0.0.1:2380"}, remove: 2}, ""},

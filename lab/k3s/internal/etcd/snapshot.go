@@ -24,7 +24,7 @@ import (
 )
 
 // revisionBump is added to the revision of a restored datastore, so that clients of the old one, which may have seen
-// later revisions than the snapshot's, read everything anew.
+// later revisions than the snapshot's, read everything again.
 const revisionBump = 1_000_000_000
 
 // Snapshot is a file made by Save.

@@ -213,7 +213,7 @@ func addresses(slice *discoveryv1.EndpointSlice) (servers []string) {
 // serverBootstrap hands this server's files to another server.
 func (h *handler) serverBootstrap(w http.ResponseWriter, r *http.Request) {
 	if h.options.Etcd == nil {
-		http.Error(w, "this server keeps its data in SQLite, so no second server can join; start it anew with cluster-init", http.StatusConflict)
+		http.Error(w, "this server keeps its data in SQLite, so no second server can join; create it again with cluster-init", http.StatusConflict)
 		return
 	}
 	files, err := bootstrap.Read(h.options.ServerDir)

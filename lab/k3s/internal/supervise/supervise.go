@@ -39,7 +39,7 @@ type Component struct {
 	Env  []string
 	// Phase orders the stop: lower phases end first.
 	Phase int
-	// Fatal looks at the last lines of a child that ended; an error means that starting it again is of no use.
+	// Fatal reads the last lines of a child that ended; an error means that starting it again is of no use.
 	Fatal func(lastLines string) error
 }
 

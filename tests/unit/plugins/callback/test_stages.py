@@ -241,8 +241,8 @@ def test_unreachable_hosts_items_retries_and_warnings(project: Project) -> None:
               loop: [a, b]
               ignore_errors: true
               when: inventory_hostname == 'pi-01' and item == 'b'
-        - name: Nobody
-          hosts: nobody
+        - name: No host
+          hosts: absent
           tasks: []
         - name: Last
           hosts: pi-09
@@ -257,16 +257,16 @@ def test_unreachable_hosts_items_retries_and_warnings(project: Project) -> None:
     for part in (
         "pi-09: unreachable, ignored: Ask it\n  Task failed: ",
         "pi-01: failed, ignored: Check every part (item b)\n  no b\n",
-        "[WARNING]: Could not match supplied host pattern, ignoring: nobody",
+        "[WARNING]: Could not match supplied host pattern, ignoring: absent",
         "pi-01: failed: Try the first\n  not this way\n",
         "✓ Wait for boards: pi-01, pi-09 (no change)",
-        "✓ Nobody: no hosts matched",
+        "✓ No host: no hosts matched",
         "pi-09: unreachable: Ask again",
         "✗ Last: pi-09 (failed)",
     ):
         assert part in terminal.screen
     assert "One or more items failed" not in terminal.screen
-    assert "[WARNING]: Could not match supplied host pattern, ignoring: nobody" in project.log
+    assert "[WARNING]: Could not match supplied host pattern, ignoring: absent" in project.log
 
 
 def test_questions_are_asked_and_answered(project: Project) -> None:
@@ -486,7 +486,7 @@ def test_the_newest_logs_of_the_project_are_kept(project: Project) -> None:
 
 
 def test_errors_go_where_standard_error_goes(project: Project) -> None:
-    project.write(GOOD.replace("hosts: pi-01,pi-02,pi-03", "hosts: pi-01,nobody"))
+    project.write(GOOD.replace("hosts: pi-01,pi-02,pi-03", "hosts: pi-01,absent"))
     errors = project.folder / "errors"
     with errors.open("w") as file:
         assert (terminal := project.terminal(stderr=file.fileno())).wait() == 0

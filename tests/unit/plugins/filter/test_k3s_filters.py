@@ -94,7 +94,7 @@ def test_kubeconfig_is_for_use_elsewhere() -> None:
     assert "127.0.0.1" not in text
 
 
-def test_kubeconfig_tells_when_its_source_or_its_address_changed() -> None:
+def test_kubeconfig_shows_when_its_source_or_its_address_changed() -> None:
     def mark(text: str, server: str = "https://10.77.0.11:6443") -> str:
         return str(k3s.k3s_kubeconfig(text, server, "lab")).splitlines()[0]
 

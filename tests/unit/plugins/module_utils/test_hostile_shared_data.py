@@ -1,4 +1,4 @@
-"""Hostile exports: nothing outside of results/ changes, nothing takes long or much, and the good run comes home."""
+"""Hostile exports: nothing outside of results/ changes, nothing takes long or much, and the good run is fetched."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def belongs_to_the_share(export: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(hostile.CASES))
-def test_a_hostile_run_hurts_nobody_and_the_good_one_comes_home(place: Path, name: str) -> None:
+def test_a_hostile_run_does_no_harm_and_the_good_one_is_fetched(place: Path, name: str) -> None:
     hostile.build(place / "export", place / "outside", [name])
     belongs_to_the_share(place / "export")
     outside = snapshot(place / "outside")
@@ -125,7 +125,7 @@ def test_a_hostile_run_hurts_nobody_and_the_good_one_comes_home(place: Path, nam
     assert snapshot(place / "outside") == outside
     assert not (place / "escaped").exists()
     home = sorted(path.name for path in (place / "results").iterdir())
-    # What complete.json says of names is not used: such a run comes home under the name of its folder.
+    # What complete.json says of names is not used: such a run is fetched under the name of its folder.
     wanted = "20261122T021500Z-00000000" if name in ("absolute_run", "run_with_dots") else hostile.GOOD
     assert home == sorted((wanted, "latest")), messages
     assert (place / "results/latest").readlink() == Path(wanted)

@@ -14,7 +14,7 @@ REJECTED = (
 )
 
 
-def test_what_an_agent_repeats_is_told_once_with_a_way_out() -> None:
+def test_what_an_agent_repeats_is_reported_once_with_a_remedy() -> None:
     lines = ["Starting k3s-agent.service", *(REJECTED.format(n=n) for n in range(9))]
     tail = node.journal_tail(lines)
     assert len(tail) == 2
