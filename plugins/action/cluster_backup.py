@@ -40,7 +40,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.archive imp
     stamps,
 )
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of, write_text
-from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import stream_argv
+from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import become_password, preamble, root_argv
 
 #: The board's program, after the modules that it imports.
 SOURCES = (shared_data, archives, stream)
@@ -62,12 +62,7 @@ Show = Callable[[str], None]
 
 def ssh_command(ssh: dict[str, Any], arguments: list[str], size: int) -> list[str]:
     """Argv that runs the board's program there, as root; `size` is its length in bytes."""
-    remote = ["python3", "-c", LOADER, str(size), *arguments]
-    if ssh.get("user", "root") != "root" or ssh.get("connection") == "local":
-        remote = ["sudo", "-n", *remote]
-    if ssh.get("connection") == "local":
-        return remote
-    return [*stream_argv(ssh), shlex.join(remote)]
+    return root_argv(ssh, ["python3", "-c", LOADER, str(size), *arguments])
 
 
 class Meter:
@@ -118,7 +113,7 @@ def running(ssh: dict[str, Any], arguments: list[str], timeout: float) -> Iterat
         try:
             assert process.stdin
             with suppress(BrokenPipeError):
-                process.stdin.write(sources)
+                process.stdin.write(preamble(ssh) + sources)
                 process.stdin.flush()
             yield process, messages
         finally:
@@ -396,6 +391,8 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             # A backup changes nothing on the cluster; a restore would.
             return result | {"changed": task["do"] == "send", "msg": f"would {task['do']} a backup"}
+        for part in [*task["parts"], task["part"]] if task["part"] else task["parts"]:
+            part["ssh"]["password"] = become_password(self, task_vars or {}, part["ssh"]["name"])
         if task["do"] == "make":
             return result | make(task, self._display.display)
         return result | send(Path(task["directory"]), task["part"], task["timeout"], self._display.display)

@@ -7,23 +7,17 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import stream_argv
+from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import become_password
 
 PROGRAM = "ansible_collections.edge_ai.cluster.plugins.module_utils.container_image"
 #: The directory of ansible_collections, by the path by which Ansible loaded this file.
 COLLECTIONS = Path(__file__).absolute().parents[5]
-
-
-def ssh_command(ssh: dict[str, Any]) -> list[str]:
-    """Argv that runs a script on a node: ssh without compression (the archive is compressed), or a local shell."""
-    if ssh.get("connection") == "local":
-        return ["sh", "-c"]
-    return stream_argv(ssh)
 
 
 class ActionModule(ActionBase):
@@ -44,23 +38,26 @@ class ActionModule(ActionBase):
         for name, value in args.get("options", {}).items():
             for one in value if isinstance(value, list) else [value]:
                 argv += [f"--{name.replace('_', '-')}={one}"]
+        given = ""
         if args["command"] == "send":
-            argv += [f"--shell={json.dumps(ssh_command(args['ssh']))}"]
-            if args["ssh"].get("user", "root") != "root" or args["ssh"].get("connection") == "local":
-                argv += ["--sudo"]
-        return {**result, **self._show(argv, args.get("label") or "")}
+            password = become_password(self, task_vars or {}, args["ssh"]["name"])
+            given = json.dumps({**args["ssh"], "password": password})
+        return {**result, **self._show(argv, args.get("label") or "", given)}
 
-    def _show(self, argv: list[str], label: str) -> dict[str, Any]:
+    def _show(self, argv: list[str], label: str, given: str) -> dict[str, Any]:
         display = Display()
         env = {**os.environ, "PYTHONPATH": str(COLLECTIONS), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         lines: list[str] = []
         with (
             tempfile.TemporaryFile("w+") as errors,
             subprocess.Popen(
-                argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
+                argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
             ) as process,
         ):
-            assert process.stdout
+            assert process.stdin and process.stdout
+            with suppress(BrokenPipeError):
+                process.stdin.write(given)
+                process.stdin.close()
             for line in process.stdout:
                 lines.append(line.rstrip())
                 if not line.startswith("RESULT "):

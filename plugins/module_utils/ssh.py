@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+#: Ends the part of standard input that is not the command's own.
+_BEGIN = "edge-ai-cluster: input begins"
+# sudo reads one line where it asks for a password, and none where it does not ask this user: skip what is left.
+_SKIP = f'while IFS= read -r line && [ "$line" != "{_BEGIN}" ]; do :; done; exec "$@"'
 #: For gigabytes that are compressed already; a board that is busy starting Kubernetes may be silent for two minutes.
 STREAM = {"Compression": "no", "ConnectTimeout": "20", "ServerAliveInterval": "15", "ServerAliveCountMax": "8"}
 
@@ -47,3 +51,31 @@ def stream_argv(ssh: Mapping[str, Any]) -> list[str]:
         key=ssh.get("key") or "",
         args=shlex.split(ssh.get("args") or ""),
     )
+
+
+def root_argv(ssh: Mapping[str, Any], command: Sequence[str]) -> list[str]:
+    """Argv that runs a command as root on a host, for streams; its standard input must begin with `preamble(ssh)`.
+
+    `ssh` is that of `stream_argv`, or has `connection: local`; it may have `password`, the one that sudo asks for.
+    """
+    argv = list(command)
+    if _needs_sudo(ssh):
+        password = ["sudo", "-S", "-p", "", "sh", "-c", _SKIP, "sh"]
+        argv = [*(password if ssh.get("password") else ["sudo", "-n"]), *argv]
+    return argv if ssh.get("connection") == "local" else [*stream_argv(ssh), shlex.join(argv)]
+
+
+def preamble(ssh: Mapping[str, Any]) -> bytes:
+    """How the standard input of `root_argv`'s command must begin: never an argument, which others can see."""
+    return f"{ssh['password']}\n{_BEGIN}\n".encode() if _needs_sudo(ssh) and ssh.get("password") else b""
+
+
+def _needs_sudo(ssh: Mapping[str, Any]) -> bool:
+    return ssh.get("user", "root") != "root"
+
+
+def become_password(action: Any, variables: Mapping[str, Any], host: str) -> str:
+    """The password that an action plugin may give to sudo on a host: ansible_become_password, or that of -K."""
+    known = variables["hostvars"][host]
+    given = known.get("ansible_become_password") or known.get("ansible_become_pass")
+    return str(given or action._play_context.become_pass or "")

@@ -11,7 +11,7 @@ description:
 options:
   command: {description: What to do., type: str, choices: [build, send], required: true}
   options: {description: Options of the program by name; lists are repeated., type: dict, default: {}}
-  ssh: {description: "Connection, host, port, user, key and args of the node (send).", type: dict}
+  ssh: {description: "Name, connection, host, port, user, key and args of the node (send).", type: dict}
   label: {description: Prefix of each line that is shown., type: str, default: ''}
 author: Edge AI Cluster
 """

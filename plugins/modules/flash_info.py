@@ -7,10 +7,14 @@ DOCUMENTATION = r"""
 module: flash_info
 short_description: Gather a board's state, compared with the inventory
 description:
-  - Runs on the control node and logs in to the board once. Changes nothing.
+  - Runs on the control node and logs in to the board once. Changes nothing on it.
+  - A host key that has the fingerprint given in O(login) is added to known_hosts.
 options:
   name: {description: "Host name of the board.", type: str, required: true}
-  login: {description: "address, port, user, key, known_hosts, args.", type: dict, required: true}
+  login:
+    description: address, port, user, key, known_hosts, args (a text), names in known_hosts, fingerprint.
+    type: dict
+    required: true
   user_data: {description: "The seed's user-data.", type: str, required: true}
   network_config: {description: "The seed's network-config.", type: str, required: true}
   cmdline: {description: "Kernel tokens the card gets.", type: list, elements: str, required: true}
@@ -21,7 +25,7 @@ author: Edge AI Cluster
 EXAMPLES = r"""
 - edge_ai.cluster.flash_info:
     name: pi-01
-    login: {address: 192.168.1.11, port: 22, user: pi, key: id_ed25519, known_hosts: known_hosts, args: []}
+    login: {address: 192.168.1.11, port: 22, user: pi, key: id_ed25519, known_hosts: known_hosts}
     user_data: "#cloud-config\n"
     network_config: "network: {version: 2}\n"
     cmdline: [cgroup_enable=memory]
@@ -92,7 +96,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    login = Login(**{**params["login"], "port": int(params["login"]["port"]), "args": tuple(params["login"]["args"])})
+    login = Login.of(params["login"] | ({"fingerprint": ""} if module.check_mode else {}))
     user_data = without_login_key(params["user_data"])
     identity = instance_id(params["name"], user_data, params["network_config"], params["cmdline"], params["image"])
     meta = meta_data(
@@ -104,7 +108,10 @@ def main() -> None:
             "image": params["image"],
         },
     )
-    state, detail = board_state(query(login), identity, meta, params["by_hand"], login)
+    try:
+        state, detail = board_state(query(login), identity, meta, params["by_hand"], login)
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or login.known_hosts}: {error.strerror}")
     module.exit_json(changed=False, state=state, detail=detail, instance_id=identity, meta_data=meta)
 
 

@@ -7,26 +7,25 @@ DOCUMENTATION = r"""
 module: flash_keys
 short_description: Generate the SSH key, host keys and known_hosts on the control node
 description:
-  - Generates the login key and one ed25519 host key for each board, once; existing keys are never replaced.
-  - Updates known_hosts for all boards with such a key. Entries of other machines are kept.
+  - Generates login keys in O(directory), and one ed25519 host key for each board; existing keys are never replaced.
+  - Updates known_hosts for all boards with such a key. Entries of other machines are kept, and those of boards that were
+    flashed by hand since.
 options:
   directory: {description: "Directory of secrets; created with mode 0700.", type: path, required: true}
-  ssh_key: {description: "Login key; generated if missing.", type: path, required: true}
+  ssh_keys: {description: "Login key of each board of this run that has a card.", type: dict, required: true}
   known_hosts: {description: "File to update.", type: path, required: true}
-  hosts: {description: "Boards of this run, which get a host key.", type: list, elements: str, required: true}
   names: {description: "Names and addresses of every board of the inventory.", type: dict, required: true}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
 - edge_ai.cluster.flash_keys:
     directory: secrets/home
-    ssh_key: secrets/home/id_ed25519
+    ssh_keys: {pi-01: secrets/home/id_ed25519}
     known_hosts: secrets/home/known_hosts
-    hosts: [pi-01]
     names: {pi-01: [192.168.1.11, pi-01]}
 """
 RETURN = r"""
-public_key: {description: "The login key's public half.", type: str, returned: always}
+public_keys: {description: "The public half of each board's login key.", type: dict, returned: always}
 """
 
 import os
@@ -35,6 +34,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import write_text
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.hostkeys import known_hosts_text
 
 
 def make_key(path: Path, comment: str) -> None:
@@ -49,26 +49,27 @@ def make_key(path: Path, comment: str) -> None:
 
 
 def public_half(key: Path) -> str:
-    """The public key of a private one, from the private one: a lost .pub file does not matter."""
-    result = subprocess.run(["ssh-keygen", "-y", "-P", "", "-f", str(key)], capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        raise ValueError(
-            f"{key} is not a usable key without passphrase ({result.stderr.strip()}): "
-            f"replace it with the right one, or delete it and a new one is generated"
-        )
-    return result.stdout.strip()
+    """The public key of a private one, from the private one: a lost .pub file does not matter.
+
+    Only with a passphrase the .pub file is what there is.
+    """
+    beside = key if key.suffix == ".pub" else key.with_name(f"{key.name}.pub")
+    if key.suffix != ".pub":
+        command = ["ssh-keygen", "-y", "-P", "", "-f", str(key)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode == 0:
+            return result.stdout.strip()
+        if "incorrect passphrase" not in result.stderr or not beside.exists():
+            raise ValueError(
+                f"{key} is not a usable key ({result.stderr.strip()}): replace it with the right one; one with a "
+                f"passphrase needs {beside.name} beside it"
+            )
+    return beside.read_text().strip()
 
 
-def known_hosts_text(old: str, keys: dict[str, str], names: dict[str, list[str]]) -> str:
-    """All boards' entries, sorted, with the entries of unrelated machines kept."""
-    ours = {name for host in keys for name in names.get(host, [host])}
-    kept = [
-        line
-        for line in old.splitlines()
-        if line.strip() and not line.startswith("#") and not ours & set(line.split()[0].split(","))
-    ]
-    lines = [f"{','.join(names.get(host, [host]))} {' '.join(key.split()[:2])}" for host, key in keys.items()]
-    return "\n".join(sorted(set(kept + lines))) + "\n"
+def has_entry(known_hosts: str, names: list[str]) -> bool:
+    """Whether a text of known_hosts has a line for these names together."""
+    return any(set(names) <= set(line.split()[0].split(",")) for line in known_hosts.splitlines() if line.strip())
 
 
 def main() -> None:
@@ -76,44 +77,53 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "directory": {"type": "path", "required": True},
-            "ssh_key": {"type": "path", "required": True, "no_log": False},
+            "ssh_keys": {"type": "dict", "required": True, "no_log": False},
             "known_hosts": {"type": "path", "required": True},
-            "hosts": {"type": "list", "elements": "str", "required": True},
             "names": {"type": "dict", "required": True},
         },
         supports_check_mode=True,
     )
-    directory, login = Path(module.params["directory"]), Path(module.params["ssh_key"])
+    directory, names = Path(module.params["directory"]), module.params["names"]
     known_hosts = Path(module.params["known_hosts"])
+    logins = {host: Path(os.path.expanduser(key)) for host, key in module.params["ssh_keys"].items()}  # noqa: PTH111
     host_keys = directory / "ssh_host_keys"
-    wanted = {host: host_keys / host / "ssh_host_ed25519_key" for host in module.params["hosts"]}
-    missing = [f"host key of {host}" for host, key in wanted.items() if not key.exists()]
-    if not login.exists():
-        missing.insert(0, f"login key {login}")
+    wanted = {host: host_keys / host / "ssh_host_ed25519_key" for host in logins}
+    to_make = sorted({key for key in logins.values() if not key.exists()})
+    for key in to_make:
+        if not key.is_relative_to(directory):
+            module.fail_json(
+                msg=f"{key} does not exist: correct ansible_ssh_private_key_file, or generate the key "
+                f"(ssh-keygen -t ed25519 -f {key})"
+            )
+    missing = [f"login key {key}" for key in to_make]
+    missing += [f"host key of {host}" for host, key in wanted.items() if not key.exists()]
     if module.check_mode and missing:
-        module.exit_json(changed=True, msg=f"would generate: {', '.join(missing)}", public_key="(not generated yet)")
+        public = dict.fromkeys(logins, "(not generated yet)")
+        module.exit_json(changed=True, msg=f"would generate: {', '.join(missing)}", public_keys=public)
     os.umask(0o077)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if directory.stat().st_mode & 0o077 and not module.check_mode:
             directory.chmod(0o700)
-        if not login.exists():
-            login.parent.mkdir(parents=True, exist_ok=True)
-            make_key(login, "edge-ai-cluster")
+        for key in to_make:
+            key.parent.mkdir(parents=True, exist_ok=True)
+            make_key(key, "edge-ai-cluster")
         for host, key in wanted.items():
             if not key.exists():
                 key.parent.mkdir(parents=True, exist_ok=True)
                 make_key(key, host)
+        old = known_hosts.read_text() if known_hosts.exists() else ""
         keys = {
             host: public_half(host_keys / host / "ssh_host_ed25519_key")
-            for host in sorted(module.params["names"])
+            for host in sorted(names)
             if (host_keys / host / "ssh_host_ed25519_key").exists()
+            # A board that has no card in this run may have been flashed by hand since its key was made.
+            and (host in wanted or not has_entry(old, names[host]))
         }
-        old = known_hosts.read_text() if known_hosts.exists() else ""
-        new = known_hosts_text(old, keys, module.params["names"])
+        new = known_hosts_text(old, keys, names)
         if new != old and not module.check_mode:
             write_text(known_hosts, new, 0o600)
-        public = public_half(login)
+        public = {host: public_half(key) for host, key in logins.items()}
     except FileNotFoundError as error:
         module.fail_json(msg=f"{error.filename} is missing on the control node: install the package openssh-client")
     except (OSError, ValueError) as error:
@@ -121,7 +131,7 @@ def main() -> None:
     except subprocess.CalledProcessError as error:
         module.fail_json(msg=f"ssh-keygen failed: {error.stderr.strip()}")
     made = f"generated: {', '.join(missing)}" if missing else "all keys exist"
-    module.exit_json(changed=bool(missing) or new != old, msg=made, public_key=public)
+    module.exit_json(changed=bool(missing) or new != old, msg=made, public_keys=public)
 
 
 if __name__ == "__main__":

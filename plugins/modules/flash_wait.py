@@ -10,7 +10,10 @@ description:
   - Runs on the control node. Changes nothing. Timeouts report what was waited for and what to check.
 options:
   name: {description: "Host name of the board.", type: str, required: true}
-  login: {description: "address, port, user, key, known_hosts, args.", type: dict, required: true}
+  login:
+    description: address, port, user, key, known_hosts, args (a text), names in known_hosts, fingerprint.
+    type: dict
+    required: true
   until: {description: "What to wait for.", type: str, choices: [ssh, cloud-init, off], required: true}
   timeout: {description: "Seconds.", type: int, required: true}
   instance_id: {description: "Identity the board must have; empty for one flashed by hand.", type: str, default: ""}
@@ -20,7 +23,7 @@ author: Edge AI Cluster
 EXAMPLES = r"""
 - edge_ai.cluster.flash_wait:
     name: pi-01
-    login: {address: 192.168.1.11, port: 22, user: pi, key: id_ed25519, known_hosts: known_hosts, args: []}
+    login: {address: 192.168.1.11, port: 22, user: pi, key: id_ed25519, known_hosts: known_hosts}
     until: ssh
     timeout: 300
   delegate_to: localhost
@@ -36,7 +39,14 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import Login, advice, port_open, query, run
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import (
+    Login,
+    advice,
+    port_open,
+    query,
+    rejects_host_key,
+    run,
+)
 
 HINT = (
     "its power, its network cable and its card (a screen on HDMI shows the boot), "
@@ -56,9 +66,10 @@ def wait_for_ssh(module: AnsibleModule, login: Login, deadline: float) -> None:
                     f"the wrong card is in the board, or two boards have the same address"
                 )
             return
-        if time.monotonic() > deadline:
+        # One that was flashed by hand has its host key before it has ssh; another key does not become this one.
+        if time.monotonic() > deadline or (not wanted and rejects_host_key(seen.error)):
             hint = advice(seen.error, login) if seen.reached else HINT
-            if not wanted:
+            if not wanted and not seen.reached:
                 hint = f"that its card was written (flash_card is empty, or flash_keep contains it); {hint}"
             module.fail_json(
                 msg=f"{name} ({login.address}): no ssh login as {login.user} within "
@@ -150,8 +161,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    given = module.params["login"]
-    login = Login(**{**given, "port": int(given["port"]), "args": tuple(given["args"])})
+    login = Login.of(module.params["login"])
     until = module.params["until"]
     if module.check_mode:
         module.exit_json(changed=False, seconds=0.0, msg="check mode does not wait")

@@ -34,12 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     builder.add_argument("--compression-level", type=int, default=3)
     builder.add_argument("--timeout", type=float, default=3600, help="seconds for one command of the build")
     builder.add_argument("--reference", default="", help="expected reference of the image")
-    sender = commands.add_parser("send", help="stream an archive into a node's containerd")
+    sender = commands.add_parser("send", help="stream an archive into a node's containerd; how to reach it is read as JSON")
     sender.add_argument("--archive", type=Path, required=True)
-    sender.add_argument(
-        "--shell", type=json.loads, default=["sh", "-c"], help="JSON list: command that runs a script on the node"
-    )
-    sender.add_argument("--sudo", action="store_true", help="containerd needs root there")
     sender.add_argument("--k3s", default="/usr/local/bin/k3s")
     sender.add_argument("--data-dir", default="/var/lib/rancher/k3s")
     sender.add_argument("--timeout", type=float, default=900, help="seconds")
@@ -54,8 +50,9 @@ def main() -> int:
             known = archive.load(options.archive)
             if known is None:
                 raise ImageError(f"{options.archive} is not a complete archive: run `build` first")
-            script = send.remote_script(known, options.k3s, options.data_dir, options.sudo)
-            seconds = send.send(known, options.shell, script, options.timeout)
+            script = send.remote_script(known, options.k3s, options.data_dir)
+            # From standard input: it may hold a password.
+            seconds = send.send(known, json.load(sys.stdin), script, options.timeout)
             print("RESULT " + json.dumps({"seconds": round(seconds, 1), **asdict(known)}))
             return 0
         inputs = Inputs(options.context, options.base, options.source, options.suite)

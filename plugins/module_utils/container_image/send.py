@@ -6,7 +6,9 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
+from ..ssh import preamble, root_argv
 from .archive import Archive
 from .inputs import ImageError
 from .progress import HEARTBEAT
@@ -18,15 +20,15 @@ PINNED = "io.cri-containerd.pinned"
 RESERVE = 500_000_000
 
 
-def remote_script(archive: Archive, k3s: str, data_dir: str, sudo: bool) -> str:
-    """POSIX shell for the node: check free space, import from standard input, verify; unpin older images of the name.
+def remote_script(archive: Archive, k3s: str, data_dir: str) -> str:
+    """POSIX shell for root on the node: check free space, import from standard input, verify; unpin older images of the name.
 
     `--local`: containerd 2.3's transfer service is 50 % slower on a small board, and once hung with a quarter of the
     archive sent.
     Older images stay until the kubelet needs their space: pods may run from them until the manifests are applied.
     """
     needed = (archive.size + archive.unpacked_size + RESERVE) // 1024
-    ctr = f"{'sudo -n ' if sudo else ''}{shlex.quote(k3s)} ctr --namespace k8s.io"
+    ctr = f"{shlex.quote(k3s)} ctr --namespace k8s.io"
     reference, repository = shlex.quote(archive.reference), shlex.quote(archive.reference.rpartition(":")[0] + ":")
     directory = shlex.quote(data_dir)
     return f"""set -eu
@@ -45,8 +47,8 @@ done || :
 """
 
 
-def send(archive: Archive, shell: list[str], script: str, timeout: float) -> float:
-    """Runs `script` by `shell` (ssh and its arguments, or sh -c) with the archive as its input. Returns seconds.
+def send(archive: Archive, ssh: dict[str, Any], script: str, timeout: float) -> float:
+    """Runs `script` as root on the node that `ssh` reaches, with the archive as its input. Returns seconds.
 
     Raises:
         ImageError: it failed, with the node's output, or took longer than `timeout` seconds.
@@ -54,7 +56,8 @@ def send(archive: Archive, shell: list[str], script: str, timeout: float) -> flo
     begun = time.monotonic()
     late = threading.Event()
     with tempfile.TemporaryFile() as output, Path(archive.path).open("rb") as source:
-        process = subprocess.Popen([*shell, script], stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
+        argv = root_argv(ssh, ["sh", "-c", script])
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
 
         def stop() -> None:
             late.set()
@@ -67,6 +70,7 @@ def send(archive: Archive, shell: list[str], script: str, timeout: float) -> flo
             assert process.stdin
             shown = begun
             try:
+                process.stdin.write(preamble(ssh))
                 while chunk := source.read(1 << 20):
                     process.stdin.write(chunk)
                     sent += len(chunk)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socket
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from ..ssh import ssh_argv
+from .hostkeys import fingerprint, offered_key, trust
 
 # Everything in one login. Markers, because a board may have none, some or all of the files.
 QUERY = """
@@ -19,9 +24,17 @@ echo "==> end"
 """
 
 
+# What ssh says of a host key that is not, or not so, in known_hosts.
+HOST_KEY_ERRORS = ("IDENTIFICATION HAS CHANGED", "Host key verification failed", "host key is known")
+
+
 @dataclass(frozen=True)
 class Login:
-    """How a board is reached; `args` are further ssh arguments, such as a jump host."""
+    """How a board is reached: as Ansible reaches it, but only with a host key that is in `known_hosts`.
+
+    Without `key` it is ssh's choice: the agent's keys, or those in ~/.ssh. `args` are further ssh arguments, such as a
+    jump host. `names` are the board's in known_hosts, `fingerprint` is that of the host key the operator expects.
+    """
 
     address: str
     user: str
@@ -29,6 +42,14 @@ class Login:
     known_hosts: str
     port: int = 22
     args: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    fingerprint: str = ""
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Login:
+        """The login that a module's argument describes; its args are one text, as Ansible has them."""
+        given = {**data, "port": int(data["port"]), "args": tuple(shlex.split(data.get("args") or ""))}
+        return cls(**given | {"names": tuple(data.get("names") or ())})
 
 
 @dataclass(frozen=True)
@@ -63,7 +84,8 @@ def run(login: Login, command: str, timeout: float, connect_timeout: int = 5) ->
     options = {
         "StrictHostKeyChecking": "yes",
         "UserKnownHostsFile": login.known_hosts,
-        "IdentitiesOnly": "yes",
+        # The agent may hold more keys than a server lets one try.
+        **({"IdentitiesOnly": "yes"} if login.key else {}),
         "ConnectTimeout": str(connect_timeout),
         "ServerAliveInterval": "5",
         "ServerAliveCountMax": "3",
@@ -98,9 +120,20 @@ def parse_status(text: str) -> BoardStatus:
 
 
 def query(login: Login, connect_timeout: int = 5) -> BoardStatus:
-    """Log in once and read the board's status; never raises for a board that is off, slow or unexpected."""
+    """Log in once and read the board's status; never raises for a board that is off, slow or unexpected.
+
+    A host key that the operator gave the fingerprint of is put into known_hosts first. Raises OSError where that cannot
+    be written.
+    """
     if not port_open(login, connect_timeout):
         return BoardStatus(reached=False, error=f"{login.address} port {login.port} is unreachable")
+    status = _query(login, connect_timeout)
+    if rejects_host_key(status.error) and trust(login):
+        status = _query(login, connect_timeout)
+    return status
+
+
+def _query(login: Login, connect_timeout: int) -> BoardStatus:
     try:
         result = run(login, QUERY, timeout=connect_timeout + 25, connect_timeout=connect_timeout)
     except subprocess.TimeoutExpired:
@@ -112,13 +145,78 @@ def query(login: Login, connect_timeout: int = 5) -> BoardStatus:
     return parse_status(result.stdout)
 
 
+def rejects_host_key(error: str) -> bool:
+    """Whether ssh ended because of the board's host key."""
+    return any(text in error for text in HOST_KEY_ERRORS)
+
+
 def advice(error: str, login: Login) -> str:
-    """What to do about a failed login."""
-    if "IDENTIFICATION HAS CHANGED" in error or "Host key verification failed" in error or "host key is known" in error:
-        return (
-            f"another machine has the address {login.address}, or the board has other host keys; for one flashed by "
-            f"hand, verify its fingerprint and add it: ssh-keyscan -t ed25519 {login.address} >> {login.known_hosts}"
-        )
+    """What to do about a failed login. Asks the board for its host key, if that is the problem."""
+    if rejects_host_key(error):
+        return _host_key_advice(login)
     if "Permission denied" in error:
-        return f"the board does not accept {login.key} for {login.user}: it was flashed with another key or user"
-    return f"try it: ssh -i {login.key} -o UserKnownHostsFile={login.known_hosts} {login.user}@{login.address}"
+        return _key_advice(login)
+    return f"try it: {command(login)}"
+
+
+def command(login: Login) -> str:
+    """The command line of a login, for a person to try."""
+    options = [*(["-i", login.key] if login.key else []), *(["-p", str(login.port)] if login.port != 22 else [])]
+    return shlex.join(["ssh", *options, "-o", f"UserKnownHostsFile={login.known_hosts}", f"{login.user}@{login.address}"])
+
+
+def _host_key_advice(login: Login) -> str:
+    shown = fingerprint(offered_key(login))
+    problem = f"{login.address} shows a host key that is not in {login.known_hosts}"
+    if not shown:
+        return f"{problem}, and no ed25519 key: another machine has this address, or run ssh-keygen -A on the board"
+    if login.fingerprint and login.fingerprint != shown:
+        return (
+            f"{problem}, with the fingerprint {shown} instead of flash_host_key_fingerprint, {login.fingerprint}: "
+            f"another machine has this address, or correct that variable"
+        )
+    return (
+        f"{problem}, with the fingerprint {shown}: another machine has this address, or the board was flashed by hand. "
+        f"Compare the fingerprint with the board's own (on its screen: ssh-keygen -lf "
+        f"/etc/ssh/ssh_host_ed25519_key.pub); only if they are equal, run this with "
+        f"-e flash_host_key_fingerprint={shown}"
+    )
+
+
+def key_problem(key: str) -> str:
+    """Why ssh cannot use a key file without asking; empty if nothing is wrong with it."""
+    path = Path(key).expanduser()
+    if not path.is_file():
+        return f"{key} does not exist"
+    if path.suffix != ".pub":
+        opened = subprocess.run(
+            ["ssh-keygen", "-y", "-P", "", "-f", str(path)], capture_output=True, text=True, check=False
+        )
+        if opened.returncode == 0:
+            return ""
+        if "incorrect passphrase" not in opened.stderr:
+            return f"{key} is not usable ({opened.stderr.strip().splitlines()[-1]})"
+    # Of a key with a passphrase the public half is readable.
+    shown = subprocess.run(["ssh-keygen", "-lf", str(path)], capture_output=True, text=True, check=False).stdout.split()
+    agent = subprocess.run(["ssh-add", "-l"], capture_output=True, text=True, check=False).stdout
+    if len(shown) > 1 and shown[1] in agent:
+        return ""
+    if path.suffix == ".pub":
+        return f"{key} is a public key, and ssh-agent does not hold its private half: ssh-add it"
+    return f"{key} has a passphrase, and ssh-agent does not hold it: start one (eval $(ssh-agent)), then ssh-add {key}"
+
+
+def _key_advice(login: Login) -> str:
+    if not login.key:
+        return (
+            f"{login.address} accepts no key of ssh-agent or ~/.ssh for the user {login.user}: write the right one as "
+            f"ansible_ssh_private_key_file of this board, or the right user as ansible_user"
+        )
+    problem = key_problem(login.key)
+    if problem:
+        return problem
+    return (
+        f"the board does not accept {login.key} for the user {login.user}, it was flashed with another key or user: write "
+        f"those as ansible_ssh_private_key_file and ansible_user of this board, or have it accept this key "
+        f"(ssh-copy-id -i {login.key} {login.user}@{login.address})"
+    )

@@ -1,6 +1,16 @@
 """How ssh is started."""
 
-from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import ssh_argv, stream_argv
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import (
+    preamble,
+    root_argv,
+    ssh_argv,
+    stream_argv,
+)
 
 
 def test_ssh_takes_the_inventorys_own_options() -> None:
@@ -27,3 +37,57 @@ def test_what_is_empty_is_left_to_ssh_s_configuration() -> None:
 def test_a_key_of_one_s_home_is_found() -> None:
     argv = ssh_argv("192.0.2.1", {}, key="~/.ssh/id")
     assert not argv[argv.index("-i") + 1].startswith("~")
+
+
+# Programs with the names of ssh and sudo: what matters here is what reaches the command on its standard input.
+SSH = """#!/bin/sh
+for last; do :; done
+exec sh -c "$last"
+"""
+ASKS = """#!/bin/sh
+[ "$1" = -n ] && { echo 'sudo: a password is required' >&2; exit 1; }
+IFS= read -r given
+[ "$given" = "pass word" ] || { echo "sudo: incorrect password" >&2; exit 1; }
+shift 3
+exec "$@"
+"""
+ASKS_NOT = """#!/bin/sh
+[ "$1" = -n ] && shift || shift 3
+exec "$@"
+"""
+
+
+def through_sudo(tmp_path: Path, sudo: str, password: str) -> subprocess.CompletedProcess[bytes]:
+    for name, text in (("ssh", SSH), ("sudo", sudo)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    ssh = {"host": "192.0.2.1", "user": "ada", "password": password}
+    argv = root_argv(ssh, ["sh", "-c", "cat; echo '$HOME' \"$0\"", "two words"])
+    assert "pass word" not in " ".join(argv)
+    return subprocess.run(
+        argv,
+        input=preamble(ssh) + b"one\n\0two\n",
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("sudo", "password"), [(ASKS, "pass word"), (ASKS_NOT, "pass word"), (ASKS_NOT, "")])
+def test_the_command_reads_its_input_and_not_the_password(tmp_path: Path, sudo: str, password: str) -> None:
+    done = through_sudo(tmp_path, sudo, password)
+    assert (done.returncode, done.stdout) == (0, b"one\n\0two\n$HOME two words\n"), done.stderr
+
+
+@pytest.mark.parametrize("password", ["", "another"])
+def test_a_command_does_not_run_without_the_right_password(tmp_path: Path, password: str) -> None:
+    done = through_sudo(tmp_path, ASKS, password)
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert b"sudo" in done.stderr
+
+
+def test_root_needs_no_sudo() -> None:
+    ssh = {"host": "192.0.2.1", "user": "root", "password": "secret"}
+    assert root_argv(ssh, ["id"])[-1] == "id"
+    assert preamble(ssh) == b""

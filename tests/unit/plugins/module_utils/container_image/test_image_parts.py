@@ -139,6 +139,9 @@ def test_incomplete_archive_of_a_killed_run_is_ignored(tmp_path: Path, layout: P
     assert archive.load(path) is None
 
 
+NODE = {"connection": "local", "user": "root"}
+
+
 def known(tmp_path: Path) -> Archive:
     path = tmp_path / "image.tar"
     path.write_bytes(b"z" * 4000)
@@ -146,27 +149,27 @@ def known(tmp_path: Path) -> Archive:
 
 
 def test_node_without_k3s_is_reported(tmp_path: Path) -> None:
-    script = send.remote_script(known(tmp_path), "/usr/local/bin/k3s", str(tmp_path / "none"), sudo=False)
+    script = send.remote_script(known(tmp_path), "/usr/local/bin/k3s", str(tmp_path / "none"))
     with pytest.raises(ImageError, match="k3s is not installed on this node"):
-        send.send(known(tmp_path), ["sh", "-c"], script, 20)
+        send.send(known(tmp_path), NODE, script, 20)
 
 
 def test_node_without_space_is_reported_with_what_is_needed(tmp_path: Path) -> None:
     large = replace(known(tmp_path), unpacked_size=10**18)
-    script = send.remote_script(large, "/usr/local/bin/k3s", str(tmp_path), sudo=False)
+    script = send.remote_script(large, "/usr/local/bin/k3s", str(tmp_path))
     with pytest.raises(ImageError, match=r"MiB free, 9\d+ needed: free some space"):
-        send.send(large, ["sh", "-c"], script, 20)
+        send.send(large, NODE, script, 20)
 
 
 def test_archive_streams_whole(tmp_path: Path) -> None:
-    send.send(known(tmp_path), ["sh", "-c"], f"cat > {tmp_path}/arrived", 20)
+    send.send(known(tmp_path), NODE, f"cat > {tmp_path}/arrived", 20)
     assert (tmp_path / "arrived").read_bytes() == b"z" * 4000
 
 
 def test_node_that_hangs_times_out(tmp_path: Path) -> None:
     begun = time.monotonic()
     with pytest.raises(ImageError, match="container_image_import_timeout"):
-        send.send(known(tmp_path), ["sh", "-c"], "echo unpacking; exec sleep 30", 0.5)
+        send.send(known(tmp_path), NODE, "echo unpacking; exec sleep 30", 0.5)
     assert time.monotonic() - begun < 10
 
 

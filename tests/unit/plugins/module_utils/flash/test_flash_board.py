@@ -1,10 +1,19 @@
 """A board's state from its answer over ssh; the meaning of cloud-init's exit status."""
 
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
 import pytest
+from ansible_collections.edge_ai.cluster.plugins.action import flash_login
 from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import (
     BoardStatus,
     Login,
     advice,
+    key_problem,
     parse_status,
     query,
 )
@@ -64,17 +73,145 @@ def test_unreachable_board_is_not_an_error() -> None:
     assert query(Login("127.0.0.1", "pi", "key", "known_hosts", port=9), connect_timeout=1).reached is False
 
 
+def key(path: Path, passphrase: str = "") -> Path:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(path)], check=True)
+    return path
+
+
+def test_a_failed_login_can_be_tried_by_hand() -> None:
+    told = advice("kex_exchange_identification: Connection reset", replace(LOGIN, port=2222))
+    assert told == "try it: ssh -i key -p 2222 -o UserKnownHostsFile=known_hosts pi@192.0.2.1"
+
+
+def test_a_refused_key_is_named_with_its_user(tmp_path: Path) -> None:
+    path = key(tmp_path / "id")
+    told = advice("Permission denied (publickey).", replace(LOGIN, key=str(path)))
+    assert f"does not accept {path} for the user pi" in told
+    assert f"ssh-copy-id -i {path} pi@192.0.2.1" in told
+
+
+def test_without_a_key_the_agent_is_named() -> None:
+    assert "no key of ssh-agent or ~/.ssh for the user pi" in advice("Permission denied", replace(LOGIN, key=""))
+
+
+def test_a_key_that_does_not_exist_is_reported(tmp_path: Path) -> None:
+    assert advice("Permission denied", replace(LOGIN, key=str(tmp_path / "id"))) == f"{tmp_path}/id does not exist"
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An ssh-agent of its own; every passphrase is `secret`."""
+    socket = tmp_path / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL)
+    while not socket.exists():
+        time.sleep(0.01)
+    ask = tmp_path / "ask"
+    ask.write_text("#!/bin/sh\necho secret\n")
+    ask.chmod(0o755)
+    for name, value in (("SSH_AUTH_SOCK", socket), ("SSH_ASKPASS", ask), ("SSH_ASKPASS_REQUIRE", "force")):
+        monkeypatch.setenv(name, str(value))
+    yield
+    process.terminate()
+    process.wait()
+
+
+def test_a_key_with_a_passphrase_must_be_in_the_agent(tmp_path: Path, agent: None) -> None:
+    path = key(tmp_path / "id", "secret")
+    assert "has a passphrase, and ssh-agent does not hold it" in key_problem(str(path))
+    assert "ssh-agent does not hold its private half" in key_problem(f"{path}.pub")
+    subprocess.run(["ssh-add", "-q", str(path)], check=True)
+    assert key_problem(str(path)) == ""
+    assert key_problem(f"{path}.pub") == ""
+
+
+def test_a_login_is_what_ansible_s_variables_say() -> None:
+    login = Login.of({"address": "192.0.2.1", "user": "pi", "key": "", "known_hosts": "k", "port": "22"})
+    assert (login.port, login.args, login.names) == (22, (), ())
+    login = Login.of({**asdict(login), "args": "-o 'ProxyJump=me@192.0.2.9' -o A=b", "names": ["192.0.2.1", "pi-01"]})
+    assert login.args == ("-o", "ProxyJump=me@192.0.2.9", "-o", "A=b")
+
+
+# A program named ssh that shows a host key, and lets in where that is in known_hosts, as ssh does.
+SSH = """#!/usr/bin/env python3
+import sys
+options = dict(one.split("=", 1) for one in sys.argv[1:] if "=" in one)
+shown = {key!r}
+known, policy = options["UserKnownHostsFile"], options["StrictHostKeyChecking"]
+try:
+    lines = open(known).read().splitlines()
+except FileNotFoundError:
+    lines = []
+if policy == "accept-new":
+    open(known, "w").write("192.0.2.1 " + shown + chr(10))
+    sys.exit("Permission denied (publickey).")
+if not any(line.endswith(shown) and "192.0.2.1" in line.split()[0].split(",") for line in lines):
+    sys.exit("Host key verification failed.")
+print("==> /var/lib/cloud/data/instance-id\\nrpi-imager-17\\n==> end")
+"""
+
+
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The host key that a board shows."""
+    shown = " ".join(key(tmp_path / "host").with_suffix(".pub").read_text().split()[:2])
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text(SSH.format(key=shown))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr("ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh.port_open", lambda *_: True)
+    return shown
+
+
+def printed(path: Path) -> str:
+    """The fingerprint that ssh-keygen prints."""
+    command = ["ssh-keygen", "-lf", str(path)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[1]
+
+
+def test_an_unknown_host_key_is_shown_with_what_adds_it_and_not_added(tmp_path: Path, shown: str) -> None:
+    known = tmp_path / "secrets" / "known_hosts"
+    login = replace(LOGIN, known_hosts=str(known))
+    status = query(login)
+    assert status.error == "Host key verification failed."
+    assert f"-e flash_host_key_fingerprint={printed(tmp_path / 'host.pub')}" in advice(status.error, login)
+    assert not known.exists()
+
+
+def test_a_host_key_with_the_given_fingerprint_is_added(tmp_path: Path, shown: str) -> None:
+    known = tmp_path / "secrets" / "known_hosts"
+    given = printed(tmp_path / "host.pub")
+    login = replace(LOGIN, known_hosts=str(known), names=("192.0.2.1", "pi-01"), fingerprint=given)
+    assert query(login).instance_id == "rpi-imager-17"
+    assert known.read_text() == f"192.0.2.1,pi-01 {shown}\n"
+    assert (known.stat().st_mode & 0o777, known.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    # Another key replaces it in the same way; other boards' entries stay.
+    known.write_text("192.0.2.2,pi-02 ssh-ed25519 AAAA\n192.0.2.1,pi-01 ssh-ed25519 BBBB\n")
+    assert query(login).reached
+    assert known.read_text() == f"192.0.2.1,pi-01 {shown}\n192.0.2.2,pi-02 ssh-ed25519 AAAA\n"
+
+
+def test_a_host_key_with_another_fingerprint_is_not_added(tmp_path: Path, shown: str) -> None:
+    known = tmp_path / "known_hosts"
+    other = printed(key(tmp_path / "other").with_suffix(".pub"))
+    login = replace(LOGIN, known_hosts=str(known), fingerprint=other)
+    status = query(login)
+    assert status.error == "Host key verification failed."
+    assert f"instead of flash_host_key_fingerprint, {other}" in advice(status.error, login)
+    assert not known.exists()
+
+
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("message", "expected"),
     [
-        ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "ssh-keyscan -t ed25519 192.0.2.1"),
-        ("No ED25519 host key is known for 192.0.2.1", "flashed by hand"),
-        ("Permission denied (publickey).", "another key or user"),
-        ("kex_exchange_identification: Connection reset", "try it: ssh -i key"),
+        ("Missing sudo password", "run this with -K"),
+        ("Incorrect sudo password", "sudo does not accept the password for ada"),
+        ("ada is not in the sudoers file.", "add the user to the group sudo"),
+        ("Failed to connect to the host via ssh: Permission denied", "Ansible cannot log in as ada: Failed"),
     ],
 )
-def test_failed_logins_have_a_remedy(error: str, expected: str) -> None:
-    assert expected in advice(error, LOGIN)
+def test_sudo_that_fails_has_a_remedy(message: str, expected: str) -> None:
+    assert expected in flash_login.problem(message, "ada")
 
 
 @pytest.mark.parametrize(

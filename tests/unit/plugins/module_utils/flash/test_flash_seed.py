@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.hostkeys import known_hosts_text
 from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import (
     SeedError,
     boot_partition,
@@ -24,8 +25,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import 
     read_boot_file,
     without_login_key,
 )
-from ansible_collections.edge_ai.cluster.plugins.modules import flash_keys
-from flash_helpers import BOOT_BYTES, BOOT_OFFSET, CMDLINE, ROLE
+from flash_helpers import BOOT_BYTES, BOOT_OFFSET, CMDLINE, ROLE, run_module
 
 
 def test_identity_depends_on_every_input_and_on_nothing_else() -> None:
@@ -110,7 +110,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
                 "cluster_secrets_dir": str(scratch / "secrets"),
                 "cluster_cache_dir": str(scratch),
                 "ansible_host": "192.168.7.11",
-                "__flash_keys": {"public_key": "ssh-ed25519 AAAA me"},
+                "__flash_keys": {"public_keys": {"pi-01": "ssh-ed25519 AAAA me"}},
             },
             "tasks": [
                 {
@@ -176,12 +176,51 @@ def test_network_config_is_static(rendered: dict[str, str]) -> None:
 
 
 def test_known_hosts_is_sorted_complete_and_keeps_other_machines() -> None:
-    text = flash_keys.known_hosts_text(
+    text = known_hosts_text(
         "zeus ssh-rsa B\n10.0.0.1,pi-01 ssh-ed25519 OLD\n",
         {"pi-02": "ssh-ed25519 K2 pi-02", "pi-01": "ssh-ed25519 K1 pi-01"},
         {"pi-01": ["10.0.0.1", "pi-01"], "pi-02": ["10.0.0.2", "pi-02"]},
     )
     assert text == "10.0.0.1,pi-01 ssh-ed25519 K1\n10.0.0.2,pi-02 ssh-ed25519 K2\nzeus ssh-rsa B\n"
+
+
+def keys_of(tmp_path: Path, **boards: Path) -> dict[str, Any]:
+    names = {name: [f"10.0.0.{number}", name] for number, name in enumerate(["one", "two"], 1)}
+    secrets = tmp_path / "secrets"
+    given = {name: str(key) for name, key in boards.items()}
+    return run_module(
+        "flash_keys", directory=str(secrets), ssh_keys=given, known_hosts=str(secrets / "known_hosts"), names=names
+    )
+
+
+def test_each_board_gets_the_key_that_ansible_uses(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", str(own)], check=True)
+    made = tmp_path / "secrets" / "id_ed25519"
+    done = keys_of(tmp_path, one=made, two=own)
+    assert done["changed"]
+    assert done["public_keys"]["two"] == own.with_suffix(".pub").read_text().strip()
+    assert done["public_keys"]["one"].split()[:2] == made.with_suffix(".pub").read_text().split()[:2]
+    assert keys_of(tmp_path, one=made, two=own.with_suffix(".pub"))["public_keys"] == done["public_keys"]
+
+
+def test_a_key_of_one_s_own_is_never_generated(tmp_path: Path) -> None:
+    done = keys_of(tmp_path, one=tmp_path / "own")
+    assert done["failed"]
+    assert done["msg"].startswith(f"{tmp_path}/own does not exist")
+    assert not (tmp_path / "secrets").exists()
+
+
+def test_a_board_that_was_flashed_by_hand_later_keeps_its_host_key(tmp_path: Path) -> None:
+    made, known = tmp_path / "secrets" / "id_ed25519", tmp_path / "secrets" / "known_hosts"
+    keys_of(tmp_path, one=made, two=made)
+    by_hand = "10.0.0.2,two ssh-ed25519 BYHAND"
+    known.write_text("\n".join([known.read_text().splitlines()[0], by_hand]) + "\n")
+    assert keys_of(tmp_path, one=made)["changed"] is False
+    assert by_hand in known.read_text()
+    # With a card again it has the key that was made here.
+    assert keys_of(tmp_path, one=made, two=made)["changed"]
+    assert by_hand not in known.read_text()
 
 
 def test_a_rotated_login_key_does_not_change_who_the_board_is() -> None:

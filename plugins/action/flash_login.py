@@ -1,0 +1,51 @@
+"""Validate that Ansible can log in to a board and be root there, with a remedy for each way that this fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+
+NO_PASSWORD = (
+    "sudo asks {user} for a password, and none was given: run this with -K (--ask-become-pass), or write "
+    "ansible_become_password for this board, encrypted by ansible-vault"
+)
+WRONG_PASSWORD = "sudo does not accept the password for {user}: correct what -K or ansible_become_password gives"
+NO_SUDO = (
+    "{user} is not allowed to use sudo: add the user to the group sudo on the board, or write another one as ansible_user"
+)
+
+
+def problem(message: str, user: str) -> str:
+    """What is wrong, from the text of a connection or of sudo that failed."""
+    if "Missing sudo password" in message or "a password is required" in message:
+        return NO_PASSWORD.format(user=user)
+    if "Incorrect sudo password" in message or "incorrect password attempt" in message:
+        return WRONG_PASSWORD.format(user=user)
+    if "not in the sudoers file" in message or "may not run sudo" in message:
+        return NO_SUDO.format(user=user)
+    return f"Ansible cannot log in as {user}: {message}"
+
+
+class ActionModule(ActionBase):
+    """One command on the board, by the task's own connection and become."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Fail with a remedy unless the command runs as root."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        user = str(self._connection.get_option("remote_user") or "this user")
+        try:
+            done = self._low_level_execute_command("id -u", sudoable=True)
+        except AnsibleError as error:
+            message = " ".join(str(error).split())
+        else:
+            if done["rc"] == 0 and done["stdout"].split()[-1:] == ["0"]:
+                return {**result, "changed": False}
+            message = " ".join(f"{done['stderr']} {done['stdout']}".split()) or f"exit code {done['rc']}"
+        where = f"{variables.get('inventory_hostname', '')} ({variables.get('ansible_host', 'no ansible_host')})"
+        return {**result, "failed": True, "msg": f"{where}: {problem(message, user)}"}
