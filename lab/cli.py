@@ -1,14 +1,16 @@
 """The commands of `python -m lab`."""
 
 import argparse
+import ipaddress
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
 
 from lab import board as boards
-from lab import gateway, kernel, launcher, mirror, network, osimage, owner, preconditions, process, release, snapshot
+from lab import byhand, gateway, kernel, launcher, mirror, network, osimage, owner, preconditions, process, release, snapshot
 from lab.cache import Cache
 from lab.errors import LabError
 from lab.progress import say
@@ -51,6 +53,14 @@ def parser() -> argparse.ArgumentParser:
     net = commands.add_parser("network", help="pull a board's network cable, or plug it in again")
     net.add_argument("action", choices=["cut", "heal"])
     net.add_argument("board", nargs="+")
+    card = commands.add_parser("card", help="write a board's card without the flash role; its login key is new")
+    card.add_argument("--by-hand", action="store_true", required=True, help="as Raspberry Pi Imager does")
+    card.add_argument("--user", default="ada", help="first user (default: ada)")
+    card.add_argument("--hostname", default="raspberrypi", help="host name (default: raspberrypi)")
+    card.add_argument("--address", required=True, help="address with prefix length, such as 10.77.0.13/24")
+    card.add_argument("--sudo-password", action="store_true", help="sudo asks for the user's password, a new one")
+    card.add_argument("--passphrase", action="store_true", help="the login key has a passphrase")
+    card.add_argument("board")
 
     snapshots = commands.add_parser("snapshot", help="keep all boards' cards as they are, and put them back")
     actions = snapshots.add_subparsers(dest="action", required=True)
@@ -157,6 +167,7 @@ def down(settings: Settings, cards: bool) -> None:
         if cards:
             shutil.rmtree(settings.cards, ignore_errors=True)
             shutil.rmtree(settings.logs, ignore_errors=True)
+            shutil.rmtree(settings.by_hand, ignore_errors=True)
         shutil.rmtree(settings.mirror_root, ignore_errors=True)
     say("the lab is down")
 
@@ -238,6 +249,20 @@ def cable(settings: Settings, action: str, names: list[str]) -> None:
         print(f"{board.name}: network {'cut' if action == 'cut' else 'connected'}")
 
 
+def write_card(settings: Settings, options: argparse.Namespace) -> None:
+    """Write a card as for a board that is flashed by hand; prints the folder of its login key."""
+    try:
+        ipaddress.ip_interface(options.address)
+    except ValueError as error:
+        raise LabError(f"--address: {error}") from None
+    for option in ("user", "hostname"):
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,31}", getattr(options, option)):
+            raise LabError(f"--{option}: {getattr(options, option)!r} is not 1 to 32 of a-z, 0-9 and hyphens")
+    board = settings.board(options.board)
+    choice = byhand.Choice(options.user, options.hostname, options.address, options.sudo_password, options.passphrase)
+    print(byhand.write(settings, Cache(cache_root()), board, choice))
+
+
 def snapshots(settings: Settings, options: argparse.Namespace) -> None:
     """Save, restore, list or delete snapshots."""
     match options.action:
@@ -274,6 +299,8 @@ def main(arguments: list[str] | None = None) -> int:
                 console(settings, options.board, options.follow)
             case "network":
                 cable(settings, options.action, options.board)
+            case "card":
+                write_card(settings, options)
             case "snapshot":
                 snapshots(settings, options)
             case "_gateway":

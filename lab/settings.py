@@ -110,6 +110,11 @@ class Settings:
         return ROOT / ".lab" / "snapshots" / self.name
 
     @property
+    def by_hand(self) -> Path:
+        """Login keys and passwords of boards whose cards were written by `card --by-hand`."""
+        return self.state / "by-hand"
+
+    @property
     def run(self) -> Path:
         """What must not outlive the machine's reboot: pids, the owner's mark, locks."""
         return Path("/run/edge-lab") / self.name

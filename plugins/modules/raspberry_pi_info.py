@@ -123,6 +123,12 @@ def watchdog_adjustable(watchdog: Path = Path("/sys/class/watchdog/watchdog0")) 
     return watchdog.exists() and (not options or bool(int(options, 16) & 0x80))  # WDIOF_SETTIMEOUT
 
 
+def own_names(hosts: str) -> list[str]:
+    """The names that /etc/hosts has for the board itself, at 127.0.1.1 as on every Debian."""
+    lines = [line.partition("#")[0].split() for line in hosts.splitlines()]
+    return [name for line in lines if line[:1] == ["127.0.1.1"] for name in line[1:]]
+
+
 def base_system() -> dict[str, Any]:
     """Release, boot files, cgroups, swap."""
     release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text_of("/etc/os-release"), flags=re.MULTILINE))
@@ -131,6 +137,8 @@ def base_system() -> dict[str, Any]:
     return {
         "codename": release.get("VERSION_CODENAME", ""),
         "hostname": platform.node(),
+        "own_names": own_names(text_of("/etc/hosts")),
+        "cloud_init": Path("/etc/cloud/cloud.cfg.d").is_dir(),
         "machine_id": text_of("/etc/machine-id"),
         "boot_id": text_of("/proc/sys/kernel/random/boot_id"),
         "cmdline_file": cmdline,

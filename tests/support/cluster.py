@@ -60,12 +60,12 @@ def load_cluster() -> Cluster:
 CLUSTER = load_cluster()
 
 
-def connect(name: str) -> Any:
+def connect(name: str, *, sudo: bool = True) -> Any:
     """A testinfra host over the same ssh, key and known hosts that Ansible uses, as root by sudo."""
     user = CLUSTER.var("ansible_user", name)
     return testinfra.get_host(
         f"ssh://{user}@{CLUSTER.address(name)}",
-        sudo=True,
+        sudo=sudo,
         ssh_identity_file=str(CLUSTER.var("ansible_ssh_private_key_file", name)),
         ssh_extra_args=str(CLUSTER.var("ansible_ssh_common_args", name)) + " -o BatchMode=yes -o ConnectTimeout=10",
         controlpersist=60,

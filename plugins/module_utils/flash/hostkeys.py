@@ -6,6 +6,7 @@ import base64
 import binascii
 import fcntl
 import hashlib
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -79,7 +80,7 @@ def trust(login: Login) -> bool:
     path = Path(login.known_hosts)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Boards are queried at the same time, each by a process of its own.
-    with path.with_name(f".{path.name}.lock").open("a") as lock:
+    with os.fdopen(os.open(path.with_name(f".{path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         old = path.read_text() if path.exists() else ""
         names = {login.address: [*login.names] or [login.address]}

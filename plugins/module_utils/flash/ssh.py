@@ -183,27 +183,26 @@ def _host_key_advice(login: Login) -> str:
     )
 
 
-def key_problem(key: str) -> str:
-    """Why ssh cannot use a key file without asking; empty if nothing is wrong with it."""
+def key_problem(key: str) -> tuple[str, str] | None:
+    """What is wrong with a key file that ssh must use without asking, and what to do; None if nothing is."""
     path = Path(key).expanduser()
     if not path.is_file():
-        return f"{key} does not exist"
+        return "there is no such file", "write the path of the key that the board accepts"
     if path.suffix != ".pub":
-        opened = subprocess.run(
-            ["ssh-keygen", "-y", "-P", "", "-f", str(path)], capture_output=True, text=True, check=False
-        )
+        command = ["ssh-keygen", "-y", "-P", "", "-f", str(path)]
+        opened = subprocess.run(command, capture_output=True, text=True, check=False)
         if opened.returncode == 0:
-            return ""
+            return None
         if "incorrect passphrase" not in opened.stderr:
-            return f"{key} is not usable ({opened.stderr.strip().splitlines()[-1]})"
+            return f"not a usable key ({opened.stderr.strip().splitlines()[-1]})", "write the path of a private key"
     # Of a key with a passphrase the public half is readable.
     shown = subprocess.run(["ssh-keygen", "-lf", str(path)], capture_output=True, text=True, check=False).stdout.split()
     agent = subprocess.run(["ssh-add", "-l"], capture_output=True, text=True, check=False).stdout
     if len(shown) > 1 and shown[1] in agent:
-        return ""
-    if path.suffix == ".pub":
-        return f"{key} is a public key, and ssh-agent does not hold its private half: ssh-add it"
-    return f"{key} has a passphrase, and ssh-agent does not hold it: start one (eval $(ssh-agent)), then ssh-add {key}"
+        return None
+    what = "a public key, and" if path.suffix == ".pub" else "it has a passphrase, and"
+    private = key.removesuffix(".pub")
+    return f"{what} ssh-agent does not hold it", f"start one and add the key: eval $(ssh-agent); ssh-add {private}"
 
 
 def _key_advice(login: Login) -> str:
@@ -212,9 +211,8 @@ def _key_advice(login: Login) -> str:
             f"{login.address} accepts no key of ssh-agent or ~/.ssh for the user {login.user}: write the right one as "
             f"ansible_ssh_private_key_file of this board, or the right user as ansible_user"
         )
-    problem = key_problem(login.key)
-    if problem:
-        return problem
+    if problem := key_problem(login.key):
+        return f"{login.key}: {'; '.join(problem)}"
     return (
         f"the board does not accept {login.key} for the user {login.user}, it was flashed with another key or user: write "
         f"those as ansible_ssh_private_key_file and ansible_user of this board, or have it accept this key "

@@ -12,6 +12,7 @@ _BY_ID = "write the whole disk as /dev/disk/by-id/... (ls -l /dev/disk/by-id)"
 _PARTITION = re.compile(r"^/dev/((sd|vd|hd|xvd)[a-z]+\d+|(mmcblk|nvme\d+n|loop)\d+p\d+|disk/by-[a-z]+/.*-part\d+)$")
 _NOT_A_CARD = re.compile(r"^/dev/(loop|ram|zram|dm-|md|sr|fd|mapper/|mmcblk\d+(boot\d|rpmb)|null$|zero$)")
 _SIZE = re.compile(r"^\d+(\.\d+)?\s*([KMGT](i?B)?)?$")
+_FINGERPRINT = re.compile(r"^SHA256:[A-Za-z0-9+/]{43}$")
 _USER = re.compile(r"^[a-z][a-z0-9-]{0,31}$")
 
 
@@ -23,12 +24,16 @@ def check(inventory: Inventory, report: Report) -> None:
         _size(host, report)
         _pin(host, inventory, report)
         _seed(host, report)
+        _fingerprint(host, report)
 
 
 def _card(host: Host, taken: dict[PurePosixPath, tuple[Host, Setting]], report: Report) -> None:
     setting = host.settings.get("flash_card")
     if setting is None or not isinstance(setting.value, str) or not setting.value:
         return  # a board whose card is written by hand
+    if not host.get("ansible_ssh_private_key_file"):
+        remedy = "write '{{ cluster_secrets_dir }}/id_ed25519', which is generated, or a key of your own"
+        report.missing(host, "ansible_ssh_private_key_file", remedy)
     path = PurePosixPath(setting.value)
     if not path.is_absolute() or ".." in path.parts:
         report.setting(host, setting, "not an absolute path", _BY_ID + ", or a file's full path")
@@ -112,6 +117,17 @@ def _seed(host: Host, report: Report) -> None:
     zone = host.settings.get("flash_timezone")
     if zone and isinstance(zone.value, str) and ZONES.is_dir() and not _is_zone(zone.value):
         report.setting(host, zone, "unknown time zone", "write one of `timedatectl list-timezones`")
+
+
+def _fingerprint(host: Host, report: Report) -> None:
+    setting = host.settings.get("flash_host_key_fingerprint")
+    if setting and isinstance(setting.value, str) and setting.value and not _FINGERPRINT.match(setting.value):
+        report.setting(
+            host,
+            setting,
+            "not a fingerprint of a host key",
+            "write SHA256: and the 43 characters that `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` shows on the board",
+        )
 
 
 def _is_zone(name: str) -> bool:

@@ -12,10 +12,11 @@ import urllib.request
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
+from ..flash.ssh import key_problem
 from .links import is_url
 from .model import Host, Inventory, Place, Report
 from .suggest import did_you_mean
@@ -58,6 +59,7 @@ def check(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Repo
     """Report programs, packages and rights that are missing for a run on the hosts in `scope`."""
     boards = in_scope(inventory, scope)
     _programs(boards, needs, report)
+    _login_keys(boards, report)
     for package in needs.python_packages:
         if importlib.util.find_spec(package) is None:
             report.add(
@@ -179,6 +181,19 @@ def _overlays(inventory: Inventory, report: Report) -> None:
             remedy = "use " + " or ".join([*known, "the full path of a directory with an overlay"])
             problem = f"{folder} has no kustomization.yaml"
             report.setting(host, setting, problem, did_you_mean(str(setting.value), known, remedy))
+
+
+def _login_keys(boards: list[Host], report: Report) -> None:
+    """Report login keys that ssh cannot use without asking. Those that are generated have no passphrase."""
+    if shutil.which("ssh-keygen") is None:
+        return  # reported as a missing program
+    for host in boards:
+        setting = host.settings.get("ansible_ssh_private_key_file")
+        if setting is None or not isinstance(setting.value, str) or not setting.value:
+            continue
+        made = PurePath(setting.value).is_relative_to(str(host.get("cluster_secrets_dir", "/nonexistent")))
+        if not made and (problem := key_problem(setting.value)):
+            report.setting(host, setting, *problem)
 
 
 def _disk(inventory: Inventory, needs: Needs, report: Report) -> None:

@@ -21,3 +21,9 @@ def test_this_machine_can_be_inspected() -> None:
     assert raspberry_pi_info.base_system()["boot_id"]
     assert raspberry_pi_info.differing_sysctl({"no.such.key": 1}) == {}
     assert raspberry_pi_info.module_states(["no_such_module"]) == {"no_such_module": "absent"}
+
+
+def test_names_of_the_board_are_those_of_its_own_address() -> None:
+    hosts = "127.0.0.1 localhost\n# 127.0.1.1 old\n127.0.1.1\tpi-03 pi-03.local # mine\n127.0.1.10 other\n"
+    assert raspberry_pi_info.own_names(hosts) == ["pi-03", "pi-03.local"]
+    assert raspberry_pi_info.own_names("") == []

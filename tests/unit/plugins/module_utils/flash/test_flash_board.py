@@ -79,15 +79,15 @@ def key(path: Path, passphrase: str = "") -> Path:
 
 
 def test_a_failed_login_can_be_tried_by_hand() -> None:
-    told = advice("kex_exchange_identification: Connection reset", replace(LOGIN, port=2222))
-    assert told == "try it: ssh -i key -p 2222 -o UserKnownHostsFile=known_hosts pi@192.0.2.1"
+    text = advice("kex_exchange_identification: Connection reset", replace(LOGIN, port=2222))
+    assert text == "try it: ssh -i key -p 2222 -o UserKnownHostsFile=known_hosts pi@192.0.2.1"
 
 
 def test_a_refused_key_is_named_with_its_user(tmp_path: Path) -> None:
     path = key(tmp_path / "id")
-    told = advice("Permission denied (publickey).", replace(LOGIN, key=str(path)))
-    assert f"does not accept {path} for the user pi" in told
-    assert f"ssh-copy-id -i {path} pi@192.0.2.1" in told
+    text = advice("Permission denied (publickey).", replace(LOGIN, key=str(path)))
+    assert f"does not accept {path} for the user pi" in text
+    assert f"ssh-copy-id -i {path} pi@192.0.2.1" in text
 
 
 def test_without_a_key_the_agent_is_named() -> None:
@@ -95,7 +95,7 @@ def test_without_a_key_the_agent_is_named() -> None:
 
 
 def test_a_key_that_does_not_exist_is_reported(tmp_path: Path) -> None:
-    assert advice("Permission denied", replace(LOGIN, key=str(tmp_path / "id"))) == f"{tmp_path}/id does not exist"
+    assert f"{tmp_path}/id: there is no such file" in advice("Permission denied", replace(LOGIN, key=f"{tmp_path}/id"))
 
 
 @pytest.fixture
@@ -117,11 +117,19 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_a_key_with_a_passphrase_must_be_in_the_agent(tmp_path: Path, agent: None) -> None:
     path = key(tmp_path / "id", "secret")
-    assert "has a passphrase, and ssh-agent does not hold it" in key_problem(str(path))
-    assert "ssh-agent does not hold its private half" in key_problem(f"{path}.pub")
+    private, public = key_problem(str(path)), key_problem(f"{path}.pub")
+    assert private and private[0] == "it has a passphrase, and ssh-agent does not hold it"
+    assert public and public[0] == "a public key, and ssh-agent does not hold it"
+    assert private[1].endswith(f"ssh-add {path}") and public[1] == private[1]
     subprocess.run(["ssh-add", "-q", str(path)], check=True)
-    assert key_problem(str(path)) == ""
-    assert key_problem(f"{path}.pub") == ""
+    assert key_problem(str(path)) is None
+    assert key_problem(f"{path}.pub") is None
+
+
+def test_a_file_that_is_no_key_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "id").write_text("no key\n")
+    problem = key_problem(str(tmp_path / "id"))
+    assert problem and problem[0].startswith("not a usable key (")
 
 
 def test_a_login_is_what_ansible_s_variables_say() -> None:

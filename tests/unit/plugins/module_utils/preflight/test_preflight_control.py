@@ -1,6 +1,7 @@
 """Checks of the control node: files, disk, programs, and whether downloads are reachable."""
 
 import http.server
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -241,3 +242,18 @@ def test_foreign_and_malformed_networks_are_reported_with_a_remedy() -> None:
         begin + "10.77.0.1/24: 10.77.0.1/24 has host bits set; write a network such as 192.168.1.0/24",
         begin + "198.51.100.0/24: the control node has no address in this network of the boards; Is the lab up?",
     ]
+
+
+def test_a_login_key_that_ssh_cannot_use_is_reported_where_it_is_written(tmp_path: Path) -> None:
+    def found(key: Path) -> list[str]:
+        report = Report()
+        control.check(board(tmp_path, ansible_ssh_private_key_file=str(key)), ["pi-01"], NEEDS, report)
+        return [text for text in texts(report) if "ssh_private_key" in text]
+
+    own = tmp_path / "own"
+    missing = f"all.yml: ansible_ssh_private_key_file = {own}: there is no such file"
+    assert [text.partition(";")[0] for text in found(own)] == [missing]
+    # This one is generated before the first board is flashed.
+    assert found(tmp_path / "secrets" / "id_ed25519") == []
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(own)], check=True)
+    assert found(own) == []

@@ -1,0 +1,91 @@
+"""A run that did nothing is an error; run as a user runs it, with this project's ansible.cfg."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+INVENTORY = """
+[servers]
+one
+[agents]
+[spare]
+two
+"""
+MODULE = """
+from ansible.module_utils.basic import AnsibleModule
+AnsibleModule({}).exit_json(changed=False)
+"""
+
+
+def play(hosts: str, tag: str, tasks: list[dict[str, object]] | None = None) -> dict[str, object]:
+    done = [{"name": f"Done on {hosts}", "ansible.builtin.assert": {"that": True}}]
+    return {"name": f"Play of {hosts}", "hosts": hosts, "gather_facts": False, "tags": tag, "tasks": tasks or done}
+
+
+def run(directory: Path, plays: list[dict[str, object]], *options: str) -> tuple[int, str]:
+    (directory / "hosts.ini").write_text(INVENTORY)
+    (directory / "flash.yml").write_text(json.dumps(plays))
+    program = str(Path(sys.executable).parent / "ansible-playbook")
+    done = subprocess.run(
+        [program, "-i", "hosts.ini", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}", "flash.yml", *options],
+        cwd=directory,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("-l", "one"), ("--tags", "first"), ("-l", "two")])
+def test_a_run_that_did_something_succeeds(tmp_path: Path, options: tuple[str, ...]) -> None:
+    plays = [play("servers", "first"), play("agents", "second"), play("spare", "third")]
+    code, error = run(tmp_path, plays, *options)
+    assert code == 0, error
+    assert "did nothing" not in error
+
+
+def test_a_limit_without_hosts_of_the_playbook_fails_and_says_which_it_has(tmp_path: Path) -> None:
+    code, error = run(tmp_path, [play("servers", "first"), play("agents", "first")], "-l", "two")
+    assert code == 1
+    assert "flash.yml did nothing: with --limit two none of its plays has a host and a task." in error
+    assert "Play of servers: runs on servers" in error
+    assert "two is in the group spare: add-node.yml -l two flashes it" in error
+    assert "localhost is the control node" in error
+
+
+def test_the_validation_of_the_inventory_alone_is_not_something(tmp_path: Path) -> None:
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "preflight_inventory.py").write_text(MODULE)
+    validation = play("all", "always", [{"name": "Validate", "preflight_inventory": {}}])
+    code, error = run(tmp_path, [validation, play("servers", "first")], "-l", "two")
+    assert code == 1
+    assert "Play of servers: runs on servers" in error
+    assert "Play of all" not in error
+
+
+def test_tags_that_no_play_has_fail(tmp_path: Path) -> None:
+    code, error = run(tmp_path, [play("servers", "first")], "--tags", "secnod", "--skip-tags", "third")
+    assert code == 1
+    assert "with --tags secnod --skip-tags third" in error
+    assert "--list-tags" in error
+
+
+def test_groups_without_hosts_fail(tmp_path: Path) -> None:
+    code, error = run(tmp_path, [play("agents", "first")])
+    assert code == 1
+    assert "with this inventory none of its plays" in error
+
+
+def test_a_playbook_that_failed_says_why_and_no_more(tmp_path: Path) -> None:
+    failing = [{"name": "Fails", "ansible.builtin.fail": {"msg": "so"}}]
+    code, error = run(tmp_path, [play("servers", "first", failing)])
+    assert code == 2
+    assert "did nothing" not in error
