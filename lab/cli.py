@@ -10,7 +10,20 @@ import sys
 from pathlib import Path
 
 from lab import board as boards
-from lab import byhand, gateway, kernel, launcher, mirror, network, osimage, owner, preconditions, process, release, snapshot
+from lab import (
+    byhand,
+    gateway,
+    kernel,
+    launcher,
+    mirror,
+    network,
+    osimage,
+    owner,
+    preconditions,
+    process,
+    release,
+    snapshot,
+)
 from lab.cache import Cache
 from lab.errors import LabError
 from lab.progress import say

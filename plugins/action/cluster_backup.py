@@ -6,7 +6,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shlex
 import shutil
 import socket
 import ssl

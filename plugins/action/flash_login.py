@@ -12,9 +12,7 @@ NO_PASSWORD = (
     "ansible_become_password for this board, encrypted by ansible-vault"
 )
 WRONG_PASSWORD = "sudo does not accept the password for {user}: correct what -K or ansible_become_password gives"
-NO_SUDO = (
-    "{user} is not allowed to use sudo: add the user to the group sudo on the board, or write another one as ansible_user"
-)
+NO_SUDO = "{user} is not allowed to use sudo: add the user to the group sudo on the board, or write another one as ansible_user"
 
 
 def problem(message: str, user: str) -> str:

@@ -22,7 +22,9 @@ requirements: [enable in ansible.cfg]
 VALIDATION = "preflight_inventory"
 
 
-def message(playbook: str, left_out: list[tuple[str, str]], options: dict[str, str], groups: dict[str, list[str]]) -> str:
+def message(
+    playbook: str, left_out: list[tuple[str, str]], options: dict[str, str], groups: dict[str, list[str]]
+) -> str:
     """What was left out and why.
 
     Args:
@@ -37,7 +39,9 @@ def message(playbook: str, left_out: list[tuple[str, str]], options: dict[str, s
     limited = set(options.get("--limit", "").replace(":", ",").split(","))
     spare = sorted(limited & set(groups.get("spare", [])))
     if spare:
-        lines.append(f"  {', '.join(spare)} is in the group spare: add-node.yml -l {','.join(spare)} flashes it, and it joins.")
+        lines.append(
+            f"  {', '.join(spare)} is in the group spare: add-node.yml -l {','.join(spare)} flashes it, and it joins."
+        )
     if "--limit" in options:
         lines.append("  Omit --limit, or name hosts of these plays in it; localhost is the control node.")
     elif given:

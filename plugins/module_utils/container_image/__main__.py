@@ -34,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     builder.add_argument("--compression-level", type=int, default=3)
     builder.add_argument("--timeout", type=float, default=3600, help="seconds for one command of the build")
     builder.add_argument("--reference", default="", help="expected reference of the image")
-    sender = commands.add_parser("send", help="stream an archive into a node's containerd; how to reach it is read as JSON")
+    sender = commands.add_parser(
+        "send", help="stream an archive into a node's containerd; how to reach it is read as JSON"
+    )
     sender.add_argument("--archive", type=Path, required=True)
     sender.add_argument("--k3s", default="/usr/local/bin/k3s")
     sender.add_argument("--data-dir", default="/var/lib/rancher/k3s")

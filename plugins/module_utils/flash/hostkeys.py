@@ -60,9 +60,7 @@ def offered_key(login: Login, timeout: float = 15) -> str:
         }
         argv = ssh_argv(login.address, options, user=login.user, port=login.port, args=login.args)
         try:
-            subprocess.run(
-                [*argv, "true"], capture_output=True, check=False, timeout=timeout, stdin=subprocess.DEVNULL
-            )
+            subprocess.run([*argv, "true"], capture_output=True, check=False, timeout=timeout, stdin=subprocess.DEVNULL)
         except subprocess.TimeoutExpired:
             return ""
         lines = shown.read_text().splitlines() if shown.exists() else []

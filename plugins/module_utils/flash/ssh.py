@@ -160,9 +160,11 @@ def advice(error: str, login: Login) -> str:
 
 
 def command(login: Login) -> str:
-    """The command line of a login, for a person to try."""
+    """The command line of a login, to try by hand."""
     options = [*(["-i", login.key] if login.key else []), *(["-p", str(login.port)] if login.port != 22 else [])]
-    return shlex.join(["ssh", *options, "-o", f"UserKnownHostsFile={login.known_hosts}", f"{login.user}@{login.address}"])
+    return shlex.join(
+        ["ssh", *options, "-o", f"UserKnownHostsFile={login.known_hosts}", f"{login.user}@{login.address}"]
+    )
 
 
 def _host_key_advice(login: Login) -> str:

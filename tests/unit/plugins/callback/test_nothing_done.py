@@ -35,7 +35,17 @@ def run(directory: Path, plays: list[dict[str, object]], *options: str) -> tuple
     (directory / "flash.yml").write_text(json.dumps(plays))
     program = str(Path(sys.executable).parent / "ansible-playbook")
     done = subprocess.run(
-        [program, "-i", "hosts.ini", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}", "flash.yml", *options],
+        [
+            program,
+            "-i",
+            "hosts.ini",
+            "-c",
+            "local",
+            "-e",
+            f"ansible_python_interpreter={sys.executable}",
+            "flash.yml",
+            *options,
+        ],
         cwd=directory,
         env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "COLUMNS": "200"},
         capture_output=True,
