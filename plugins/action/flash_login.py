@@ -12,7 +12,7 @@ NO_PASSWORD = (
     "ansible_become_password for this board, encrypted by ansible-vault"
 )
 WRONG_PASSWORD = "sudo does not accept the password for {user}: correct what -K or ansible_become_password gives"
-NO_SUDO = "{user} is not allowed to use sudo: add the user to the group sudo on the board, or write another one as ansible_user"
+NO_SUDO = "{user} may not use sudo: add the user to the board's group sudo, or write another one as ansible_user"
 
 
 def problem(message: str, user: str) -> str:
@@ -36,7 +36,7 @@ class ActionModule(ActionBase):
         """Fail with a remedy unless the command runs as root."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        user = str(self._connection.get_option("remote_user") or "this user")
+        user = str(self._play_context.remote_user or "the control node's user")
         try:
             done = self._low_level_execute_command("id -u", sudoable=True)
         except AnsibleError as error:

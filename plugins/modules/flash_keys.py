@@ -8,8 +8,8 @@ module: flash_keys
 short_description: Generate the SSH key, host keys and known_hosts on the control node
 description:
   - Generates login keys in O(directory), and one ed25519 host key for each board; existing keys are never replaced.
-  - Updates known_hosts for all boards with such a key. Entries of other machines are kept, and those of boards that were
-    flashed by hand since.
+  - Updates known_hosts for all boards with such a key. Entries of other machines are kept, as are those of
+    boards that were flashed by hand since.
 options:
   directory: {description: "Directory of secrets; created with mode 0700.", type: path, required: true}
   ssh_keys: {description: "Login key of each board of this run that has a card.", type: dict, required: true}

@@ -21,7 +21,7 @@ RESERVE = 500_000_000
 
 
 def remote_script(archive: Archive, k3s: str, data_dir: str) -> str:
-    """POSIX shell for root on the node: check free space, import from standard input, verify; unpin older images of the name.
+    """POSIX shell for root on the node: check free space, import from standard input, verify; unpin older images.
 
     `--local`: containerd 2.3's transfer service is 50 % slower on a small board, and once hung with a quarter of the
     archive sent.

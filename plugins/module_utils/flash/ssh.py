@@ -216,7 +216,7 @@ def _key_advice(login: Login) -> str:
     if problem := key_problem(login.key):
         return f"{login.key}: {'; '.join(problem)}"
     return (
-        f"the board does not accept {login.key} for the user {login.user}, it was flashed with another key or user: write "
-        f"those as ansible_ssh_private_key_file and ansible_user of this board, or have it accept this key "
+        f"the board does not accept {login.key} for the user {login.user}, it was flashed with another key or user: "
+        f"write those as ansible_ssh_private_key_file and ansible_user of this board, or have it accept this key "
         f"(ssh-copy-id -i {login.key} {login.user}@{login.address})"
     )

@@ -126,7 +126,8 @@ def _fingerprint(host: Host, report: Report) -> None:
             host,
             setting,
             "not a fingerprint of a host key",
-            "write SHA256: and the 43 characters that `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` shows on the board",
+            "write SHA256: and the 43 characters that `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` shows on the "
+            "board",
         )
 
 
