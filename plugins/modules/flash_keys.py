@@ -86,6 +86,12 @@ def main() -> None:
     directory, names = Path(module.params["directory"]), module.params["names"]
     known_hosts = Path(module.params["known_hosts"])
     logins = {host: Path(os.path.expanduser(key)) for host, key in module.params["ssh_keys"].items()}  # noqa: PTH111
+    nameless = sorted(host for host, key in module.params["ssh_keys"].items() if not key)
+    if nameless:
+        module.fail_json(
+            msg=f"{', '.join(nameless)}: a card is to be written, but there is no ansible_ssh_private_key_file: "
+            f"write {directory}/id_ed25519, which is generated, or a key of your own"
+        )
     host_keys = directory / "ssh_host_keys"
     wanted = {host: host_keys / host / "ssh_host_ed25519_key" for host in logins}
     to_make = sorted({key for key in logins.values() if not key.exists()})

@@ -211,6 +211,13 @@ def test_a_key_of_one_s_own_is_never_generated(tmp_path: Path) -> None:
     assert not (tmp_path / "secrets").exists()
 
 
+def test_a_card_without_a_login_key_is_not_written(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    done = run_module("flash_keys", directory=str(secrets), ssh_keys={"one": ""}, known_hosts="k", names={})
+    assert done["failed"]
+    assert f"write {secrets}/id_ed25519, which is generated" in done["msg"]
+
+
 def test_a_board_that_was_flashed_by_hand_later_keeps_its_host_key(tmp_path: Path) -> None:
     made, known = tmp_path / "secrets" / "id_ed25519", tmp_path / "secrets" / "known_hosts"
     keys_of(tmp_path, one=made, two=made)
