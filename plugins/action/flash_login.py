@@ -38,7 +38,8 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         user = str(self._play_context.remote_user or "the control node's user")
         try:
-            done = self._low_level_execute_command("id -u", sudoable=True)
+            # With input there is no terminal, as for the modules of later tasks (pipelining).
+            done = self._low_level_execute_command("id -u", sudoable=True, in_data="\n")
         except AnsibleError as error:
             message = " ".join(str(error).split())
         else:

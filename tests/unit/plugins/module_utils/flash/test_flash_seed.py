@@ -116,7 +116,8 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
                 {
                     "name": "Seed",
                     "ansible.builtin.debug": {
-                        "msg": "SEED {{ [_flash_user_data, _flash_network_config] | to_json | b64encode }} DEES"
+                        "msg": "SEED {{ [_flash_user_data, _flash_network_config, _flash_names | to_json] "
+                        "| to_json | b64encode }} DEES"
                     },
                 }
             ],
@@ -126,12 +127,12 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (scratch / "ansible.cfg").touch()
     env = {**os.environ, "ANSIBLE_CONFIG": str(scratch / "ansible.cfg")}
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "pi-01,", "-c", "local", "play.yml"]
-    command += ["-e", "flash_gateway=192.168.7.1"]
+    command += ["-e", "flash_gateway=192.168.7.1", "-e", "ansible_port=2222", "-e", "ansible_host=192.168.7.11"]
     result = subprocess.run(command, cwd=scratch, env=env, capture_output=True, text=True)
     match = re.search(r"SEED (\S+) DEES", result.stdout)
     assert match, result.stdout + result.stderr
-    user_data, network = json.loads(base64.b64decode(match[1]))
-    return {"user-data": user_data, "network-config": network, "key": key.read_text()}
+    user_data, network, names = json.loads(base64.b64decode(match[1]))
+    return {"user-data": user_data, "network-config": network, "names": names, "key": key.read_text()}
 
 
 def test_user_data_starts_with_its_header_and_is_yaml(rendered: dict[str, str]) -> None:
@@ -173,6 +174,10 @@ def test_network_config_is_static(rendered: dict[str, str]) -> None:
     assert wired["routes"] == [{"to": "default", "via": "192.168.7.1"}]
     assert wired["nameservers"] == {"addresses": ["192.168.7.1"]}
     assert "gateway4" not in wired
+
+
+def test_known_hosts_has_the_port_as_ssh_writes_it(rendered: dict[str, str]) -> None:
+    assert json.loads(rendered["names"]) == {"pi-01": ["[192.168.7.11]:2222", "[pi-01]:2222"]}
 
 
 def test_known_hosts_is_sorted_complete_and_keeps_other_machines() -> None:
