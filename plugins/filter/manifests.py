@@ -73,6 +73,46 @@ def as_object(identity: list[str]) -> Object:
     }
 
 
+def manifests_unusable(objects: list[Object]) -> list[Object]:
+    """Claims and volumes among `objects` (of the API) that cannot be used until they are made anew, claims first.
+
+    One that is being deleted stays for as long as something uses it, and a claim is lost with its volume.
+    """
+    volumes = [o for o in objects if o["kind"] == "PersistentVolume" and "deletionTimestamp" in o["metadata"]]
+    names = {volume["metadata"]["name"] for volume in volumes}
+    claims = [
+        o
+        for o in objects
+        if o["kind"] == "PersistentVolumeClaim"
+        and (
+            "deletionTimestamp" in o["metadata"]
+            or (o.get("status") or {}).get("phase") == "Lost"
+            or o["spec"].get("volumeName") in names
+        )
+    ]
+    return [as_object(identity) for found in (claims, volumes) for identity in manifests_ids(found)]
+
+
+def manifests_released(objects: list[Object]) -> list[Object]:
+    """Merge patches for volumes among `objects` (of the API) that are still bound to a claim that is gone."""
+    claims = {
+        (o["metadata"]["namespace"], o["metadata"]["name"]): o["metadata"]["uid"]
+        for o in objects
+        if o["kind"] == "PersistentVolumeClaim"
+    }
+    patches = []
+    for volume in objects:
+        if volume["kind"] != "PersistentVolume":
+            continue
+        reference = volume["spec"].get("claimRef") or {}
+        present = claims.get((reference.get("namespace"), reference.get("name")))
+        if present and reference.get("uid", present) != present:
+            (patch,) = map(as_object, manifests_ids([volume]))
+            # Without a uid it is reserved for the claim of that name, whichever it is.
+            patches.append(patch | {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}})
+    return patches
+
+
 def manifests_unready(deployments: list[Object]) -> list[str]:
     """Names of Deployments (objects of the API) whose rollout is not complete; other kinds are skipped."""
     result = []
@@ -171,6 +211,8 @@ class FilterModule:
             manifests_ids,
             manifests_plan,
             manifests_record,
+            manifests_unusable,
+            manifests_released,
             manifests_unready,
             manifests_reasons,
             manifests_hash_matches,

@@ -158,3 +158,47 @@ def test_without_argon2_a_short_password_is_rejected(monkeypatch: pytest.MonkeyP
     assert hashlib.new(kind, b"correct horse battery" + salt.encode()).hexdigest() == digest
     assert manifests.manifests_hash_matches("correct horse battery", stored)
     assert not manifests.manifests_hash_matches("correct horse batterx", stored)
+
+
+def volume(**metadata: Any) -> dict[str, Any]:
+    reference = {"kind": "PersistentVolumeClaim", "namespace": "edge-ai", "name": "nfs", "uid": "claim-1"}
+    return {
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "nfs", "uid": "volume-1"} | metadata,
+        "spec": {"claimRef": reference}, "status": {"phase": "Bound"},
+    }  # fmt: skip
+
+
+def claim(phase: str = "Bound", **metadata: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"namespace": "edge-ai", "name": "nfs", "uid": "claim-1"} | metadata,
+        "spec": {"volumeName": "nfs"}, "status": {"phase": phase},
+    }  # fmt: skip
+
+
+CLAIM = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "nfs", "namespace": "edge-ai"}}
+VOLUME = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "nfs"}}
+DELETED = {"deletionTimestamp": "2026-11-25T20:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("objects", "unusable"),
+    [
+        ([volume(), claim()], []),
+        ([volume(**DELETED), claim()], [CLAIM, VOLUME]),
+        ([volume(), claim(**DELETED)], [CLAIM]),
+        ([volume(), claim("Lost")], [CLAIM]),
+    ],
+    ids=["healthy", "the volume was deleted", "the claim was deleted", "the volume was lost"],
+)
+def test_what_was_deleted_in_use_is_made_anew(objects: list[dict[str, Any]], unusable: list[dict[str, Any]]) -> None:
+    assert manifests.manifests_unusable(objects) == unusable
+
+
+def test_a_volume_is_released_for_a_new_claim() -> None:
+    (patch,) = manifests.manifests_released([volume(), claim("Pending", uid="claim-2")])
+    assert patch == VOLUME | {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
+    unbound = volume()
+    del unbound["spec"]["claimRef"]["uid"]
+    for objects in ([volume(), claim()], [volume()], [unbound, claim()]):
+        assert manifests.manifests_released(objects) == []
