@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import node_password
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, KubeconfigError, connect
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import internal_address, is_ready, ready_status
 from kubernetes import client
@@ -56,6 +58,14 @@ class Deletion:
         """When the node's kubelet last renewed its lease."""
         lease = self.ask(self.leases.read_namespaced_lease, self.name, LEASES)
         return str(lease.spec.renew_time) if lease is not None else ""
+
+    def knows_password(self) -> bool:
+        """Whether k3s accepts the given password; also true for a hash in a form that only k3s knows."""
+        secret = self.ask(self.core.read_namespaced_secret, self.secret, "kube-system")
+        if secret is None:
+            return True
+        stored = base64.b64decode((secret.data or {}).get("hash", "")).decode(errors="replace")
+        return node_password.matches(stored, self.task["password"]) is not False
 
     def wait_until_unknown(self, node: Any) -> None:
         """Return when no kubelet renews the Node's lease; raises AnsibleActionFail when one does, or it is not ours."""
@@ -127,6 +137,8 @@ class Deletion:
         node = self.node()
         if node is not None:
             if self.task["fresh"]:
+                if self.task["password"] and self.knows_password():
+                    return []
                 if pretend:
                     return [f"Node {self.name}"]
                 self.wait_until_unknown(node)
@@ -168,6 +180,7 @@ class ActionModule(ActionBase):
                 "node": {"type": "str", "required": True},
                 "fresh": {"type": "bool", "default": False},
                 "address": {"type": "str", "default": ""},
+                "password": {"type": "str", "default": "", "no_log": True},
                 "timeout": {"type": "int", "default": 120},
             }
         )

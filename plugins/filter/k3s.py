@@ -94,8 +94,13 @@ def k3s_pending(node: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     result += [name for name, s in node["secrets"].items() if not s["current"] or s["mode"] != "0600"]
     if node["outdated"]:
         result.append("restart")
+    if node["pods"]:
+        result.append("pods")
     if node["service"]["active"] != "active" or not node["service"]["enabled"]:
         result.append("start")
+    elif not node["node"]["registered"]:
+        # kubelet makes its Node when it starts, and only then.
+        result.append("registration")
     elif not node["api"] or not node["node"]["ready"] or node["node"]["version"] != wanted["version"]:
         result.append("ready")
     return result

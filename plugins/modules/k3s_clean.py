@@ -14,9 +14,12 @@ description:
   - Inspects first; what is absent is not touched. Inspects again at the end, and fails with what is left.
 options:
   parts:
-    description: V(units) only stops and disables the units; V(all) leaves nothing.
+    description:
+      - V(units) only stops and disables the units; V(all) leaves nothing.
+      - V(pods) stops the units and ends all pods with their network, leases of addresses and mounts, as k3s's killall
+        script does. The node stays one of its cluster, and makes its pods anew when the unit is started.
     type: str
-    choices: [units, all]
+    choices: [units, pods, all]
     default: all
   units:
     description: Names of the units without C(.service).
@@ -73,6 +76,11 @@ DIRECTORIES = (
     "/etc/rancher/k3s", "/etc/rancher/node", "/run/k3s", "/run/flannel", "/var/lib/cni", "/var/lib/kubelet",
     "/var/log/pods", "/var/log/containers",
 )  # fmt: skip
+#: Of these, what belongs to the network of pods.
+NETWORK = ("/run/flannel", "/var/lib/cni")
+#: In the data directory: k3s writes it at each start (the lab's k3s under the second name). Until then it names the old
+#: network, and a pod that is started with it gives the bridge an address of that one.
+CNI = ("agent/etc/cni/net.d/10-flannel.conflist", "agent/etc/cni/net.d/10-k3s.conflist")
 #: Directories that only go when they are empty then.
 PARENTS = ("/etc/rancher", "/var/lib/rancher")
 
@@ -276,12 +284,23 @@ class Board:
         }
         return {kind: found for kind, found in everything.items() if found}
 
+    def inspect_pods(self) -> dict[str, list[Any]]:
+        """What there is of pods and of their network, by kind."""
+        kinds = ("mounts", "network namespaces", "interfaces", "cgroups")
+        found = {kind: each for kind, each in self.inspect().items() if kind in kinds}
+        return found | ({"files": left} if (left := self.network_files()) else {})
+
+    def network_files(self) -> list[str]:
+        """Files and directories that belong to the network of pods."""
+        wanted = [*NETWORK, *(f"{self.data_dir}/{name}" for name in CNI)]
+        return [path for path in wanted if os.path.lexists(path)]
+
     # --- remove ---
 
-    def stop_units(self) -> str:
-        """Stop and disable; what went wrong, empty when nothing did."""
+    def stop_units(self, *command: str) -> str:
+        """Stop the units by a command of systemctl; what went wrong, empty when nothing did."""
         for unit in self.active_units():
-            code, text = run("systemctl", "disable", "--now", f"{unit}.service", timeout=180)
+            code, text = run("systemctl", *command, f"{unit}.service", timeout=180)
             if code:
                 return f"{unit}.service cannot be stopped: {text.strip()}"
         return ""
@@ -351,9 +370,9 @@ class Board:
         for unit in self.units:
             run("systemctl", "reset-failed", f"{unit}.service")
 
-    def clean(self) -> str:
-        """All of it, in the order of k3s's own scripts. What went wrong; empty when nothing did."""
-        if problem := self.stop_units():
+    def end_pods(self, *command: str) -> str:
+        """Stop the units, end pods, and remove their network. What went wrong; empty when nothing did."""
+        if problem := self.stop_units(*command):
             return problem
         self.kill()
         self.unmount()
@@ -364,6 +383,19 @@ class Board:
             return (
                 f"still mounted: {', '.join(left)}; nothing was deleted. `fuser -vm` shows what uses it; then run again"
             )
+        return ""
+
+    def clean_pods(self) -> str:
+        """All of pods, and nothing else. What went wrong; empty when nothing did."""
+        problem = self.end_pods("stop")
+        for path in map(Path, self.network_files() if not problem else ()):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return problem
+
+    def clean(self) -> str:
+        """All of it, in the order of k3s's own scripts. What went wrong; empty when nothing did."""
+        if problem := self.end_pods("disable", "--now"):
+            return problem
         self.remove_files()
         left_over = self.inspect()
         text = "; ".join(f"{kind}: {', '.join(map(str, found[:8]))}" for kind, found in left_over.items())
@@ -374,7 +406,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "parts": {"type": "str", "choices": ["units", "all"], "default": "all"},
+            "parts": {"type": "str", "choices": ["units", "pods", "all"], "default": "all"},
             "units": {"type": "list", "elements": "str", "default": ["k3s", "k3s-agent"]},
             "binary": {"type": "path", "default": "/usr/local/bin/k3s"},
             "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
@@ -388,11 +420,16 @@ def main() -> None:
             msg=f"k3s_data_dir is {data_dir}: write a directory that only k3s uses, such as /var/lib/rancher/k3s"
         )
     board = Board(module.params)
-    only_units = module.params["parts"] == "units"
-    found = {"units": board.active_units()} if only_units else board.inspect()
+    parts = module.params["parts"]
+    inspect, do = {
+        "units": (lambda: {"units": board.active_units()}, lambda: board.stop_units("disable", "--now")),
+        "pods": (board.inspect_pods, board.clean_pods),
+        "all": (board.inspect, board.clean),
+    }[parts]
+    found = inspect()
     changed = any(found.values())
     if changed and not module.check_mode:
-        problem = board.stop_units() if only_units else board.clean()
+        problem = do()
         if problem:
             module.fail_json(msg=problem, found=found)
     before = "".join(f"{kind}: {one}\n" for kind, each in found.items() for one in each)

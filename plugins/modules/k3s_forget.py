@@ -16,6 +16,10 @@ options:
   node: {description: Name of the node., type: str, required: true}
   fresh: {description: Whether a board with an empty card will take over the name., type: bool, default: false}
   address: {description: The address of that board; empty when only k3s knows it., type: str, default: ''}
+  password:
+    description: The node password on that board's card; a Node with this password is the board's own, and stays.
+    type: str
+    default: ''
   timeout: {description: Seconds for each wait., type: int, default: 120}
 author: Edge AI Cluster
 """

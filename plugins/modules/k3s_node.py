@@ -72,6 +72,10 @@ options:
     description: URL of kube-proxy's metrics; when given, O(wait) also waits for its first complete set of rules.
     type: str
     default: ''
+  bridge:
+    description: The bridge of pods, whose address is in the Node's network of pods; empty for another plugin's.
+    type: str
+    default: cni0
   wait:
     description: Seconds to wait until the unit is active, the API answers and the Node is Ready. 0 only reports.
     type: int
@@ -108,9 +112,14 @@ other_unit: {description: Whether the unit of the other role is here., type: boo
 service: {description: "active, sub, enabled, started (Unix s), restarts.", type: dict, returned: always}
 outdated: {description: Files that changed after the running process was started., type: list, returned: always}
 api: {description: Whether /readyz answers (server) or the Node can be read (agent)., type: bool, returned: always}
-node: {description: "ready, version; of this node's Node object.", type: dict, returned: always}
+node:
+  description: "ready, version; of this node's Node object. registered: false when there is none though k3s runs."
+  type: dict
+  returned: always
+pods: {description: "Why pods here do not work: their bridge, or stale mounts.", type: list, returned: always}
 """
 
+import ipaddress
 import json
 import os
 import re
@@ -219,6 +228,22 @@ def differing(wanted: dict[str, Any], root: Path = Path("/proc/sys")) -> dict[st
     return found
 
 
+def foreign_bridge(addresses: list[str], networks: list[str]) -> list[str]:
+    """Addresses of the pods' bridge that lie in none of the networks which the Node has for its pods."""
+    wanted = [ipaddress.ip_network(each) for each in networks]
+    return [each for each in addresses if wanted and not any(ipaddress.ip_address(each) in net for net in wanted)]
+
+
+def pods_nfs(mountinfo: str) -> list[str]:
+    """Mount points of NFS in pods, in the text of /proc/self/mountinfo."""
+    found = []
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        if after.startswith("nfs") and before.split()[4].startswith("/var/lib/kubelet/pods/"):
+            found.append(before.split()[4])
+    return found
+
+
 def journal_tail(lines: list[str], count: int = 6) -> list[str]:
     """The last `count` different messages that say something went wrong, oldest first; others where those are too few.
 
@@ -261,16 +286,17 @@ class Node:
         self.data = Path(module.params["data_dir"])
         self.secrets_dir = Path(module.params["secrets_path"])
         self.awaited: dict[str, Any] | None = None
+        self.pod_networks: list[str] = []
 
-    def run(self, *argv: str, timeout: int = 20) -> tuple[int, str]:
-        """Exit status and standard output of a command; 124 on time-out."""
+    def run(self, *argv: str, timeout: int = 20, errors: bool = False) -> tuple[int, str]:
+        """Exit status and standard output (with `errors`, standard error) of a command; 124 on time-out."""
         try:
             done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
         except subprocess.TimeoutExpired:
             return 124, ""
         except OSError as error:
             return 127, str(error)
-        return done.returncode, done.stdout
+        return done.returncode, done.stderr if errors else done.stdout
 
     def version(self) -> str | None:
         """Version the installed binary reports, None when it does not run."""
@@ -325,22 +351,44 @@ class Node:
 
     def health(self) -> dict[str, Any]:
         """Whether the API answers, and what it says of this node."""
-        result: dict[str, Any] = {"api": False, "node": {"ready": False, "version": None}}
+        result: dict[str, Any] = {"api": False, "node": {"ready": False, "version": None, "registered": True}}
         if self.server and self.ask("/readyz")[0] != 200:
             return result
         status, text = self.ask(f"/api/v1/nodes/{self.module.params['node_name']}")
         result["api"] = self.server or status == 200
+        result["node"]["registered"] = status != 404
         if status == 200:
             node = json.loads(text)
             # Until k3s's cloud controller has seen the node, nothing is scheduled on it.
             known = "node.cloudprovider.kubernetes.io/uninitialized" not in {
                 taint["key"] for taint in node["spec"].get("taints", [])
             }
-            result["node"] = {
+            result["node"] |= {
                 "ready": known and is_ready(node),
                 "version": node["status"].get("nodeInfo", {}).get("kubeletVersion"),
             }
+            self.pod_networks = node["spec"].get("podCIDRs", [])
         return result
+
+    def broken_pods(self) -> list[str]:
+        """Why pods here cannot work until they are made anew; empty where that is not certain."""
+        reasons = []
+        if bridge := self.module.params["bridge"]:
+            code, text = self.run("ip", "-json", "address", "show", "dev", bridge, "scope", "global")
+            links = json.loads(text) if code == 0 and text.strip() else []
+            addresses = [each["local"] for link in links for each in link.get("addr_info", [])]
+            reasons = [
+                f"{bridge} has the address {each}, the Node's pods are in {', '.join(self.pod_networks)}"
+                for each in foreign_bridge(addresses, self.pod_networks)
+            ]
+        for point in pods_nfs(Path("/proc/self/mountinfo").read_text()):
+            # Asks the server, not the cache. One that does not answer may still have the same file system.
+            code, text = self.run("env", "LC_ALL=C", "stat", "--cached=never", point, timeout=5, errors=True)
+            if code == 124:
+                break
+            if "Stale file handle" in text:
+                reasons.append(f"{point} is stale")
+        return reasons
 
     def cluster_token(self) -> str:
         """Whether this server already belongs to a cluster, and to the one whose token is given."""
@@ -380,7 +428,7 @@ class Node:
         other = "k3s-agent" if self.server else "k3s"
         sha256 = digest(self.binary)
         outdated = self.outdated(service["started"])
-        health: dict[str, Any] = {"api": False, "node": {"ready": False, "version": None}}
+        health: dict[str, Any] = {"api": False, "node": {"ready": False, "version": None, "registered": True}}
         if service["active"] == "active":
             # What was just waited for is not asked again: a busy board may not answer in time the second time.
             health = self.awaited or self.health()
@@ -413,6 +461,7 @@ class Node:
             "service": service,
             "outdated": outdated,
             **health,
+            "pods": self.broken_pods(),
         }
 
     def journal(self, since: float) -> list[str]:
@@ -507,6 +556,7 @@ def main() -> None:
             "kernel": {"type": "dict", "default": {}},
             "version": {"type": "str", "default": ""},
             "proxy_metrics": {"type": "str", "default": ""},
+            "bridge": {"type": "str", "default": "cni0"},
             "wait": {"type": "int", "default": 0},
         },
         supports_check_mode=True,

@@ -125,7 +125,8 @@ def report(**changes: Any) -> dict[str, Any]:
         "outdated": [],
         "service": {"active": "active", "enabled": True},
         "api": True,
-        "node": {"ready": True, "version": "v1.36.4+k3s1"},
+        "node": {"ready": True, "version": "v1.36.4+k3s1", "registered": True},
+        "pods": [],
     } | changes
 
 
@@ -149,8 +150,11 @@ def test_nothing_is_left_to_do_on_a_finished_node() -> None:
         ({"service": {"active": "active", "enabled": False}}, ["start"]),
         # An agent with a wrong token hangs here indefinitely.
         ({"service": {"active": "activating", "enabled": True}, "api": False}, ["start"]),
-        ({"node": {"ready": False, "version": "v1.36.4+k3s1"}}, ["ready"]),
-        ({"node": {"ready": True, "version": "v1.36.3+k3s1"}}, ["ready"]),
+        ({"node": {"ready": False, "version": "v1.36.4+k3s1", "registered": True}}, ["ready"]),
+        ({"node": {"ready": True, "version": "v1.36.3+k3s1", "registered": True}}, ["ready"]),
+        # Its Node was deleted by hand: waiting does not bring it back.
+        ({"api": False, "node": {"ready": False, "version": None, "registered": False}}, ["registration"]),
+        ({"pods": ["cni0 has an address of another network"]}, ["pods"]),
     ],
 )
 def test_each_difference_is_named(changes: dict[str, Any], pending: list[str]) -> None:
