@@ -37,11 +37,14 @@ def name() -> str:
 
 
 def save(label: str, *options: str) -> None:
-    """Keep the cluster that runs, with its secrets and results, instead of one that was made from something else."""
+    """Keep the cluster that runs, with its secrets and results, instead of one that was made from something else.
+
+    A label is a kind, a hyphen and the digest of what it was made from.
+    """
     for old in snapshot.names(settings.load()):
-        if old.startswith("finished-"):
+        if old.startswith(label.rpartition("-")[0] + "-"):
             lab("snapshot", "delete", old)
-    kept = [CLUSTER.path(each) for each in ("cluster_secrets_dir", "cluster_results_dir")]
+    kept = [CLUSTER.path(each) for each in ("cluster_secrets_dir", "cluster_results_dir", "cluster_backups_dir")]
     include = [word for path in kept if path.exists() for word in ("--include", str(path))]
     lab("snapshot", "save", label, *include, *options)
 
