@@ -146,6 +146,12 @@ def test_03_site_changes_nothing_on_a_finished_cluster(plays: Plays, options: tu
     unchanged(plays.run(" ".join(["site again", *options]), "site.yml", *FAST, *options))
 
 
+def test_03_check_says_that_all_is_well(plays: Plays) -> None:
+    step = plays.run("check", "playbooks/check.yml")
+    unchanged(step)
+    assert "is well: 3 Nodes are Ready" in step.output
+
+
 @pytest.mark.interrupted
 @pytest.mark.parametrize(("stage", "seconds"), JOIN_STAGES)
 def test_04_add_node_is_killed_in_every_stage(plays: Plays, stage: str, seconds: float) -> None:
@@ -212,9 +218,13 @@ def test_08_an_upgrade_fails_no_request(plays: Plays, cluster: Cluster, joined: 
     plays.run("one each", "playbooks/stages/workload.yml", *FAST, *ON_NEXT)
 
 
-def test_09_a_board_that_loses_power_restarts_with_its_pods(cluster: Cluster) -> None:
+def test_09_a_board_that_loses_power_restarts_with_its_pods(plays: Plays, cluster: Cluster) -> None:
     lab("power", "off", "--hard", "pi-02")
     wait_until("pi-02 is seen as not ready", 180, lambda: not ready_nodes()["pi-02"])
+    step = plays.run("check without pi-02", "playbooks/check.yml", expect=2)
+    assert f"pi-02: does not answer at {cluster.address('pi-02')}" in step.output
+    assert "Node pi-02 is not Ready" in step.output
+    unchanged(step)
     lab("power", "on", "pi-02")
     wait_until("pi-02 is ready", 240, lambda: ready_nodes()["pi-02"])
     wait_until("pi-02 has its pod", 240, lambda: running_on("pi-02"))
