@@ -376,7 +376,8 @@ class Node:
         if bridge := self.module.params["bridge"]:
             code, text = self.run("ip", "-json", "address", "show", "dev", bridge, "scope", "global")
             links = json.loads(text) if code == 0 and text.strip() else []
-            addresses = [each["local"] for link in links for each in link.get("addr_info", [])]
+            # What "scope global" leaves out is listed without its address.
+            addresses = [each["local"] for link in links for each in link.get("addr_info", []) if "local" in each]
             reasons = [
                 f"{bridge} has the address {each}, the Node's pods are in {', '.join(self.pod_networks)}"
                 for each in foreign_bridge(addresses, self.pod_networks)
