@@ -54,14 +54,20 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import 
 )
 from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import BoardStatus, Login, advice, query
 
+#: What ends a login while a board starts or shuts down, which is no failure: pam_nologin, and an sshd that cloud-init
+#: starts anew.
+UNFINISHED = (
+    "booting up", "shutting down", "hangs", "ssh ended with 255", "Connection closed", "Connection reset",
+    "Connection refused", "banner exchange",
+)  # fmt: skip
+
 
 def board_state(status: BoardStatus, wanted: str, wanted_meta: str, by_hand: bool, login: Login) -> tuple[str, str]:
     """State of a board and a sentence about it."""
     if not status.reached:
         return "down", status.error
     if status.error:
-        # pam_nologin: the board is starting or shutting down, which is not a failure.
-        if "booting up" in status.error or "shutting down" in status.error or "hangs" in status.error:
+        if any(text in status.error for text in UNFINISHED):
             return "booting", status.error
         return "refused", f"{status.error} ({advice(status.error, login)})"
     if by_hand:

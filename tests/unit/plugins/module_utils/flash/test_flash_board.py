@@ -49,6 +49,8 @@ def status_of(
         (BoardStatus(reached=True, error="pi@192.0.2.1: Permission denied (publickey)."), "refused"),
         (BoardStatus(reached=True, error="Host key verification failed."), "refused"),
         (BoardStatus(reached=True, error="System is booting up. Unprivileged users are not permitted"), "booting"),
+        (BoardStatus(reached=True, error="ssh ended with 255"), "booting"),
+        (BoardStatus(reached=True, error="Connection closed by 192.0.2.1 port 22"), "booting"),
     ],
 )  # fmt: skip
 def test_states(status: BoardStatus, state: str) -> None:
