@@ -46,5 +46,5 @@ class ActionModule(ActionBase):
             if done["rc"] == 0 and done["stdout"].split()[-1:] == ["0"]:
                 return {**result, "changed": False}
             message = " ".join(f"{done['stderr']} {done['stdout']}".split()) or f"exit code {done['rc']}"
-        where = f"{variables.get('inventory_hostname', '')} ({variables.get('ansible_host', 'no ansible_host')})"
+        where = f"{variables.get('inventory_hostname', '')} ({self._play_context.remote_addr})"
         return {**result, "failed": True, "msg": f"{where}: {problem(message, user)}"}

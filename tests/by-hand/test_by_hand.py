@@ -68,9 +68,7 @@ def test_host_name_is_that_of_the_inventory_after_another_boot_too(board: Any) -
 
 def test_a_password_that_is_missing_or_wrong_is_reported_before_anything_is_done(plays: Plays) -> None:
     missing = plays.run("no password", "playbooks/flash.yml", "-l", BY_HAND, "-e", "ansible_become_password=", expect=2)
-    assert "sudo asks ada for a password, and none was given: run this again with -K" in " ".join(
-        missing.output.split()
-    )
+    assert "sudo asks ada for a password, and none was given: run this with -K" in " ".join(missing.output.split())
     wrong = plays.run(
         "wrong password", "playbooks/flash.yml", "-l", BY_HAND, "-e", "ansible_become_password=x", expect=2
     )

@@ -76,9 +76,12 @@ class Plays:
         `expect` is 0 for success and 2 for a play that fails, as ansible-playbook's return codes are.
         """
         started, clock = datetime.now(UTC), time.monotonic()
-        (ROOT / ".ansible" / "runner").mkdir(parents=True, exist_ok=True)
+        folder = ROOT / ".ansible" / "runner"
+        folder.mkdir(parents=True, exist_ok=True)
+        # Otherwise a playbook without options gets those of the one before.
+        (folder / "env" / "cmdline").unlink(missing_ok=True)
         runner = ansible_runner.interface.run(
-            private_data_dir=str(ROOT / ".ansible" / "runner"), project_dir=str(ROOT), inventory=INVENTORY,
+            private_data_dir=str(folder), project_dir=str(ROOT), inventory=INVENTORY,
             playbook=playbook, cmdline=" ".join(options), quiet=True, rotate_artifacts=20, timeout=LIMIT_S,
             envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
         )  # fmt: skip

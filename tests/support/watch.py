@@ -32,7 +32,8 @@ def wait_until(what: str, seconds: float, condition: Callable[[], object]) -> No
         try:
             if answer := condition():
                 return
-        except (OSError, HTTPError, ApiException) as error:
+        # RuntimeError is testinfra's for a board that ssh does not reach.
+        except (OSError, HTTPError, ApiException, RuntimeError) as error:
             answer = error
         time.sleep(2)
     raise AssertionError(f"{what}: not within {seconds:.0f} s; last answer: {answer!r}")
