@@ -18,7 +18,7 @@ import ansible_runner
 from tests.support import secrets
 from tests.support.cluster import CLUSTER, ROOT
 
-INVENTORY = os.environ.get("EDGE_INVENTORY", str(ROOT / "inventory" / "lab"))
+INVENTORY = str(ROOT / os.environ.get("EDGE_INVENTORY", "inventory/lab"))
 LIMIT_S = 1800
 """No playbook of these tests may take longer."""
 FAST = ("-e", '\'{"notebooks_profiles": ["fast"]}\'')
