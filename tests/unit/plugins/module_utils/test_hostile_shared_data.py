@@ -31,6 +31,16 @@ with patch_module_args(json.load(sys.stdin)):
 """
 
 
+# Started by a small process: the kernel counts the memory that the starting process has as used by the started one.
+MEASURE = """
+import json, os, subprocess, sys
+process = subprocess.Popen(sys.argv[2:])
+_, status, usage = os.wait4(process.pid, 0)
+with open(sys.argv[1], "w") as file:
+    json.dump([os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss], file)
+"""
+
+
 class Done(NamedTuple):
     """A program that ended."""
 
@@ -57,16 +67,15 @@ def place() -> Iterator[Path]:
 def run(arguments: list[str], given: Path) -> Done:
     """A program that must take less than 10 s of a processor and 256 MB."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}/collections:{ROOT}", "LC_ALL": "C.UTF-8"}
-    with given.open("rb") as stdin, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = subprocess.Popen(
-            [sys.executable, *arguments], stdin=stdin, stdout=out, stderr=err, env=environment, cwd="/"
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0), err.seek(0)
-        done = Done(process.returncode, out.read().decode(), err.read().decode())
-    assert usage.ru_utime + usage.ru_stime < 11, "too long"
-    assert usage.ru_maxrss < 256 * 1024, f"{usage.ru_maxrss} KiB"
+    with given.open("rb") as stdin, tempfile.NamedTemporaryFile() as used:
+        process = subprocess.run(
+            [sys.executable, "-c", MEASURE, used.name, sys.executable, *arguments],
+            stdin=stdin, capture_output=True, text=True, check=True, env=environment, cwd="/",
+        )  # fmt: skip
+        code, seconds, kibibytes = json.load(used)
+    done = Done(code, process.stdout, process.stderr)
+    assert seconds < 11, "too long"
+    assert kibibytes < 256 * 1024, f"{kibibytes} KiB"
     assert "Traceback" not in done.err, done.err
     return done
 
