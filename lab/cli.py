@@ -66,6 +66,8 @@ def parser() -> argparse.ArgumentParser:
     net = commands.add_parser("network", help="pull a board's network cable, or plug it in again")
     net.add_argument("action", choices=["cut", "heal"])
     net.add_argument("board", nargs="+")
+    clock = commands.add_parser("clock", help="move the time that boards get at their next request, or with 0 back")
+    clock.add_argument("days", type=float, help="days ahead of this machine")
     card = commands.add_parser("card", help="write a board's card without the flash role; its login key is new")
     card.add_argument("--by-hand", action="store_true", required=True, help="as Raspberry Pi Imager does")
     card.add_argument("--user", default="ada", help="first user (default: ada)")
@@ -262,6 +264,13 @@ def cable(settings: Settings, action: str, names: list[str]) -> None:
         print(f"{board.name}: network {'cut' if action == 'cut' else 'connected'}")
 
 
+def clock(settings: Settings, days: float) -> None:
+    """Move the time that boards get from the gateway."""
+    owner.require_up(settings)
+    settings.clock.write_text(str(days * 86400))
+    print(f"boards get a time {days:g} days ahead: systemctl restart systemd-timesyncd on a board fetches it at once")
+
+
 def write_card(settings: Settings, options: argparse.Namespace) -> None:
     """Write a card as for a board that is flashed by hand; prints the folder of its login key."""
     try:
@@ -312,6 +321,8 @@ def main(arguments: list[str] | None = None) -> int:
                 console(settings, options.board, options.follow)
             case "network":
                 cable(settings, options.action, options.board)
+            case "clock":
+                clock(settings, options.days)
             case "card":
                 write_card(settings, options)
             case "snapshot":

@@ -71,7 +71,7 @@ def main(settings: Settings) -> int:
         pass
     threading.Thread(target=http.serve_forever, daemon=True).start()
     if clock:
-        threading.Thread(target=sntp.serve, args=(clock,), daemon=True).start()
+        threading.Thread(target=sntp.serve, args=(clock, settings.clock), daemon=True).start()
     process.write_identity(pid_file(settings), process.identify(os.getpid()))
     try:
         return dns.wait()

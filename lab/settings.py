@@ -119,6 +119,11 @@ class Settings:
         """What must not outlive the machine's reboot: pids, the owner's mark, locks."""
         return Path("/run/edge-lab") / self.name
 
+    @property
+    def clock(self) -> Path:
+        """By how many seconds the boards' time is moved; absent while it is this machine's."""
+        return self.run / "clock"
+
     def card(self, board: Board) -> Path:
         """Card image of a board."""
         return self.cards / f"{board.name}.img"

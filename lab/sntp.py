@@ -7,6 +7,7 @@ needs its time.
 import socket
 import struct
 import time
+from pathlib import Path
 
 NTP_EPOCH = 2_208_988_800
 """Seconds from 1900 (NTP) to 1970 (Unix)."""
@@ -49,10 +50,16 @@ def answer(request: bytes, received: float, sent: float) -> bytes | None:
     )
 
 
-def serve(endpoint: socket.socket) -> None:
-    """Answer indefinitely on a bound UDP socket."""
+def moved_by(file: Path) -> float:
+    """Seconds by which the clock is moved, as a file says; none without it."""
+    return float(file.read_text()) if file.exists() else 0.0
+
+
+def serve(endpoint: socket.socket, moved: Path) -> None:
+    """Answer indefinitely on a bound UDP socket, with the time moved as a file says at that moment."""
     while True:
         request, client = endpoint.recvfrom(1024)
-        reply = answer(request, time.time(), time.time())
+        now = time.time() + moved_by(moved)
+        reply = answer(request, now, now)
         if reply:
             endpoint.sendto(reply, client)

@@ -2,6 +2,9 @@ import socket
 import struct
 import threading
 import time
+from pathlib import Path
+
+import pytest
 
 from lab import sntp
 
@@ -27,15 +30,18 @@ def test_time_survives_the_end_of_ntp_s_first_era():
     assert sntp.timestamp(2_085_978_496) >> 32 == 0
 
 
-def test_a_client_gets_this_machine_s_time():
+@pytest.mark.parametrize("moved", [None, 395 * 86400, -30.5])
+def test_a_client_gets_this_machine_s_time_or_a_moved_one(tmp_path: Path, moved: float | None):
+    if moved is not None:
+        (tmp_path / "clock").write_text(str(moved))
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as endpoint,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
     ):
         endpoint.bind(("127.0.0.1", 0))
-        threading.Thread(target=sntp.serve, args=(endpoint,), daemon=True).start()
+        threading.Thread(target=sntp.serve, args=(endpoint, tmp_path / "clock"), daemon=True).start()
         client.settimeout(5)
         client.sendto(bytes([0x1B]) + bytes(47), endpoint.getsockname())
         reply = client.recv(100)
         seconds = struct.unpack("!Q", reply[40:48])[0] / 2**32 - sntp.NTP_EPOCH
-        assert abs(seconds - time.time()) < 5
+        assert abs(seconds - (moved or 0) - time.time()) < 5
