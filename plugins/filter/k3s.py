@@ -81,7 +81,7 @@ def k3s_pending(node: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """What of `wanted` this node lacks, by name, empty when the role has nothing to do on it.
 
     `node` is what the k3s_node module reported. `wanted` has binary and archive (SHA-256; archive may be empty),
-    files ([{dest, sha256, mode}]) and version.
+    files ([{dest, sha256, mode}]), version, and certificate_days: certificates that end sooner are renewed.
     """
     result = []
     if node["binary"]["sha256"] != wanted["binary"]:
@@ -94,6 +94,9 @@ def k3s_pending(node: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     result += [name for name, s in node["secrets"].items() if not s["current"] or s["mode"] != "0600"]
     if node["outdated"]:
         result.append("restart")
+    ending = node["certificates"]
+    if ending and ending["renewable"] and ending["days"] < wanted["certificate_days"]:
+        result.append("certificates")
     if node["pods"]:
         result.append("pods")
     if node["service"]["active"] != "active" or not node["service"]["enabled"]:

@@ -133,7 +133,7 @@ def ending(listed: dict[str, Any], days: int) -> tuple[list[str], str]:
     if left >= days:
         return [], end
     what = f"ended on {end}" if left < 0 else f"ends on {end}, in {left} days"
-    advice = "ansible-playbook playbooks/rotate.yml -e rotate=certificates"
+    advice = "run ansible-playbook site.yml, which restarts k3s so that it renews them"
     return [f"certificate {first['Filename']} {what}: {advice}"], end
 
 

@@ -76,6 +76,10 @@ options:
     description: The bridge of pods, whose address is in the Node's network of pods; empty for another plugin's.
     type: str
     default: cni0
+  control_time:
+    description: Unix time of the control node, which this node's clock is compared with in messages; 0 for none.
+    type: float
+    default: 0
   wait:
     description: Seconds to wait until the unit is active, the API answers and the Node is Ready. 0 only reports.
     type: int
@@ -113,7 +117,15 @@ service: {description: "active, sub, enabled, started (Unix s), restarts.", type
 outdated: {description: Files that changed after the running process was started., type: list, returned: always}
 api: {description: Whether /readyz answers (server) or the Node can be read (agent)., type: bool, returned: always}
 node:
-  description: "ready, version; of this node's Node object. registered: false when there is none though k3s runs."
+  description: >-
+    ready, version, marks (this project's annotations); of this node's Node object. registered: false when there is none
+    though k3s runs.
+  type: dict
+  returned: always
+certificates:
+  description: >-
+    ends (day, ISO 8601), days (until then, negative when it is over, by this node's clock), file, and renewable
+    (whether a restart of k3s renews it) of the certificate of k3s that ends first; null without one.
   type: dict
   returned: always
 pods: {description: "Why pods here do not work: their bridge, or stale mounts.", type: list, returned: always}
@@ -134,7 +146,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of
-from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import certificate, token
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
 
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -144,6 +156,12 @@ KUBECONFIG = ("server", "certificate-authority", "client-certificate", "client-k
 # k3s repeats a permanent error indefinitely (TimeoutStartSec=0); this many seconds of it are enough.
 GRACE_S = 20
 CRASHES = 5
+NO_NODE: dict[str, Any] = {"ready": False, "version": None, "registered": True, "marks": []}
+MARKS = "edge-ai-cluster/"
+DAY_S = 86400
+# At its start, k3s renews what ends within this time.
+RENEWED_S = 120 * DAY_S
+CERTIFICATES = ("server/tls/*.crt", "server/tls/etcd/*.crt", "agent/*.crt")
 
 # What k3s logs when waiting longer does not help, and what the operator can do about it.
 PERMANENT = (
@@ -197,8 +215,13 @@ TRANSIENT = (
         "The server is not reachable from here: is k3s active there, and port 6443 open?",
     ),
     (
-        "certificate has expired or is not yet valid",
-        "The clocks of this board and the server differ: check `timedatectl` on both.",
+        r"certificate has expired or is not yet valid: current time \S+ is before",
+        "A certificate is not valid yet by this board's clock, which is behind: check `timedatectl` on all boards.",
+    ),
+    (
+        "certificate has expired",
+        "A certificate of k3s has expired: run site.yml without --limit. It restarts servers, then agents, and k3s "
+        "renews its certificates when it starts.",
     ),
     ("Unauthorized", "The server refuses this node's token or certificate: see the lines above."),
 )
@@ -226,6 +249,31 @@ def differing(wanted: dict[str, Any], root: Path = Path("/proc/sys")) -> dict[st
         if present != str(value):
             found[name] = present
     return found
+
+
+def first_end(data: Path, now: float, started: float) -> dict[str, Any] | None:
+    """The certificate below `data` that ends first, of those that k3s renews (no CA); `started` is when k3s was."""
+    files = [file for pattern in CERTIFICATES for file in data.glob(pattern) if "-ca." not in file.name]
+    ends = [(end, str(file)) for file in files if (end := certificate.end_of(file.read_text())) is not None]
+    if not ends:
+        return None
+    end, file = min(ends)
+    return {
+        "ends": time.strftime("%Y-%m-%d", time.gmtime(end)),
+        "days": int((end - now) // DAY_S),
+        "file": file,
+        # Where it was this old already when k3s was started, another start changes nothing: its CA ends soon too, or
+        # it is a file that this version does not use.
+        "renewable": bool(started) and end - started > RENEWED_S,
+    }
+
+
+def difference(seconds: float) -> str:
+    """How a clock that is `seconds` ahead of the control node's differs from it; empty for less than a minute."""
+    if abs(seconds) < 60:
+        return ""
+    amount = f"{abs(seconds) / DAY_S:.0f} days" if abs(seconds) >= 2 * DAY_S else f"{abs(seconds):.0f} s"
+    return f"{amount} {'ahead of' if seconds > 0 else 'behind'} the control node's"
 
 
 def foreign_bridge(addresses: list[str], networks: list[str]) -> list[str]:
@@ -270,7 +318,7 @@ def advice(lines: list[str], node: str) -> tuple[str, bool]:
     for line in reversed(lines):
         for table, permanent in ((PERMANENT, True), (TRANSIENT, False)):
             for pattern, text in table:
-                if pattern in line:
+                if re.search(pattern, line):
                     return text.format(node=node), permanent
     return "", False
 
@@ -285,6 +333,7 @@ class Node:
         self.binary = Path(module.params["binary"])
         self.data = Path(module.params["data_dir"])
         self.secrets_dir = Path(module.params["secrets_path"])
+        self.clock = time.time() - (module.params.get("control_time") or time.time())
         self.awaited: dict[str, Any] | None = None
         self.pod_networks: list[str] = []
 
@@ -351,7 +400,7 @@ class Node:
 
     def health(self) -> dict[str, Any]:
         """Whether the API answers, and what it says of this node."""
-        result: dict[str, Any] = {"api": False, "node": {"ready": False, "version": None, "registered": True}}
+        result: dict[str, Any] = {"api": False, "node": dict(NO_NODE)}
         if self.server and self.ask("/readyz")[0] != 200:
             return result
         status, text = self.ask(f"/api/v1/nodes/{self.module.params['node_name']}")
@@ -366,6 +415,7 @@ class Node:
             result["node"] |= {
                 "ready": known and is_ready(node),
                 "version": node["status"].get("nodeInfo", {}).get("kubeletVersion"),
+                "marks": [name for name in node["metadata"].get("annotations", {}) if name.startswith(MARKS)],
             }
             self.pod_networks = node["spec"].get("podCIDRs", [])
         return result
@@ -429,7 +479,7 @@ class Node:
         other = "k3s-agent" if self.server else "k3s"
         sha256 = digest(self.binary)
         outdated = self.outdated(service["started"])
-        health: dict[str, Any] = {"api": False, "node": {"ready": False, "version": None, "registered": True}}
+        health: dict[str, Any] = {"api": False, "node": dict(NO_NODE)}
         if service["active"] == "active":
             # What was just waited for is not asked again: a busy board may not answer in time the second time.
             health = self.awaited or self.health()
@@ -462,6 +512,7 @@ class Node:
             "service": service,
             "outdated": outdated,
             **health,
+            "certificates": first_end(self.data, time.time(), service["started"]),
             "pods": self.broken_pods(),
         }
 
@@ -535,6 +586,8 @@ class Node:
         message = [f"{self.unit} {why} after {spent:.0f} s: {lacks}."]
         message += ["Last lines of its journal:", *(f"  {line}" for line in tail)] if tail else []
         message += [f"What to do: {todo}"] if todo else []
+        if clock := difference(self.clock):
+            message += [f"The clock of this board is {clock}: check `timedatectl` on both."]
         message += [f"More: journalctl -u {self.unit} on this node."]
         self.module.fail_json(msg="\n".join(message), journal=tail)
 
@@ -558,6 +611,7 @@ def main() -> None:
             "version": {"type": "str", "default": ""},
             "proxy_metrics": {"type": "str", "default": ""},
             "bridge": {"type": "str", "default": "cni0"},
+            "control_time": {"type": "float", "default": 0},
             "wait": {"type": "int", "default": 0},
         },
         supports_check_mode=True,

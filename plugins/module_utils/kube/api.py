@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import yaml
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import certificate
 from kubernetes import client, config
 
 #: Seconds to connect, and for one answer of the API.
 REQUEST = (10, 30)
 
 
-REMEDY = "run site.yml first: it makes the cluster"
+REMEDY = "run site.yml first: it makes the cluster, and fetches its kubeconfig"
 
 
 class KubeconfigError(Exception):
@@ -29,8 +31,13 @@ def connect(kubeconfig: str | Path, server: str = "") -> client.ApiClient:
         raise KubeconfigError(path, "there is no kubeconfig of the cluster")
     try:
         api = config.new_client_from_config(config_file=str(path))
+        file = api.configuration.cert_file
+        end = certificate.end_of(Path(file).read_text()) if file else None
     except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
         raise KubeconfigError(path, f"not a kubeconfig: {' '.join(str(error).split())}") from error
+    # Otherwise the API says no more than "Unauthorized".
+    if end is not None and end < time.time():
+        raise KubeconfigError(path, f"its certificate expired on {time.strftime('%Y-%m-%d', time.gmtime(end))}")
     if server:
         api.configuration.host = server
     return api

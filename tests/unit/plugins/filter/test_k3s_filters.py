@@ -113,6 +113,7 @@ WANTED = {
     "archive": "a" * 64,
     "files": [{"dest": "/etc/rancher/k3s/config.yaml", "sha256": "c" * 64, "mode": "0600"}],
     "version": "v1.36.4+k3s1",
+    "certificate_days": 90,
 }
 
 
@@ -126,6 +127,7 @@ def report(**changes: Any) -> dict[str, Any]:
         "service": {"active": "active", "enabled": True},
         "api": True,
         "node": {"ready": True, "version": "v1.36.4+k3s1", "registered": True},
+        "certificates": {"ends": "2027-11-26", "days": 365, "file": "client-admin.crt", "renewable": True},
         "pods": [],
     } | changes
 
@@ -146,6 +148,12 @@ def test_nothing_is_left_to_do_on_a_finished_node() -> None:
         ({"secrets": {"token": {"current": True, "mode": "0644"}}}, ["token"]),
         # The run before was killed after it had copied and before it had restarted.
         ({"outdated": ["/usr/local/bin/k3s"]}, ["restart"]),
+        ({"certificates": {"days": 89, "renewable": True}}, ["certificates"]),
+        ({"certificates": {"days": -30, "renewable": True}}, ["certificates"]),
+        ({"certificates": {"days": 90, "renewable": True}}, []),
+        # k3s was started since, and did not renew it: another start would not either.
+        ({"certificates": {"days": -30, "renewable": False}}, []),
+        ({"certificates": None}, []),
         ({"service": {"active": "inactive", "enabled": True}}, ["start"]),
         ({"service": {"active": "active", "enabled": False}}, ["start"]),
         # An agent with a wrong token hangs here indefinitely.

@@ -1,10 +1,13 @@
 """What is read on a node: its kernel, its key, and what its journal shows of a start that failed."""
 
+import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import certificate
 from ansible_collections.edge_ai.cluster.plugins.modules import k3s_node as node
 
 REJECTED = (
@@ -46,6 +49,63 @@ def test_a_server_that_is_only_late_is_no_permanent_error() -> None:
     assert not permanent
     assert "6443" in text
     assert node.advice(["nothing to see"], "pi-03") == ("", False)
+
+
+EXPIRY = (
+    "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time {} is {} {}"
+)
+
+
+def test_an_expired_certificate_is_told_from_a_clock_that_is_behind() -> None:
+    now, end, begin = "2027-12-26T01:02:03+01:00", "2027-11-26T00:00:00Z", "2028-01-01T00:00:00Z"
+    text, permanent = node.advice([EXPIRY.format(now, "after", end)], "pi-03")
+    assert "has expired" in text and "site.yml" in text and "clock" not in text
+    assert not permanent
+    text, _ = node.advice([EXPIRY.format(now, "before", begin)], "pi-03")
+    assert "clock" in text and "expired" not in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(3, ""), (-3600, "3600 s behind the control node's"), (395 * 86400, "395 days ahead of the control node's")],
+)
+def test_clocks_that_differ_are_reported(seconds: float, text: str) -> None:
+    assert node.difference(seconds) == text
+
+
+DAY = 86400
+
+
+def make(file: Path, days: int) -> None:
+    """A certificate that ends so many days from now."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x",
+         "-keyout", "/dev/null", "-out", str(file), "-days", str(days)], check=True, capture_output=True,
+    )  # fmt: skip
+
+
+def test_the_certificate_that_ends_first_is_found(tmp_path: Path) -> None:
+    now = time.time()
+    assert node.first_end(tmp_path, now, now) is None
+    for name, days in (("server/tls/client-admin", 300), ("agent/client-kubelet", 200), ("server/tls/server-ca", 5)):
+        make(tmp_path / f"{name}.crt", days)
+    (tmp_path / "agent/client-none.crt").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    found = node.first_end(tmp_path, now, now)
+    assert found and found["file"].endswith("agent/client-kubelet.crt")
+    assert found["days"] in (199, 200) and found["renewable"]
+    assert found["ends"] == time.strftime("%Y-%m-%d", time.gmtime(now + 200 * DAY))
+    later = node.first_end(tmp_path, now + 201 * DAY, now)
+    assert later and later["days"] in (-1, -2) and later["renewable"]
+    # Started when it had 100 days left: k3s left it as it is, so would another start.
+    kept = node.first_end(tmp_path, now + 150 * DAY, now + 100 * DAY)
+    assert kept and not kept["renewable"]
+
+
+def test_a_date_of_four_digits_is_read(tmp_path: Path) -> None:
+    make(tmp_path / "agent/client-kubelet.crt", 30 * 365)
+    end = certificate.end_of((tmp_path / "agent/client-kubelet.crt").read_text())
+    assert end and abs(end - time.time() - 30 * 365 * DAY) < DAY
 
 
 def test_kernel_parameters_that_differ_are_reported(tmp_path: Path) -> None:

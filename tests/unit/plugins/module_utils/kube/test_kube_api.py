@@ -1,5 +1,8 @@
 """Kubeconfigs that can be used, and that cannot."""
 
+import base64
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -36,3 +39,22 @@ def test_what_is_no_kubeconfig_is_an_error_with_a_remedy(tmp_path: Path, text: s
 def test_a_missing_kubeconfig_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(KubeconfigError, match=r"none: there is no kubeconfig of the cluster; run site\.yml first"):
         connect(tmp_path / "none")
+
+
+def test_an_expired_kubeconfig_is_an_error_that_names_the_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {name: tmp_path / name for name in ("client-key", "client-certificate")}
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x",
+         "-keyout", files["client-key"], "-out", files["client-certificate"], "-days", "365"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    user = {f"{name}-data": base64.b64encode(file.read_bytes()).decode() for name, file in files.items()}
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(GOOD | {"users": [{"name": "home", "user": user}]}))
+    connect(path)
+    later = time.time() + 366 * 86400
+    monkeypatch.setattr(time, "time", lambda: later)
+    with pytest.raises(
+        KubeconfigError, match=r"its certificate expired on 20\d\d-\d\d-\d\d; run site\.yml"
+    ):
+        connect(path)
