@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,6 +151,26 @@ def test_03_check_says_that_all_is_well(plays: Plays) -> None:
     step = plays.run("check", "playbooks/check.yml")
     unchanged(step)
     assert "is well: 3 Nodes are Ready" in step.output
+
+
+def test_03_a_second_run_says_who_has_the_cluster_and_ends(plays: Plays, cluster: Cluster, tmp_path: Path) -> None:
+    # As on another control node, of which only the board knows.
+    other = shutil.copytree(cluster.path("cluster_secrets_dir"), tmp_path / "secrets")
+
+    def is_locked() -> bool:
+        return bool(connect("pi-01").run("flock --nonblock /run/lock/edge-ai-cluster true").rc)
+
+    first = threading.Thread(
+        target=plays.kill_in, args=("Prepare the base system", "site.yml", *FAST), kwargs={"after": 40}
+    )
+    first.start()
+    wait_until("the board is locked", 60, is_locked)
+    for name, options in (("here", ()), ("on another control node", ("-e", f"cluster_secrets_dir={other}"))):
+        step = plays.run(f"second run {name}", "playbooks/backup.yml", *options, expect=1)
+        assert re.search(r"is in use: \S+@\S+ runs site.yml since", step.output)
+        assert not step.changed_hosts()
+    first.join()
+    unchanged(plays.run("site after a killed run", "site.yml", *FAST))
 
 
 @pytest.mark.interrupted

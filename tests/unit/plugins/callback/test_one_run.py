@@ -1,0 +1,181 @@
+"""Two playbooks at once on one cluster; run as a user runs them, with this project's ansible.cfg."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils import run_lock
+
+from tests.support.paths import ROOT
+
+INVENTORY = """
+[k3s_servers]
+one ansible_connection=local
+[all:vars]
+cluster_name=home
+cluster_secrets_dir={directory}/secrets/home
+"""
+WORK = {
+    "name": "Work until the file is there",
+    "ansible.builtin.shell": {
+        "cmd": "echo $$ >pid; mv pid working; for i in $(seq 300); do [ ! -e end ] || exit 0; sleep 0.2; done; exit 1",
+        "chdir": "{{ playbook_dir }}",
+    },
+}
+CHANGE = {
+    "name": "Change something",
+    "ansible.builtin.copy": {"content": "", "dest": "{{ playbook_dir }}/changed", "mode": "0600"},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "hosts.ini").write_text(INVENTORY.format(directory=tmp_path))
+    for name, task in (("site.yml", WORK), ("upgrade.yml", CHANGE), ("check.yml", CHANGE)):
+        tasks = [{"name": f"Play of {name}", "hosts": "one", "gather_facts": False, "tasks": [task]}]
+        (tmp_path / name).write_text(json.dumps(tasks))
+    return tmp_path
+
+
+def command(playbook: str, *options: str) -> list[str]:
+    program = str(Path(sys.executable).parent / "ansible-playbook")
+    return [
+        program, "-i", "hosts.ini", "-e", f"ansible_python_interpreter={sys.executable}", playbook, *options,
+    ]  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "COLUMNS": "400"}
+
+
+def run(folder: Path, playbook: str, *options: str) -> tuple[int, str]:
+    done = subprocess.run(command(playbook, *options), cwd=folder, env=environment(), capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+@contextmanager
+def working(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A run of site.yml that is in its task."""
+    with subprocess.Popen(
+        command("site.yml"), cwd=folder, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        try:
+            while not (folder / "working").exists():
+                assert process.poll() is None
+                time.sleep(0.1)
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_the_second_run_says_who_has_the_cluster_and_changes_nothing(folder: Path) -> None:
+    with working(folder) as first:
+        code, error = run(folder, "upgrade.yml")
+        assert code == 1
+        assert "The cluster home is in use: " in error
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+        assert f"{user}@{socket.gethostname()} runs site.yml since 20" in error
+        assert f"process {first.pid}" in error
+        assert "Ctrl-C" in error
+        assert not (folder / "changed").exists()
+        # What changes nothing may run beside it.
+        assert run(folder, "check.yml")[0] == 0
+        assert run(folder, "upgrade.yml", "--check")[0] == 0
+        (folder / "end").touch()
+        assert first.wait(30) == 0
+    assert run(folder, "upgrade.yml") == (0, "")
+
+
+def test_a_killed_run_holds_nothing_though_its_worker_runs_on(folder: Path) -> None:
+    with working(folder) as first:
+        first.kill()
+        first.wait(30)
+        os.kill(int((folder / "working").read_text()), 0)
+        code, error = run(folder, "upgrade.yml")
+        (folder / "end").touch()
+    assert (code, error) == (0, "")
+
+
+def test_an_inventory_without_a_cluster_is_not_locked(folder: Path) -> None:
+    (folder / "hosts.ini").write_text("one ansible_connection=local\n")
+    assert run(folder, "upgrade.yml") == (0, "")
+    assert not (folder / "secrets").exists()
+
+
+def held(file: Path, name: str) -> run_lock.BoardLock:
+    """The lock of a board, which is this machine; its answer is there."""
+    lock = run_lock.BoardLock(["bash", "-c"], json.dumps({"user": name}), lambda _: None, str(file))
+    lock.start()
+    assert lock.answered.wait(20)
+    return lock
+
+
+def test_a_board_has_one_holder_and_is_free_when_that_lets_go(tmp_path: Path) -> None:
+    first = held(tmp_path / "lock", "anna")
+    assert first.holder == ""
+    assert json.loads(held(tmp_path / "lock", "ben").holder) == {"user": "anna"}
+    first.release()
+    third = held(tmp_path / "lock", "ben")
+    assert third.holder == ""
+    third.release()
+
+
+HOLD = """
+import os, sys, time
+from ansible_collections.edge_ai.cluster.plugins.module_utils import run_lock
+lock = run_lock.BoardLock(["bash", "-c"], "anna", print, sys.argv[1])
+lock.start()
+lock.answered.wait(20)
+if not os.fork():
+    time.sleep(60)  # a worker that outlives it
+print("held" if lock.holder == "" else lock.holder, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_board_is_free_when_the_process_was_killed_and_not_its_worker(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "lock")], stdout=subprocess.PIPE, start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "collections")},
+    ) as process:  # fmt: skip
+        assert process.stdout and process.stdout.readline() == b"held\n"
+        assert held(tmp_path / "lock", "ben").holder == "anna\n"
+        process.kill()
+        begun = time.monotonic()
+        lock = held(tmp_path / "lock", "ben")
+        os.killpg(process.pid, signal.SIGKILL)
+        assert lock.holder == ""
+        assert time.monotonic() - begun < run_lock.LAPSE / 2
+        lock.release()
+
+
+def test_a_board_that_does_not_answer_is_not_waited_for() -> None:
+    lock = run_lock.BoardLock(["false"], "anna", lambda _: None)
+    lock.start()
+    assert lock.answered.wait(10)
+    assert lock.holder == ""
+    lock.release()
+
+
+@pytest.mark.parametrize("text", ["", "unknown", "[1]", '{"user": "x"}', "\x1b[2J", "[" * 2000])
+def test_a_holder_that_cannot_be_read_is_reported(text: str) -> None:
+    assert "another playbook runs" in run_lock.message("home", text)
+
+
+def test_what_a_board_says_is_not_shown_as_it_is() -> None:
+    text = json.loads(run_lock.describe("site.yml")) | {"user": "\x1b[2J\nroot" + "x" * 500}
+    shown = run_lock.message("home", json.dumps(text))
+    assert "\x1b" not in shown and "\n" not in shown
+    assert len(shown) < 700
