@@ -252,19 +252,22 @@ def differing(wanted: dict[str, Any], root: Path = Path("/proc/sys")) -> dict[st
 
 
 def first_end(data: Path, now: float, started: float) -> dict[str, Any] | None:
-    """The certificate below `data` that ends first, of those that k3s renews (no CA); `started` is when k3s was."""
+    """The certificate below `data` that ends first, of those that k3s renews (no CA); `started` is when k3s was.
+
+    One that was this old already when k3s was started is not renewed by another start: its CA ends soon too, or it is
+    a file that this version does not use. It is only reported where no other ends soon.
+    """
     files = [file for pattern in CERTIFICATES for file in data.glob(pattern) if "-ca." not in file.name]
     ends = [(end, str(file)) for file in files if (end := certificate.end_of(file.read_text())) is not None]
     if not ends:
         return None
-    end, file = min(ends)
+    soon = [each for each in ends if started and each[0] - now < RENEWED_S < each[0] - started]
+    end, file = min(soon or ends)
     return {
         "ends": time.strftime("%Y-%m-%d", time.gmtime(end)),
         "days": int((end - now) // DAY_S),
         "file": file,
-        # Where it was this old already when k3s was started, another start changes nothing: its CA ends soon too, or
-        # it is a file that this version does not use.
-        "renewable": bool(started) and end - started > RENEWED_S,
+        "renewable": bool(soon),
     }
 
 

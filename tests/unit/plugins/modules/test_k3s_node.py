@@ -93,13 +93,21 @@ def test_the_certificate_that_ends_first_is_found(tmp_path: Path) -> None:
     (tmp_path / "agent/client-none.crt").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     found = node.first_end(tmp_path, now, now)
     assert found and found["file"].endswith("agent/client-kubelet.crt")
-    assert found["days"] in (199, 200) and found["renewable"]
+    assert found["days"] in (199, 200) and not found["renewable"]
     assert found["ends"] == time.strftime("%Y-%m-%d", time.gmtime(now + 200 * DAY))
     later = node.first_end(tmp_path, now + 201 * DAY, now)
     assert later and later["days"] in (-1, -2) and later["renewable"]
-    # Started when it had 100 days left: k3s left it as it is, so would another start.
+
+
+def test_what_a_start_of_k3s_left_as_it_is_hides_nothing(tmp_path: Path) -> None:
+    now = time.time()
+    for name, days in (("client-admin", 300), ("client-kubelet", 200)):
+        make(tmp_path / f"agent/{name}.crt", days)
+    # Started when the first had 100 days left: k3s left it as it is, so would another start.
     kept = node.first_end(tmp_path, now + 150 * DAY, now + 100 * DAY)
-    assert kept and not kept["renewable"]
+    assert kept and kept["file"].endswith("client-kubelet.crt") and not kept["renewable"]
+    other = node.first_end(tmp_path, now + 250 * DAY, now + 100 * DAY)
+    assert other and other["file"].endswith("client-admin.crt") and other["renewable"]
 
 
 def test_a_date_of_four_digits_is_read(tmp_path: Path) -> None:
