@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -167,6 +168,37 @@ def test_a_board_that_does_not_answer_is_not_waited_for() -> None:
     assert lock.answered.wait(10)
     assert lock.holder == ""
     lock.release()
+
+
+def test_a_board_lets_go_of_a_control_node_that_is_silent(tmp_path: Path) -> None:
+    script = run_lock.SCRIPT.replace(f"-t {run_lock.LAPSE}", "-t 1")
+    with subprocess.Popen(
+        ["bash", "-c", script, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as silent:
+        assert silent.stdin and silent.stdout
+        silent.stdin.write(b"anna\n")
+        assert silent.stdout.readline() == b"held\n"
+        lock = held(tmp_path / "lock", "ben")
+        assert lock.holder == ""
+        lock.release()
+
+
+def test_a_run_hears_of_another_that_the_board_let_in_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_lock, "RETRY", 0.1)
+    board = tmp_path / "board"
+    board.write_text(f'#!/bin/sh\n[ -e {tmp_path}/on ] || exit 255\nexec bash -c "$1"\n')
+    board.chmod(0o700)
+    heard: queue.Queue[str] = queue.Queue()
+    first = run_lock.BoardLock([str(board)], "anna", heard.put, str(tmp_path / "lock"))
+    first.start()
+    assert first.answered.wait(20) and first.holder == ""
+    second = held(tmp_path / "lock", "ben")
+    (tmp_path / "on").touch()
+    assert json.loads(heard.get(timeout=20)) == {"user": "ben"}
+    second.release()
+    first.release()
 
 
 @pytest.mark.parametrize("text", ["", "unknown", "[1]", '{"user": "x"}', "\x1b[2J", "[" * 2000])

@@ -54,7 +54,5 @@ def test_an_expired_kubeconfig_is_an_error_that_names_the_day(tmp_path: Path, mo
     connect(path)
     later = time.time() + 366 * 86400
     monkeypatch.setattr(time, "time", lambda: later)
-    with pytest.raises(
-        KubeconfigError, match=r"its certificate expired on 20\d\d-\d\d-\d\d; run site\.yml"
-    ):
+    with pytest.raises(KubeconfigError, match=r"its certificate expired on 20\d\d-\d\d-\d\d; run site\.yml"):
         connect(path)
