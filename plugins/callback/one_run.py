@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible import context
+from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
 from ansible_collections.edge_ai.cluster.plugins.module_utils import run_lock
@@ -31,6 +32,11 @@ requirements: [enable in ansible.cfg]
 READING = ("check.yml", "preflight.yml")
 #: Runs before the board has answered.
 VALIDATION = "preflight_inventory"
+#: What the locks need of the inventory.
+VARIABLES = (
+    "cluster_name", "cluster_secrets_dir", "ansible_connection", "ansible_host", "ansible_port", "ansible_user",
+    "ansible_ssh_private_key_file", "ansible_ssh_common_args",
+)  # fmt: skip
 #: Seconds for the board's answer; mostly it is there when the inventory is validated.
 ANSWER = 10
 #: A connection of its own: Ansible's may be closed, as after a reboot.
@@ -69,15 +75,15 @@ class CallbackModule(CallbackBase):
             return
         values = manager.get_vars(play=play, host=manager._inventory.get_host(servers[0]))
         templar = Templar(loader=play.get_loader(), variables=values)
-
-        def variable(name: str) -> str:
-            return str(templar.template(values[name]) if name in values else "")
-
-        if not variable("cluster_secrets_dir"):
+        try:
+            known = {name: str(templar.template(values[name])) for name in VARIABLES if name in values}
+        except AnsibleError:
+            return  # of which the validation of the inventory says more
+        if "cluster_secrets_dir" not in known:
             return
-        self.cluster, text = variable("cluster_name"), run_lock.describe(self.playbook)
+        self.cluster, text = known.get("cluster_name", ""), run_lock.describe(self.playbook)
         # Beside the folder, which a backup copies.
-        path = Path(variable("cluster_secrets_dir") + ".lock")
+        path = Path(known["cluster_secrets_dir"] + ".lock")
         self.here = run_lock.ControlNodeLock(path)
         try:
             holder = self.here.take(text)
@@ -86,15 +92,15 @@ class CallbackModule(CallbackBase):
             return
         if holder:
             self.end(holder)
-        if variable("ansible_connection") not in ("", "ssh", "smart"):
+        if known.get("ansible_connection", "ssh") not in ("ssh", "smart"):
             return
         shell = ssh_argv(
-            variable("ansible_host") or servers[0],
+            known.get("ansible_host", servers[0]),
             OPTIONS,
-            user=variable("ansible_user") or str(context.CLIARGS.get("remote_user") or ""),
-            port=variable("ansible_port"),
-            key=variable("ansible_ssh_private_key_file"),
-            args=shlex.split(variable("ansible_ssh_common_args")),
+            user=known.get("ansible_user") or str(context.CLIARGS.get("remote_user") or ""),
+            port=known.get("ansible_port", ""),
+            key=known.get("ansible_ssh_private_key_file", ""),
+            args=shlex.split(known.get("ansible_ssh_common_args", "")),
         )
         self.there = run_lock.BoardLock(shell, text, self.interrupt)
         self.there.start()

@@ -137,7 +137,9 @@ class BoardLock(threading.Thread):
                 process.stdin.write(f"{self.text}\n".encode())
                 answer = process.stdout.readline().strip()
                 if answer == b"busy":
-                    return process.stdout.read(LONGEST).decode(errors="replace") or "unknown"
+                    holder = process.stdout.read(LONGEST).decode(errors="replace").strip()
+                    # Itself, after a cable was pulled: the board has not missed it yet.
+                    return "" if holder == self.text else holder or "unknown"
                 if answer == b"held":
                     self.answered.set()
                     while process.poll() is None and not self.ended.wait(BEAT):

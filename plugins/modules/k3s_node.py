@@ -258,7 +258,9 @@ def first_end(data: Path, now: float, started: float) -> dict[str, Any] | None:
     a file that this version does not use. It is only reported where no other ends soon.
     """
     files = [file for pattern in CERTIFICATES for file in data.glob(pattern) if "-ca." not in file.name]
-    ends = [(end, str(file)) for file in files if (end := certificate.end_of(file.read_text())) is not None]
+    ends = [
+        (end, str(file)) for file in files if (end := certificate.end_of(file.read_text(errors="replace"))) is not None
+    ]
     if not ends:
         return None
     soon = [each for each in ends if started and each[0] - now < RENEWED_S < each[0] - started]

@@ -127,6 +127,10 @@ def test_a_board_has_one_holder_and_is_free_when_that_lets_go(tmp_path: Path) ->
     first = held(tmp_path / "lock", "anna")
     assert first.holder == ""
     assert json.loads(held(tmp_path / "lock", "ben").holder) == {"user": "anna"}
+    # The same run, whose connection was cut: it is no other.
+    again = held(tmp_path / "lock", "anna")
+    assert again.holder == ""
+    again.release()
     first.release()
     third = held(tmp_path / "lock", "ben")
     assert third.holder == ""
@@ -152,7 +156,7 @@ def test_a_board_is_free_when_the_process_was_killed_and_not_its_worker(tmp_path
         env={**os.environ, "PYTHONPATH": str(ROOT / "collections")},
     ) as process:  # fmt: skip
         assert process.stdout and process.stdout.readline() == b"held\n"
-        assert held(tmp_path / "lock", "ben").holder == "anna\n"
+        assert held(tmp_path / "lock", "ben").holder == "anna"
         process.kill()
         begun = time.monotonic()
         lock = held(tmp_path / "lock", "ben")

@@ -90,7 +90,7 @@ def test_the_certificate_that_ends_first_is_found(tmp_path: Path) -> None:
     assert node.first_end(tmp_path, now, now) is None
     for name, days in (("server/tls/client-admin", 300), ("agent/client-kubelet", 200), ("server/tls/server-ca", 5)):
         make(tmp_path / f"{name}.crt", days)
-    (tmp_path / "agent/client-none.crt").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    (tmp_path / "agent/client-none.crt").write_text("-----BEGIN CERTIFICATE-----\nAAAAA\n-----END CERTIFICATE-----\n")
     found = node.first_end(tmp_path, now, now)
     assert found and found["file"].endswith("agent/client-kubelet.crt")
     assert found["days"] in (199, 200) and not found["renewable"]
