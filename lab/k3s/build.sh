@@ -58,6 +58,21 @@ EOF
     cp "$apt/root/usr/sbin/runc" "$1"
 }
 
+# module prints where the sources of a module of coredns/ or traefik/ are.
+module() { (cd "$1" && go mod download "$2" && go list -m -f '{{.Dir}}' "$2"); }
+
+# build_traefik leaves the DNS providers of ACME out, most of its code.
+build_traefik() {
+    cp -r "$(module traefik github.com/go-acme/lego/v4)" "$work/lego"
+    chmod -R u+w "$work/lego"
+    cp traefik/dns/providers.go "$work/lego/providers/dns/zz_gen_dns_providers.go"
+    cp traefik/go.mod "$work/traefik.mod"
+    cp traefik/go.sum "$work/traefik.sum"
+    echo "replace github.com/go-acme/lego/v4 => $work/lego" >>"$work/traefik.mod"
+    (cd traefik && go build -modfile "$work/traefik.mod" -ldflags "-s -w -X github.com/traefik/traefik/v3/pkg/version.Version=$1" \
+        -o "$work/images/traefik" github.com/traefik/traefik/v3/cmd/traefik)
+}
+
 cd "$here"
 mkdir "$work/bin" "$work/images"
 if [ -n "${RUNC:-}" ]; then
@@ -94,16 +109,21 @@ flags="$flags -X github.com/containerd/containerd/v2/version.Version=$containerd
 flags="$flags -X github.com/k3s-io/kine/pkg/version.Version=$kine"
 
 say "k3s $version (Kubernetes, containerd, kine: minutes when Go's cache is cold)"
-# The bundle reaches go:embed by an overlay, so that the source tree stays clean.
-printf '{"Replace": {"%s": "%s"}}\n' "$here/internal/bundle/bundle.tar.zst" "$work/bundle.tar.zst" >"$work/overlay.json"
+# The bundle and the kinds of Traefik reach go:embed by an overlay, so that the source tree stays clean.
+printf '{"Replace": {"%s": "%s", "%s": "%s"}}\n' "$here/internal/bundle/bundle.tar.zst" "$work/bundle.tar.zst" \
+    "$here/internal/deploy/traefik-crds.yaml" \
+    "$(module traefik github.com/traefik/traefik/v3)/docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml" \
+    >"$work/overlay.json"
 go build -overlay "$work/overlay.json" -tags "${GOFLAGS##*-tags=},bundle" -ldflags "$flags" -o "$work/k3s" .
 
 say "images"
 go build -ldflags "-s -w" -o "$work/images/pause" ./pause
 coredns=$(cd coredns && go list -m -f '{{.Version}}' github.com/coredns/coredns)
 (cd coredns && go build -ldflags "-s -w" -o "$work/images/coredns" .)
-"$work/pack" images "$work/images.tar.zst" "$work/images.txt" \
-    "docker.io/lab/pause:1=$work/images/pause" "docker.io/lab/coredns:${coredns#v}=$work/images/coredns"
+traefik=$(cd traefik && go list -m -f '{{.Version}}' github.com/traefik/traefik/v3)
+build_traefik "${traefik#v}"
+"$work/pack" images "$work/images.tar.zst" "$work/images.txt" "docker.io/lab/pause:1=$work/images/pause" \
+    "docker.io/lab/coredns:${coredns#v}=$work/images/coredns" "docker.io/lab/traefik:${traefik#v}=$work/images/traefik"
 
 # By rename: a running k3s can be rebuilt.
 mv "$work/images.txt" "$out/k3s-images.txt"

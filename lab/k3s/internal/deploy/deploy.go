@@ -7,7 +7,7 @@ package deploy
 import (
 	"bytes"
 	"context"
-	_ "embed" // for CoreDNS's manifest
+	_ "embed" // for the packaged manifests
 	"errors"
 	"fmt"
 	"io"
@@ -40,20 +40,30 @@ const fieldManager = "k3s-deploy"
 //go:embed coredns.yaml
 var coreDNS string
 
+//go:embed traefik.yaml
+var traefik string
+
 // Vars fill the packaged manifests.
 type Vars struct {
 	ClusterDNS    string
 	ClusterDomain string
-	Image         string
+	CoreDNSImage  string
+	TraefikImage  string
 }
 
-// CoreDNS renders the packaged manifest.
-func CoreDNS(v Vars) string {
-	return strings.NewReplacer(
+// Packaged renders the packaged manifests, by the name that `disable` has for each.
+func Packaged(v Vars) map[string]string {
+	fill := strings.NewReplacer(
 		"%{CLUSTER_DNS}%", v.ClusterDNS,
 		"%{CLUSTER_DOMAIN}%", v.ClusterDomain,
-		"%{IMAGE}%", v.Image,
-	).Replace(coreDNS)
+		"%{COREDNS_IMAGE}%", v.CoreDNSImage,
+		"%{TRAEFIK_IMAGE}%", v.TraefikImage,
+	)
+	return map[string]string{
+		"coredns": fill.Replace(coreDNS),
+		// The kinds first: Traefik's provider wants them at its start.
+		"traefik": traefikCRDs + "---\n" + fill.Replace(traefik),
+	}
 }
 
 // WritePackaged puts a packaged manifest into the directory, as k3s does at each start. A file F.skip keeps F away.

@@ -53,17 +53,20 @@ metadata: {name: a}
 	}
 }
 
-func TestCoreDNS(t *testing.T) {
-	text := CoreDNS(Vars{ClusterDNS: "10.9.0.10", ClusterDomain: "example.local", Image: "reg/coredns:1"})
-	if strings.Contains(text, "%{") {
-		t.Error("a variable is left in the manifest")
-	}
-	objects, err := Decode([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(objects) != 6 {
-		t.Errorf("%d objects", len(objects))
+func TestPackaged(t *testing.T) {
+	packaged := Packaged(Vars{ClusterDNS: "10.9.0.10", ClusterDomain: "example.local", CoreDNSImage: "reg/coredns:1", TraefikImage: "reg/traefik:1"})
+	for name, want := range map[string]int{"coredns": 6, "traefik": 6} {
+		text := packaged[name]
+		if strings.Contains(text, "%{") {
+			t.Errorf("%s: a variable is left in the manifest", name)
+		}
+		objects, err := Decode([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(objects) != want {
+			t.Errorf("%s: %d objects, want %d", name, len(objects), want)
+		}
 	}
 }
 

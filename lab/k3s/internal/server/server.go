@@ -29,11 +29,15 @@ import (
 	"edge-ai/lab/k3s/internal/encryption"
 	"edge-ai/lab/k3s/internal/etcd"
 	"edge-ai/lab/k3s/internal/routes"
+	"edge-ai/lab/k3s/internal/servicelb"
 	"edge-ai/lab/k3s/internal/supervise"
 )
 
-// CoreDNSImage is the image that build.sh puts into the airgap archive.
-const CoreDNSImage = "docker.io/lab/coredns:1.14.7"
+// The images that build.sh puts into the airgap archive.
+const (
+	CoreDNSImage = "docker.io/lab/coredns:1.14.7"
+	TraefikImage = "docker.io/lab/traefik:3.6.12"
+)
 
 // orphanAge is how long a node password without a Node is kept: a node that is just joining has none yet.
 const orphanAge = 10 * time.Minute
@@ -112,6 +116,9 @@ func (s *Server) Start(ctx context.Context) error {
 		return err
 	}
 	go manifests.Run(ctx)
+	if !s.Config.Disabled("servicelb") {
+		go servicelb.Run(ctx, client)
+	}
 	if !s.Config.DisableAgent {
 		go s.labelNode(ctx, client)
 	}
@@ -275,12 +282,21 @@ func (s *Server) manifests(ctx context.Context, config *rest.Config) (*deploy.Co
 	if err != nil {
 		return nil, err
 	}
-	text := deploy.CoreDNS(deploy.Vars{ClusterDNS: s.Config.ClusterDNS[0], ClusterDomain: s.Config.ClusterDomain, Image: CoreDNSImage})
-	if s.Config.Disabled("coredns") {
-		return controller, controller.Remove(ctx, "coredns.yaml", text)
+	packaged := deploy.Packaged(deploy.Vars{
+		ClusterDNS: s.Config.ClusterDNS[0], ClusterDomain: s.Config.ClusterDomain, CoreDNSImage: CoreDNSImage, TraefikImage: TraefikImage,
+	})
+	for name, text := range packaged {
+		if s.Config.Disabled(name) {
+			err = controller.Remove(ctx, name+".yaml", text)
+		} else {
+			err = deploy.WritePackaged(dir, name+".yaml", text)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	var absent []string
-	for _, name := range []string{"traefik", "servicelb", "local-storage", "metrics-server"} {
+	for _, name := range []string{"local-storage", "metrics-server"} {
 		if !s.Config.Disabled(name) {
 			absent = append(absent, name)
 		}
@@ -288,7 +304,7 @@ func (s *Server) manifests(ctx context.Context, config *rest.Config) (*deploy.Co
 	if len(absent) > 0 {
 		log.Warnf("k3s would deploy %s; this lab build has none of them", strings.Join(absent, ", "))
 	}
-	return controller, deploy.WritePackaged(dir, "coredns.yaml", text)
+	return controller, nil
 }
 
 // labelNode gives the server's Node the role that a kubelet may not give itself, whenever it lacks it.
