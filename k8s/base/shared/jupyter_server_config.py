@@ -18,3 +18,11 @@ c.IdentityProvider.token = ""
 # SQLite locks do not work on NFS: signatures and file ids are in JUPYTER_DATA_DIR, IPython's history in IPYTHONDIR, and
 # the pod sets both to a separate volume.
 c.FileContentsManager.delete_to_trash = False
+
+# All replicas sign cookies with the same secret: a login with one is a login with all. Jupyter adds the password to it.
+cookie_secret = Path("/etc/jupyter-password/cookie_secret")
+if cookie_secret.exists():
+    c.ServerApp.cookie_secret_file = str(cookie_secret)
+
+# The Ingress says by which scheme and from where a request came: cookies are Secure over https.
+c.ServerApp.trust_xheaders = True

@@ -16,6 +16,10 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+
 from ..flash.ssh import key_problem
 from .links import is_url
 from .model import Host, Inventory, Place, Report
@@ -78,6 +82,7 @@ def check(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Repo
             elif not os.access(existing, os.W_OK | os.X_OK):
                 report.add(place, name, folder, f"{existing} is not writable", "write a directory that you own")
     _overlays(inventory, report)
+    _certificates(inventory, report)
 
 
 def check_networks(needs: Needs, report: Report) -> None:
@@ -181,6 +186,35 @@ def _overlays(inventory: Inventory, report: Report) -> None:
             remedy = "use " + " or ".join([*known, "the full path of a directory with an overlay"])
             problem = f"{folder} has no kustomization.yaml"
             report.setting(host, setting, problem, did_you_mean(str(setting.value), known, remedy))
+
+
+def _certificates(inventory: Inventory, report: Report) -> None:
+    """Report a certificate of the user's own for the Ingress that Traefik could not serve."""
+    for host, setting in inventory.settings("manifests_tls_certificate_file"):
+        key = str(host.get("manifests_tls_key_file") or "")
+        if not setting.value:
+            continue
+        if not key:
+            report.setting(host, setting, "has no key", "write the path of its key as manifests_tls_key_file")
+        elif problem := pair_problem(Path(str(setting.value)).expanduser(), Path(key).expanduser()):
+            report.setting(
+                host, setting, problem, "write the paths of a certificate and its key, PEM files, the key not encrypted"
+            )
+
+
+def pair_problem(certificate: Path, key: Path) -> str:
+    """Why two PEM files are not a certificate and its private key; empty when they are."""
+    try:
+        leaf = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+        private = serialization.load_pem_private_key(key.read_bytes(), password=None)
+    except OSError as error:
+        return f"{error.filename} cannot be read: {error.strerror}"
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        return f"{certificate} and {key} cannot be used: {error}"
+    form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    if leaf.public_key().public_bytes(*form) != private.public_key().public_bytes(*form):
+        return f"{key} is the key of another certificate"
+    return ""
 
 
 def _login_keys(boards: list[Host], report: Report) -> None:

@@ -15,6 +15,9 @@ def check(inventory: Inventory, report: Report) -> None:
         version = host.settings.get("k3s_version")
         if version and version.value is not None:
             _version(host, version, report)
+        disabled = host.settings.get("k3s_disable")
+        if disabled and host.get("k3s_ingress") == "traefik":
+            _ingress(host, disabled, report)
         release = str(host.get("k3s_version") or inventory.defaults.get("k3s_version", ""))
         for role, name in VARIABLES.items():
             config = host.settings.get(name)
@@ -36,6 +39,14 @@ def _version(host: Host, setting: Setting, report: Report) -> None:
             f"Kubernetes {release.major}.{release.minor} is not supported",
             f"write a release of {', '.join(minors)} (preflight_k3s_minors)",
         )
+
+
+def _ingress(host: Host, disabled: Setting, report: Report) -> None:
+    """Report what the Ingress consists of and k3s_disable leaves out."""
+    for name in ("traefik", "servicelb"):
+        if isinstance(disabled.value, list) and name in disabled.value:
+            remedy = "remove it from the list, or write k3s_ingress: none"
+            report.setting(host, disabled, f"{name} is left out, but k3s_ingress is traefik, which needs it", remedy)
 
 
 def _config(host: Host, config: Setting, role: str, version: str, report: Report) -> None:

@@ -41,8 +41,9 @@ def build(folder: Path) -> Objects:
     return by_name(done.stdout)
 
 
-def role(folder: Path, overlay: str) -> subprocess.CompletedProcess[str]:
+def role(folder: Path, overlay: str, **variables: str) -> subprocess.CompletedProcess[str]:
     (folder / "jupyter-password.argon2").write_text(HASH + "\n")
+    (folder / "jupyter-password.cookies").write_text("of all replicas\n")
     return kustomize.play(
         folder,
         "manifests",
@@ -51,11 +52,12 @@ def role(folder: Path, overlay: str) -> subprocess.CompletedProcess[str]:
         manifests_nfs_server="10.77.0.11",
         manifests_image="edge-ai/tensorflow-jupyter:7",
         manifests_render_host="localhost",
+        **variables,
     )
 
 
-def rendered(folder: Path, overlay: str) -> Objects:
-    done = role(folder, overlay)
+def rendered(folder: Path, overlay: str, **variables: str) -> Objects:
+    done = role(folder, overlay, **variables)
     assert done.returncode == 0, done.stdout + done.stderr
     return by_name((folder / "output.yml").read_text())
 
@@ -68,6 +70,7 @@ def container(objects: Objects, name: str) -> dict[str, Any]:
 def check_values_of_the_cluster(objects: Objects) -> None:
     secret = objects["Secret", "jupyter-password"]
     assert b64decode(secret["data"]["hashed_password"]).decode() == HASH
+    assert b64decode(secret["data"]["cookie_secret"]).decode() == "of all replicas"
     assert objects["PersistentVolume", "nfs"]["spec"]["nfs"] == {"server": "10.77.0.11", "path": "/"}
     for (kind, name), each in objects.items():
         assert each["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "edge-ai-cluster"
@@ -121,6 +124,34 @@ def test_combined_has_two_replicas_on_two_boards(tmp_path: Path) -> None:
     assert spread["labelSelector"] == {"matchLabels": {"app": name}}
     assert container(objects, name)["resources"]["requests"]["memory"] == "2Gi"
     assert "type" not in objects["Service", name]["spec"]
+
+
+def test_combined_is_behind_the_ingress_where_there_is_one(tmp_path: Path) -> None:
+    objects = rendered(tmp_path, "combined", manifests_ingress="traefik")
+    check_values_of_the_cluster(objects)
+    assert {kind for kind, _ in objects} - {kind for kind, _ in rendered(tmp_path, "combined")} == {
+        "IngressRoute", "Middleware", "ServersTransport", "TLSStore",
+    }  # fmt: skip
+    # A session stays on its replica whatever it asks for.
+    services = [each for route in objects["IngressRoute", "jupyter"]["spec"]["routes"] for each in route["services"]]
+    assert {(each["name"], each["sticky"]["cookie"]["name"]) for each in services} == {
+        ("tensorflow-jupyter-rpi", "edge-ai")
+    }
+    assert objects["IngressRoute", "jupyter"]["spec"]["entryPoints"] == ["websecure"]
+
+
+def test_split_is_behind_the_ingress_under_a_path_each(tmp_path: Path) -> None:
+    objects = rendered(tmp_path, "split", manifests_ingress="traefik")
+    check_values_of_the_cluster(objects)
+    for name in ("training", "prediction"):
+        server = container(objects, f"{name}-instance")
+        assert server["args"] == [f"--ServerApp.base_url=/{name}/"]
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert server[probe]["httpGet"] == {"path": f"/{name}/login", "port": "http"}
+    for route in objects["IngressRoute", "jupyter"]["spec"]["routes"]:
+        (service,) = route["services"]
+        path = service["name"].removesuffix("-instance").replace("noop@internal", "")
+        assert f"(`/{path}" in route["match"], route
 
 
 def example(folder: Path) -> Path:

@@ -163,6 +163,28 @@ def test_overlay_of_the_manifests_exists(tmp_path: Path, monkeypatch: pytest.Mon
     assert texts(report)[0].endswith("/overlays/min has no kustomization.yaml; did you mean mine?")
 
 
+def test_certificate_of_the_ingress_has_its_key(tmp_path: Path) -> None:
+    pair = {name: (tmp_path / f"{name}.crt", tmp_path / f"{name}.key") for name in ("one", "two")}
+    for crt, key in pair.values():
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+             "-subj", "/CN=x", "-out", str(crt), "-keyout", str(key)], check=True, capture_output=True,
+        )  # fmt: skip
+    (crt, key), (_, other) = pair["one"], pair["two"]
+    for variables, problem in (
+        ({"manifests_tls_key_file": str(key)}, ""),
+        ({}, "has no key"),
+        ({"manifests_tls_key_file": str(other)}, f"{other} is the key of another certificate"),
+        ({"manifests_tls_key_file": f"{tmp_path}/none"}, f"{tmp_path}/none cannot be read: No such file or directory"),
+        ({"manifests_tls_key_file": str(crt)}, f"{crt} and {crt} cannot be used: "),
+    ):
+        report = Report()
+        control.check(board(tmp_path, manifests_tls_certificate_file=str(crt), **variables), [], NEEDS, report)
+        found = [text for text in texts(report) if "manifests_tls_certificate_file" in text]
+        assert bool(found) == bool(problem), found
+        assert all(f"manifests_tls_certificate_file = {crt}: {problem}" in text for text in found), found
+
+
 def test_full_disk(tmp_path: Path) -> None:
     report = Report()
     control.check_downloads(board(tmp_path), [], replace(NEEDS, cache_free_mb=2**40, check_urls=False), report)

@@ -1,0 +1,92 @@
+"""Which names the Ingress's certificate has, and when it is made again: on certificates made here."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.filter import certificate
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+HOSTVARS = {
+    "pi-01": {"ansible_host": "10.77.0.11"},
+    "pi-02.example.org": {"ansible_host": "fd00::2"},
+    "Pi-03": {},
+}
+NAMES = certificate.certificate_names(list(HOSTVARS), HOSTVARS, ["jupyter.example.org"])
+
+
+def name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def signed(
+    subject: str,
+    issuer: str,
+    key: ec.EllipticCurvePrivateKey,
+    by: ec.EllipticCurvePrivateKey,
+    days: int,
+    names: list[str],
+) -> str:
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name(subject))
+        .issuer_name(name(issuer))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=400))
+        .not_valid_after(now + timedelta(days=days))
+    )
+    if names:
+        general = [
+            x509.IPAddress(ipaddress.ip_address(value)) if kind == "IP" else x509.DNSName(value)
+            for kind, _, value in (each.partition(":") for each in names)
+        ]
+        builder = builder.add_extension(x509.SubjectAlternativeName(general), critical=False)
+    return builder.sign(by, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+@pytest.fixture(scope="module")
+def keys() -> tuple[ec.EllipticCurvePrivateKey, ec.EllipticCurvePrivateKey]:
+    return ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+
+
+def test_names_are_all_by_which_a_board_may_be_reached() -> None:
+    assert NAMES == [
+        "DNS:jupyter.example.org", "DNS:pi-01", "DNS:pi-01.local", "DNS:pi-02.example.org", "DNS:pi-03",
+        "DNS:pi-03.local", "IP:10.77.0.11", "IP:fd00::2",
+    ]  # fmt: skip
+
+
+def test_a_ca_may_sign_for_private_networks_and_for_what_was_named() -> None:
+    permitted = certificate.certificate_constraints([*NAMES, "IP:198.51.100.7"])
+    assert {"DNS:local", "IP:10.0.0.0/8", "DNS:jupyter.example.org", "DNS:pi-01", "IP:198.51.100.7/32"} <= set(
+        permitted
+    )
+    assert not {"DNS:pi-01.local", "IP:10.77.0.11/32", "IP:fd00::2/128"} & set(permitted)
+
+
+def test_a_certificate_fits_until_something_differs(
+    keys: tuple[ec.EllipticCurvePrivateKey, ec.EllipticCurvePrivateKey],
+) -> None:
+    ca_key, leaf_key = keys
+    ca = signed("ca", "ca", ca_key, ca_key, 3650, [])
+    good = signed("leaf", "ca", leaf_key, ca_key, 61, NAMES)
+    assert certificate.certificate_fits(good, ca, NAMES, 60)
+    others = {
+        "ends too soon": signed("leaf", "ca", leaf_key, ca_key, 59, NAMES),
+        "signed by another CA of that name": signed("leaf", "ca", leaf_key, leaf_key, 61, NAMES),
+        "lacks a board": signed("leaf", "ca", leaf_key, ca_key, 61, NAMES[1:]),
+        "has a board that is gone": signed("leaf", "ca", leaf_key, ca_key, 61, [*NAMES, "DNS:pi-09"]),
+        "has no names": signed("leaf", "ca", leaf_key, ca_key, 61, []),
+        "is empty": "",
+        "is incomplete": good[:200],
+    }
+    assert {what: certificate.certificate_fits(pem, ca, NAMES, 60) for what, pem in others.items()} == dict.fromkeys(
+        others, False
+    )
