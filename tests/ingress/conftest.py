@@ -1,0 +1,19 @@
+"""A cluster that runs without an Ingress, and gets one by site.yml."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import snapshots
+from tests.support.plays import FAST, Plays, recorded
+
+
+@pytest.fixture(scope="session")
+def plays() -> Plays:
+    return recorded("ingress")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def beginning(request: pytest.FixtureRequest, plays: Plays) -> None:
+    if request.config.getoption("--begin") == "finished":
+        snapshots.begin(lambda: plays.run("site", "site.yml", *FAST))
