@@ -12,7 +12,7 @@ SHELL := /bin/bash
 help:
 	@echo 'make site      virtual lab from nothing, then site.yml to the report'
 	@echo 'make test      lint, unit tests, then on labs of their own: the whole journey, and a cluster'"'"'s life'
-	@echo 'make test-all  the same, with control processes killed in every stage, failed cards, the Ingress, three servers, and a board flashed by hand'
+	@echo 'make test-all  the same, with control processes killed in every stage, failed cards, the Ingress, three servers, a board flashed by hand, and first boots cut short'
 	@echo 'make check     lint and unit tests alone, no lab'
 	@echo 'make check-trixie  the same on Debian 13, in a root file system made for it'
 	@echo 'make lab-up lab-down   the virtual boards alone (docs/lab.md)'
@@ -54,6 +54,7 @@ test-all: setup check check-trixie
 	molecule test -s ingress
 	molecule test -s three-servers
 	molecule test -s by-hand
+	molecule test -s first-boot
 
 lint: packages
 	tools/lint

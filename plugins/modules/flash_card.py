@@ -21,6 +21,7 @@ options:
   user_data: {description: "Seed.", type: str}
   meta_data: {description: "Seed.", type: str}
   network_config: {description: "Seed.", type: str}
+  host_key: {description: "Seed; the board deletes it from the card at its first boot.", type: str}
   cmdline: {description: "Kernel tokens to append.", type: list, elements: str, default: []}
   validate_only: {description: "Only validate the card, do not write it.", type: bool, default: false}
   overwrite: {description: "Overwrite any content of the card.", type: bool, default: false}
@@ -36,6 +37,7 @@ EXAMPLES = r"""
     user_data: "#cloud-config\n"
     meta_data: "instance-id: pi-01-0123456789ab\n"
     network_config: "network: {version: 2}\n"
+    host_key: "{{ lookup('ansible.builtin.file', 'ssh_host_ed25519_key', rstrip=false) }}"
 """
 RETURN = r"""
 state: {description: "written, pending (would be written) or kept", type: str, returned: success}
@@ -112,14 +114,17 @@ def main() -> None:
             "image": {"type": "path"},
             "scratch": {"type": "path"},
             "instance_id": text,
-            "user_data": {"type": "str", "no_log": True},
+            "user_data": {"type": "str"},
             "meta_data": {"type": "str"},
             "network_config": {"type": "str"},
+            "host_key": {"type": "str", "no_log": True},
             "cmdline": {"type": "list", "elements": "str", "default": []},
             "overwrite": {"type": "bool", "default": False},
             "validate_only": {"type": "bool", "default": False},
         },
-        required_if=[("validate_only", False, ("image", "scratch", "user_data", "meta_data", "network_config"))],
+        required_if=[
+            ("validate_only", False, ("image", "scratch", "user_data", "meta_data", "network_config", "host_key"))
+        ],
         supports_check_mode=True,
     )
     params = module.params

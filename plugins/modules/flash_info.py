@@ -77,7 +77,7 @@ def board_state(status: BoardStatus, wanted: str, wanted_meta: str, by_hand: boo
             else ("booting", "cloud-init runs")
         )
     if status.instance_id == wanted:
-        if status.cloud_init_done and not status.cloud_init_errors and not status.key_on_card:
+        if status.cloud_init_done and not status.cloud_init_errors and not status.keys_on_card:
             return "ready", f"runs {wanted}"
         return "booting", f"runs {wanted}, cloud-init has not finished without errors yet"
     if not status.instance_id:
@@ -93,7 +93,7 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "login": {"type": "dict", "required": True},
-            "user_data": {"type": "str", "required": True, "no_log": True},
+            "user_data": {"type": "str", "required": True},
             "network_config": {"type": "str", "required": True},
             "cmdline": {"type": "list", "elements": "str", "required": True},
             "image": {"type": "str", "required": True},

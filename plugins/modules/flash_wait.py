@@ -54,6 +54,14 @@ HINT = (
 )
 
 
+def reflash(name: str) -> str:
+    """What to do about a board whose first boot failed."""
+    return (
+        f"If its first boot failed, power it off and on, which repeats it, or write its card again, which erases it: "
+        f"ansible-playbook playbooks/flash.yml -l {name} -e flash_reflash={name}"
+    )
+
+
 def wait_for_ssh(module: AnsibleModule, login: Login, deadline: float) -> None:
     """Return once a login works and the identity is right; waits while the port is closed or the board boots."""
     name, wanted = module.params["name"], module.params["instance_id"]
@@ -69,7 +77,9 @@ def wait_for_ssh(module: AnsibleModule, login: Login, deadline: float) -> None:
         # One that was flashed by hand has its host key before it has ssh; another key does not become this one.
         if time.monotonic() > deadline or (not wanted and rejects_host_key(seen.error)):
             hint = advice(seen.error, login) if seen.reached else HINT
-            if not wanted and not seen.reached:
+            if wanted:
+                hint = f"{hint}. {reflash(name)}"
+            elif not seen.reached:
                 hint = f"that its card was written (flash_card is empty, or flash_keep contains it); {hint}"
             module.fail_json(
                 msg=f"{name} ({login.address}): no ssh login as {login.user} within "
@@ -102,7 +112,7 @@ def cloud_init_problems(status: dict[str, Any], returncode: int) -> tuple[list[s
 def wait_for_cloud_init(module: AnsibleModule, login: Login, deadline: float) -> None:
     """Return once cloud-init is done without errors; a board that reboots meanwhile is waited for."""
     name, timeout = module.params["name"], module.params["timeout"]
-    last = "no response"
+    last, remedy = "no response", reflash(name) if module.params["instance_id"] else ""
     while time.monotonic() < deadline:
         try:
             result = run(
@@ -130,21 +140,22 @@ def wait_for_cloud_init(module: AnsibleModule, login: Login, deadline: float) ->
         if errors:
             module.fail_json(
                 msg=f"cloud-init failed on {name} ({login.address}): {'; '.join(errors)}. "
-                f"Check /var/log/cloud-init.log and /var/log/cloud-init-output.log on it",
+                f"Check /var/log/cloud-init.log and /var/log/cloud-init-output.log on it. {remedy}",
                 errors=errors,
             )
         for warning in warnings:
             if not any(re.search(known, warning) for known in module.params["harmless"]):
                 module.warn(f"cloud-init on {name}: {warning}")
-        if module.params["instance_id"] and query(login).key_on_card:
+        if module.params["instance_id"] and (keys := query(login).keys_on_card):
             module.fail_json(
-                msg=f"{name}: the private host key is still in /boot/firmware/user-data, which all its users "
-                f"can read; the seed's last commands must remove it. Check /var/log/cloud-init-output.log"
+                msg=f"{name} ({login.address}): {' '.join(keys.split())} has a private key, and all its users can read "
+                f"it; the last commands of the first boot must delete it. Check /var/log/cloud-init-output.log on it. "
+                f"{remedy}"
             )
         return
     module.fail_json(
         msg=f"cloud-init on {name} ({login.address}) did not finish within {timeout} s; last error: {last}. "
-        f"Check `cloud-init status --long` and /var/log/cloud-init-output.log on it"
+        f"Check `cloud-init status --long` and /var/log/cloud-init-output.log on it. {remedy}"
     )
 
 

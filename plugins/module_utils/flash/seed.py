@@ -16,7 +16,8 @@ from pathlib import Path
 
 SECTOR = 512
 FAT_TYPES = {0x0B, 0x0C, 0x0E}
-SEED_FILES = ("user-data", "meta-data", "network-config")
+SEED_FILES = ("user-data", "meta-data", "network-config", "host-key")
+"""What cloud-init reads, and what the commands in user-data read and delete."""
 
 
 class SeedError(Exception):

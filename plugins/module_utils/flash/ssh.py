@@ -19,7 +19,7 @@ QUERY = """
 for f in /var/lib/cloud/data/instance-id /run/cloud-init/result.json /boot/firmware/meta-data; do
   echo "==> $f"; cat "$f" 2>/dev/null; echo
 done
-echo "==> key"; grep -c 'PRIVATE KEY' /boot/firmware/user-data 2>/dev/null
+echo "==> keys"; find /boot/firmware -maxdepth 1 -type f -size -64k -exec grep -l 'PRIVATE KEY' {} + 2>/dev/null
 echo "==> end"
 """
 
@@ -54,7 +54,10 @@ class Login:
 
 @dataclass(frozen=True)
 class BoardStatus:
-    """What a board reports. `reached`: its ssh port is open; `error`: why the login failed, if it did."""
+    """What a board reports. `reached`: its ssh port is open; `error`: why the login failed, if it did.
+
+    `keys_on_card`: paths of private keys on its boot partition.
+    """
 
     reached: bool
     error: str = ""
@@ -62,7 +65,7 @@ class BoardStatus:
     meta_data: str = ""
     cloud_init_done: bool = False
     cloud_init_errors: tuple[str, ...] = ()
-    key_on_card: bool = False
+    keys_on_card: str = ""
 
 
 def port_open(login: Login, timeout: float) -> bool:
@@ -115,7 +118,7 @@ def parse_status(text: str) -> BoardStatus:
         meta_data=parts.get("/boot/firmware/meta-data", ""),
         cloud_init_done=bool(result),
         cloud_init_errors=tuple(errors),
-        key_on_card=parts.get("key", "0") not in ("", "0"),
+        keys_on_card=parts.get("keys", ""),
     )
 
 

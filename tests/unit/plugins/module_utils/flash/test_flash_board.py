@@ -26,11 +26,11 @@ META = f"instance-id: {WANTED}\nedge-ai-image: aaa\nedge-ai-user-data: bbb\n"
 
 
 def status_of(
-    identity: str = WANTED, result: str = '{"v1": {"errors": []}}', key: str = "0", meta: str = META
+    identity: str = WANTED, result: str = '{"v1": {"errors": []}}', keys: str = "", meta: str = META
 ) -> BoardStatus:
     return parse_status(
         f"==> /var/lib/cloud/data/instance-id\n{identity}\n\n==> /run/cloud-init/result.json\n{result}\n\n"
-        f"==> /boot/firmware/meta-data\n{meta}\n==> key\n{key}\n==> end\n"
+        f"==> /boot/firmware/meta-data\n{meta}\n==> keys\n{keys}\n==> end\n"
     )
 
 
@@ -41,7 +41,7 @@ def status_of(
         (status_of(result=""), "booting"),
         (status_of(result='{"v1": {"errors": ["failed: runcmd"]}}'), "booting"),
         (status_of(result="not json"), "booting"),
-        (status_of(key="1"), "booting"),
+        (status_of(keys="/boot/firmware/host-key"), "booting"),
         (status_of(identity="pi-01-ffffffffffff"), "other"),
         (status_of(identity="nocloud"), "other"),
         (status_of(identity=""), "other"),

@@ -36,6 +36,7 @@ def arguments(card: Path, image: Path, user_data: str = "#cloud-config\n", **mor
         "user_data": user_data,
         "meta_data": meta_data(identity, {"user-data": user_data}),
         "network_config": "network: {version: 2}\n",
+        "host_key": "a private host key\n",
         "cmdline": ["cgroup_enable=memory"],
         **more,
     }
@@ -51,6 +52,7 @@ def test_card_is_the_image_with_its_seed(image: Path, tmp_path: Path) -> None:
     assert boot
     assert read_boot_file(card, boot, "user-data") == given["user_data"]
     assert read_boot_file(card, boot, "network-config") == given["network_config"]
+    assert read_boot_file(card, boot, "host-key") == given["host_key"]
     assert read_boot_file(card, boot, "cmdline.txt") == CMDLINE.strip() + " cgroup_enable=memory\n"
     assert read_boot_file(card, boot, "config.txt") == "[all]\n"
     assert card_meta_data(card)["instance-id"] == given["instance_id"]
@@ -115,7 +117,7 @@ def test_scratch_files_of_a_killed_run_are_removed(image: Path, tmp_path: Path) 
     lock = max(image.parent.glob("card-*.lock"), key=lambda path: path.stat().st_mtime_ns)
     left = lock.with_suffix("")
     left.mkdir()
-    (left / "user-data").write_text("a private host key")
+    (left / "host-key").write_text("a private host key")
     card.unlink()
     assert run_module("flash_card", **arguments(card, image))["changed"]
     assert not left.exists()

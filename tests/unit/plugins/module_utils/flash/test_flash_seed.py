@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +117,8 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
                 {
                     "name": "Seed",
                     "ansible.builtin.debug": {
-                        "msg": "SEED {{ [_flash_user_data, _flash_network_config, _flash_names | to_json] "
-                        "| to_json | b64encode }} DEES"
+                        "msg": "SEED {{ [_flash_user_data, _flash_network_config, _flash_host_key, "
+                        "_flash_names | to_json] | to_json | b64encode }} DEES"
                     },
                 }
             ],
@@ -131,8 +132,9 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     result = subprocess.run(command, cwd=scratch, env=env, capture_output=True, text=True)
     match = re.search(r"SEED (\S+) DEES", result.stdout)
     assert match, result.stdout + result.stderr
-    user_data, network, names = json.loads(base64.b64decode(match[1]))
-    return {"user-data": user_data, "network-config": network, "names": names, "key": key.read_text()}
+    user_data, network, host_key, names = json.loads(base64.b64decode(match[1]))
+    texts = {"user-data": user_data, "network-config": network, "host-key": host_key}
+    return {**texts, "names": names, "key": key.read_text()}
 
 
 def test_user_data_starts_with_its_header_and_is_yaml(rendered: dict[str, str]) -> None:
@@ -147,25 +149,55 @@ def test_user_data_starts_with_its_header_and_is_yaml(rendered: dict[str, str]) 
     assert seed["ssh_pwauth"] is False
 
 
-def test_host_key_is_installed_and_removed_from_the_card(rendered: dict[str, str]) -> None:
-    seed = yaml.safe_load(rendered["user-data"])
-    assert seed["write_files"][0]["content"] == rendered["key"]
-    assert seed["write_files"][0]["permissions"] == "0600"
-    # The rest of the file, after the board's last command, is still a valid seed, without the key.
-    expression = next(command[2] for command in seed["runcmd"] if command[0] == "sed")
-    left = subprocess.run(
-        ["sed", expression], input=rendered["user-data"], capture_output=True, text=True, check=True
-    ).stdout
-    assert "PRIVATE KEY" not in left and "write_files" not in left
-    assert yaml.safe_load(left)["runcmd"] == seed["runcmd"]
+def test_private_host_key_is_in_a_file_of_its_own(rendered: dict[str, str]) -> None:
+    assert "PRIVATE KEY" in rendered["host-key"] and rendered["host-key"] == rendered["key"]
+    assert "PRIVATE KEY" not in rendered["user-data"]
 
 
-def test_ssh_starts_only_after_the_key_is_in_place(rendered: dict[str, str]) -> None:
-    commands = [" ".join(command) for command in yaml.safe_load(rendered["user-data"])["runcmd"]]
-    order = [
-        next(i for i, text in enumerate(commands) if word in text) for word in ("mv /etc/ssh", "sed", "enable ssh")
-    ]
-    assert order == sorted(order)
+@pytest.fixture
+def first_boot(rendered: dict[str, str], tmp_path: Path) -> Callable[[], int]:
+    """Runs what runcmd does with the host key, on a board whose folders are in `tmp_path`; its exit status."""
+    (script,) = yaml.safe_load(rendered["user-data"])["runcmd"]
+    script = script.replace("/boot/firmware", f"{tmp_path}/card").replace("/etc/ssh", f"{tmp_path}/ssh")
+    install, _, rest = script.partition("usermod")
+    delete = next(line for line in rest.splitlines() if "shred" in line)
+    (tmp_path / "card").mkdir()
+    (tmp_path / "ssh").mkdir()
+    (tmp_path / "card/host-key").write_text(rendered["host-key"])
+    (tmp_path / "ssh/ssh_host_rsa_key").write_text("the image's")
+    return lambda: subprocess.run(["sh", "-c", f"{install}\n{delete}"], check=False).returncode
+
+
+def test_host_key_is_moved_from_the_card(
+    first_boot: Callable[[], int], rendered: dict[str, str], tmp_path: Path
+) -> None:
+    key = tmp_path / "ssh/ssh_host_ed25519_key"
+    # The second time is that of a first boot that was cut short at its end.
+    for _ in range(2):
+        assert first_boot() == 0
+        assert key.read_text() == rendered["key"] and key.stat().st_mode & 0o777 == 0o600
+        assert sorted(path.name for path in key.parent.iterdir()) == [key.name, f"{key.name}.pub"]
+        assert not list((tmp_path / "card").iterdir())
+
+
+def test_host_key_that_was_overwritten_on_the_card_is_not_installed(
+    first_boot: Callable[[], int], rendered: dict[str, str], tmp_path: Path
+) -> None:
+    card, key = tmp_path / "card/host-key", tmp_path / "ssh/ssh_host_ed25519_key"
+    card.write_bytes(bytes(card.stat().st_size))
+    assert first_boot() != 0, "there is no host key, and ssh would be enabled"
+    key.write_text(rendered["key"])
+    key.chmod(0o600)
+    assert first_boot() == 0
+    assert key.read_text() == rendered["key"] and not card.exists()
+
+
+def test_first_boot_has_ended_when_all_of_it_is_on_the_disk(rendered: dict[str, str]) -> None:
+    (script,) = yaml.safe_load(rendered["user-data"])["runcmd"]
+    lines = script.splitlines()
+    position = 0
+    for step in "set -e", "install", "growfs", "sync", "shred", "enable", "first-boot-finished", "sync", "restart":
+        position = next(i for i in range(position, len(lines)) if step in lines[i].partition("#")[0]) + 1
 
 
 def test_network_config_is_static(rendered: dict[str, str]) -> None:
