@@ -200,6 +200,48 @@ def test_first_boot_has_ended_when_all_of_it_is_on_the_disk(rendered: dict[str, 
         position = next(i for i in range(position, len(lines)) if step in lines[i].partition("#")[0]) + 1
 
 
+SEMAPHORES = ("config_seed_random", "config_ssh", "consume_data")
+
+
+@pytest.mark.parametrize(
+    ("files", "starts_over", "left"),
+    [
+        (("run/sem/apply_network_config.once",), False, {"consume_data"}),
+        ((), True, None),
+        (("run/sem/apply_network_config.once", "cloud/instance/sem/config_set_hostname"), True, None),
+        (("cloud/first-boot-again",), False, {"consume_data"}),
+        (("cloud/instance/first-boot-finished",), False, set(SEMAPHORES)),
+    ],
+    ids=["the first", "cut short, not a new instance", "cut short, modules are marked", "started over", "a later boot"],
+)
+def test_a_boot_starts_over_only_after_a_first_one_that_was_cut_short(
+    rendered: dict[str, str], tmp_path: Path, files: tuple[str, ...], starts_over: bool, left: set[str] | None
+) -> None:
+    (script,) = yaml.safe_load(rendered["user-data"])["bootcmd"]
+    for path, stand_in in ("/var/lib/cloud", "cloud"), ("/run/cloud-init", "run"), ("/etc", "etc"):
+        script = script.replace(path, f"{tmp_path}/{stand_in}")
+    semaphores, log = tmp_path / "cloud/instance/sem", tmp_path / "log"
+    for file in (*files, *(f"cloud/instance/sem/{name}" for name in SEMAPHORES), "etc/passwd.lock", "log"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    for name in ("cloud-init", "systemctl", "sync"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\necho "{name} $*" >> {log}\n')
+        program.chmod(0o755)
+    # A reboot ends the script.
+    (tmp_path / "bin/sleep").write_text("#!/bin/sh\nkill $PPID\n")
+    (tmp_path / "bin/sleep").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    subprocess.run(["sh", "-c", script], env=environment, check=not starts_over, capture_output=True)
+    done = ["cloud-init clean", "sync ", "systemctl reboot --force"] if starts_over else []
+    assert log.read_text().splitlines() == done
+    assert (tmp_path / "cloud/first-boot-again").exists() == starts_over
+    if left is not None:
+        assert {path.name for path in semaphores.iterdir()} == left
+        assert (tmp_path / "etc/passwd.lock").exists() == (len(left) > 1)
+
+
 def test_network_config_is_static(rendered: dict[str, str]) -> None:
     wired = yaml.safe_load(rendered["network-config"])["network"]["ethernets"]["eth0"]
     assert wired["addresses"] == ["192.168.7.11/24"] and wired["dhcp4"] is False and wired["optional"] is False
