@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -43,6 +44,8 @@ MNIST_MEAN, MNIST_DEVIATION = 33.3, 78.6
 os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 
 
+#: Errors of a full file system, or of one that has a quota.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 #: Maximum size of a file of a data set, and of weights (bytes).
 DATA_BYTES = 64 * shared_data.MIB
 WEIGHTS_BYTES = 512 * shared_data.MIB
@@ -205,7 +208,8 @@ def publish(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what was written there becomes `path` at the end, by rename.
 
     Readers on any machine see the old file or the whole new one. When the block fails the old file stays, and the
-    temporary one is removed. The temporary name keeps the suffix of the name, which Keras checks.
+    temporary one is removed. The temporary name keeps the suffix of the name, which Keras checks. On a full disk the
+    error names `path`: Python's own has no name when a write fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{socket.gethostname()}-{os.getpid()}-{path.name}")
@@ -214,6 +218,10 @@ def publish(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -177,13 +177,19 @@ def main(arguments: list[str] | None = None) -> int:
         parameters["weights"] = str(folder / options.profile / "model.weights.h5")
     try:
         execute(options.notebook, folder, stem, parameters)
+        if options.notebook == "report":
+            finish(options.books, run, digest)
     except PapermillExecutionError as error:
         message = failure(error, folder / f"{stem}.ipynb")
         write_termination_message(message)
         print(f"{stem}: cell {error.cell_index} failed: {error.ename}: {error.evalue}", file=sys.stderr)
         return 1
-    if options.notebook == "report":
-        finish(options.books, run, digest)
+    except OSError as error:
+        if error.errno not in edge.NO_ROOM:
+            raise
+        # Papermill writes the notebook after each cell, also one that failed because it found no room.
+        print(f"{stem}: {error.strerror}: {error.filename or folder / f'{stem}.ipynb'}", file=sys.stderr)
+        return 1
     return 0
 
 

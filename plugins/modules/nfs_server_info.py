@@ -16,6 +16,8 @@ options:
   unit_file: {description: "The role's own drop-in of nfs-server.service.", type: path, required: true}
   stamp_file: {description: "What was last verified.", type: path, required: true}
   user: {description: "Name of the user files belong to.", type: str, required: true}
+  file: {description: "File with the file system that is exported.", type: path, required: true}
+  device: {description: "Device with the file system that is exported; empty for none.", type: str, default: ''}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
@@ -27,6 +29,7 @@ EXAMPLES = r"""
     unit_file: /etc/systemd/system/nfs-server.service.d/edge-ai-cluster.conf
     stamp_file: /run/edge-ai-cluster/nfs-verified
     user: books
+    file: /srv/books.img
 """
 RETURN = r"""
 server: {description: "What was found.", type: dict, returned: always}
@@ -34,6 +37,7 @@ server: {description: "What was found.", type: dict, returned: always}
 
 import grp
 import ipaddress
+import os
 import pwd
 import re
 import shutil
@@ -75,6 +79,56 @@ def directory_state(path: Path) -> dict[str, Any]:
         "uid": status.st_uid,
         "gid": status.st_gid,
         "mode": f"{status.st_mode & 0o7777:04o}",
+    }
+
+
+def file_state(path: Path) -> dict[str, Any]:
+    """Size of the file with a file system, and whether there is one in it yet."""
+    if not path.is_file():
+        return {"exists": False, "bytes": 0, "formatted": False}
+    with path.open("rb") as file:
+        # The magic number in the first superblock of ext4, which mkfs writes last.
+        file.seek(1024 + 56)
+        return {"exists": True, "bytes": path.stat().st_size, "formatted": file.read(2) == b"\x53\xef"}
+
+
+def device_state(path: str) -> dict[str, Any]:
+    """Whether there is such a device, and what it holds: `ext4`, another file system, or `parted` for partitions."""
+    if not path or not Path(path).is_block_device():
+        return {"exists": False, "holds": "", "label": "", "used": False}
+    probed = subprocess.run(["blkid", "-p", "-o", "export", path], capture_output=True, text=True, check=False)
+    found = dict(line.split("=", 1) for line in probed.stdout.splitlines() if "=" in line)
+    listed = subprocess.run(["lsblk", "-nro", "MOUNTPOINTS", path], capture_output=True, text=True, check=False)
+    holds = found.get("TYPE") or ("parted" if "PTTYPE" in found else "")
+    # Ambiguous is not empty: 0 is for one answer, 2 for none.
+    if not holds and probed.returncode not in (0, 2):
+        holds = "several file systems"
+    return {"exists": True, "holds": holds, "label": found.get("LABEL", ""), "used": bool(listed.stdout.strip())}
+
+
+def free_at(path: Path) -> int:
+    """Free bytes of the disk on which `path` is or would be."""
+    while not path.exists():
+        path = path.parent
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def volume_state(directory: Path, file: Path, device: str) -> dict[str, Any]:
+    """What the directory is, or can be, a file system of its own on."""
+    named = subprocess.run(
+        ["systemd-escape", "--path", "--suffix=mount", str(directory)], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        "unit": named,
+        "unit_text": text_of(f"/etc/systemd/system/{named}"),
+        "active": unit(named).get("ActiveState", "") if named else "",
+        "enabled": unit(named).get("UnitFileState", "") if named else "",
+        "file": file_state(file),
+        "device": device_state(device),
+        # Data that is being moved into the file system, or waits for that since a run was interrupted.
+        "moving": directory.with_name(f"{directory.name}.moving").is_dir(),
+        "free": free_at(directory.parent),
     }
 
 
@@ -133,6 +187,8 @@ def main() -> None:
             "unit_file": path,
             "stamp_file": path,
             "user": {"type": "str", "required": True},
+            "file": path,
+            "device": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -145,6 +201,7 @@ def main() -> None:
         "unit": unit("nfs-server.service"),
         "account": account(given["user"]),
         "directory": directory_state(directory),
+        "volume": volume_state(directory, Path(given["file"]), given["device"]),
         "exports": text_of(given["exports_file"]),
         "config": text_of(given["config_file"]),
         "unit_text": text_of(given["unit_file"]),

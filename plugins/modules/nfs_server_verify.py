@@ -25,6 +25,7 @@ RETURN = r"""
 seconds: {description: "How long it took.", type: float, returned: success}
 """
 
+import errno
 import os
 import secrets
 import shutil
@@ -85,7 +86,11 @@ def main() -> None:
     except subprocess.TimeoutExpired:
         problem = f"does not answer within {timeout} s"
     except OSError as error:
-        problem = f"cannot be used: {error.strerror}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            # Nobody else may be kept from making it larger, or from reading.
+            module.warn(f"the export {server}:/ is full: delete what is not needed, or raise nfs_server_size")
+        else:
+            problem = f"cannot be used: {error.strerror}"
     finally:
         if mounted:
             subprocess.run(["umount", "-f", "-l", str(mountpoint)], capture_output=True, check=False, timeout=timeout)

@@ -12,6 +12,7 @@ options:
   export: {description: The exported directory., type: path, required: true}
   files: {description: Path below the export to the expected SHA-256., type: dict, required: true}
   inputs_digest: {description: Digest of the inputs whose complete run is searched., type: str, required: true}
+  keep: {description: How many of the newest runs are kept; 0 keeps all., type: int, default: 0}
 """
 RETURN = """
 differing:
@@ -39,17 +40,27 @@ refused:
   description: What was ignored, and why.
   returned: always
   type: list
+surplus:
+  description: Names of the runs beyond O(keep), oldest first; never the newest complete one.
+  returned: always
+  type: list
+room:
+  description: Bytes of the file system of the export that files can have in all, and those that are free.
+  returned: always
+  type: dict
 durations:
   description: Seconds that each notebook took in the newest complete run of any inputs.
   returned: always
   type: dict
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils import shared_data
+from ansible_collections.edge_ai.cluster.plugins.module_utils.runs import surplus
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused
 
 #: Longest file of the notebooks and of the data set that is compared (bytes).
@@ -92,7 +103,16 @@ def computed(export: Path, run: str) -> list[list[str]]:
     ]
 
 
-def state(export: Path, files: dict[str, str], inputs_digest: str) -> dict[str, Any]:
+def room(export: Path) -> dict[str, int]:
+    """Bytes that files of the export can have in all, as df counts them, and those that are free for notebooks."""
+    found = os.statvfs(export)
+    return {
+        "total": (found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize,
+        "free": found.f_bavail * found.f_frsize,
+    }
+
+
+def state(export: Path, files: dict[str, str], inputs_digest: str, keep: int = 0) -> dict[str, Any]:
     """The result of the module. Raises Refused."""
     runs, refused = shared_data.complete_runs(export)
     same = [run for run in runs if run["inputs_digest"] == inputs_digest]
@@ -108,6 +128,8 @@ def state(export: Path, files: dict[str, str], inputs_digest: str) -> dict[str, 
         "candidates": same[:CANDIDATES],
         "newest": runs[0] if runs else {},
         "computed": records,
+        "surplus": surplus(export, runs[0]["run"] if runs else "", keep),
+        "room": room(export),
         "durations": runs[0]["durations"] if runs else {},
         "refused": refused[:MESSAGES] + ([f"and {len(refused) - MESSAGES} more"] if len(refused) > MESSAGES else []),
     }
@@ -120,6 +142,7 @@ def main() -> None:
             "export": {"type": "path", "required": True},
             "files": {"type": "dict", "required": True},
             "inputs_digest": {"type": "str", "required": True},
+            "keep": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )
@@ -129,7 +152,7 @@ def main() -> None:
     try:
         shared_data.limit_process(shared_data.SECONDS, shared_data.MEMORY, f"{export} is inspected")
         with shared_data.as_owner(export):
-            found = state(export, module.params["files"], module.params["inputs_digest"])
+            found = state(export, module.params["files"], module.params["inputs_digest"], module.params["keep"])
     except (Refused, MemoryError) as error:
         module.fail_json(msg=f"{error or 'not enough memory'}. Remove foreign files from the export")
     for message in found["refused"]:

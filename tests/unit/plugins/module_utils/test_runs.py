@@ -1,0 +1,119 @@
+"""Old runs of the shared folder are deleted, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils import runs, shared_data
+from ansible_collections.edge_ai.cluster.plugins.modules.notebooks_prune import prune
+
+
+def run(shared: Path, day: int, complete: bool = True) -> str:
+    """A run of a day of January 2026."""
+    name = f"202601{day:02}T000000Z-1a2b3c4d"
+    folder = shared / "runs" / name
+    (folder / "fast").mkdir(parents=True)
+    (folder / "fast/model.weights.h5").touch()
+    (folder / "training-fast.ipynb").write_text("{}")
+    if complete:
+        (folder / shared_data.ARCHIVE).write_bytes(b"archive")
+        document = {"inputs_digest": "ab" * 32, "archive_sha256": "cd" * 32, "durations": {}}
+        (folder / "complete.json").write_text(json.dumps(document))
+    return name
+
+
+def left(shared: Path) -> list[str]:
+    return sorted(each.name for each in (shared / "runs").iterdir())
+
+
+def test_oldest_runs_go_first(tmp_path: Path) -> None:
+    names = [run(tmp_path, day) for day in range(1, 7)]
+    (tmp_path / "weights/fast").mkdir(parents=True)
+    assert prune(tmp_path, 4, pretend=True) == (names[:2], [])
+    assert left(tmp_path) == names
+    assert prune(tmp_path, 4, pretend=False) == (names[:2], [])
+    assert left(tmp_path) == names[2:]
+    assert (tmp_path / "weights/fast").is_dir()
+    assert prune(tmp_path, 4, pretend=False) == ([], [])
+    assert prune(tmp_path, 0, pretend=False) == ([], [])
+
+
+def test_newest_complete_run_stays(tmp_path: Path) -> None:
+    run(tmp_path, 1)
+    complete = run(tmp_path, 2)
+    failed = [run(tmp_path, day, complete=False) for day in range(3, 7)]
+    prune(tmp_path, 2, pretend=False)
+    assert left(tmp_path) == [complete, *failed[2:]]
+
+
+def test_what_is_no_run_neither_goes_nor_counts(tmp_path: Path) -> None:
+    names = [run(tmp_path, day) for day in range(1, 4)]
+    future = "29990101T000000Z-1a2b3c4d"
+    others = [".hidden", "mine", "20260001T000000Z-1a2b3c4d", future]
+    for name in others:
+        (tmp_path / "runs" / name).mkdir()
+    assert prune(tmp_path, 2, pretend=False) == (names[:1], [])
+    assert left(tmp_path) == sorted([*names[1:], *others])
+
+
+def test_no_link_is_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "complete.json").write_text("mine")
+    shared = tmp_path / "shared"
+    inside, link = run(shared, 1), "20260102T000000Z-1a2b3c4d"
+    (shared / "runs" / inside / "more").symlink_to(outside)
+    (shared / "runs" / link).symlink_to(outside)
+    run(shared, 3)
+    removed, refused = prune(shared, 1, pretend=False)
+    assert removed == [inside]
+    assert link in refused[0]
+    assert (outside / "complete.json").read_text() == "mine"
+
+
+def test_runs_that_are_a_link_are_not_touched(tmp_path: Path) -> None:
+    run(tmp_path / "outside", 1)
+    run(tmp_path / "outside", 2)
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/runs").symlink_to(tmp_path / "outside/runs")
+    removed, refused = prune(tmp_path / "shared", 1, pretend=False)
+    assert (removed, len(refused)) == ([], 1)
+    assert len(left(tmp_path / "outside")) == 2
+
+
+def test_a_run_that_is_nested_too_deep_stays_with_a_reason(tmp_path: Path) -> None:
+    name = run(tmp_path, 1)
+    run(tmp_path, 2)
+    folder = os.open(tmp_path / "runs" / name, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=folder)
+        below = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    removed, refused = prune(tmp_path, 1, pretend=False)
+    # Newer Pythons delete it without a call for each folder.
+    assert removed == [name] or name in refused[0]
+    assert not (tmp_path / "runs" / name / "complete.json").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
+def test_a_folder_of_others_stays_with_a_reason(tmp_path: Path) -> None:
+    tmp_path.parent.chmod(0o755)
+    tmp_path.parent.parent.chmod(0o755)
+    name = run(tmp_path, 1)
+    run(tmp_path, 2)
+    os.chown(tmp_path, 10001, 10001)
+    with shared_data.as_owner(tmp_path):
+        removed, refused = prune(tmp_path, 1, pretend=False)
+    assert (removed, len(refused)) == ([], 1)
+    assert (tmp_path / "runs" / name / "complete.json").exists()
+
+
+def test_surplus_keeps_all_when_there_are_few(tmp_path: Path) -> None:
+    assert runs.surplus(tmp_path, "", 3) == []
+    name = run(tmp_path, 1)
+    assert runs.surplus(tmp_path, name, 3) == []
