@@ -176,6 +176,38 @@ def send(directory: Path, part: dict[str, Any], timeout: float, show: Show) -> d
     return {"changed": True, "seconds": round(seconds, 1), "bytes": meter.done}
 
 
+def move(source: dict[str, Any], target: dict[str, Any], timeout: float, show: Show) -> dict[str, Any]:
+    """The data of one export to another one, without a copy here. Raises AnsibleActionFail."""
+    meter = Meter(f"{source['title']} to {target['title']}", source.get("bytes", 0), show)
+    compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
+    with (
+        running(source["ssh"], source["arguments"], timeout) as (reader, read),
+        running(target["ssh"], target["arguments"], timeout) as (writer, written),
+    ):
+        try:
+            reader.stdin.close()
+            while chunk := reader.stdout.read1(1 << 20):
+                writer.stdin.write(compressor.compress(chunk))
+                meter.add(len(chunk))
+            # Without its end the archive is refused, and nothing of it is put in place.
+            if reader.wait() == 0:
+                writer.stdin.write(compressor.flush())
+        except BrokenPipeError:
+            pass  # One of the two ended early; its status shows why.
+        with suppress(BrokenPipeError):
+            writer.stdin.close()
+        # The writer of an archive that has no end fails too; the reader still runs when the writer gave up.
+        if reader.poll():
+            raise AnsibleActionFail(f"{source['title']}: {read()}")
+        if writer.wait():
+            raise AnsibleActionFail(f"{target['title']}: {written()}")
+        left_out = [line for line in read().splitlines() if line.startswith("left out ")]
+    seconds = time.monotonic() - meter.begun
+    show(f"    {meter.title}: {meter.done / 1e6:.1f} MB in {seconds:.1f} s")
+    warnings = [f"{source['title']}: {line}" for line in left_out[:20]]
+    return {"changed": True, "seconds": round(seconds, 1), "bytes": meter.done, "warnings": warnings}
+
+
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
     """A lock while a backup is made: its holder may remove what an interrupted one left. Raises AnsibleActionFail."""
@@ -372,7 +404,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, task = self.validate_argument_spec(
             argument_spec={
-                "do": {"type": "str", "choices": ["make", "check", "send", "token"], "required": True},
+                "do": {"type": "str", "choices": ["make", "check", "send", "token", "move"], "required": True},
                 "directory": {"type": "path", "required": True},
                 "manifest": {"type": "dict", "default": {}},
                 "parts": {"type": "list", "elements": "dict", "default": []},
@@ -389,9 +421,11 @@ class ActionModule(ActionBase):
             return result | token(task, bool(self._task.check_mode))
         if self._task.check_mode:
             # A backup changes nothing on the cluster; a restore would.
-            return result | {"changed": task["do"] == "send", "msg": f"would {task['do']} a backup"}
+            return result | {"changed": task["do"] != "make", "msg": f"would {task['do']} a backup"}
         for part in [*task["parts"], task["part"]] if task["part"] else task["parts"]:
             part["ssh"]["password"] = become_password(self, task_vars or {}, part["ssh"]["name"])
         if task["do"] == "make":
             return result | make(task, self._display.display)
+        if task["do"] == "move":
+            return result | move(*task["parts"], task["timeout"], self._display.display)
         return result | send(Path(task["directory"]), task["part"], task["timeout"], self._display.display)

@@ -11,7 +11,7 @@ description:
   - V(check) reads a backup and the servers' public CA; changes nothing.
   - V(send) streams one archive to a board. V(token) writes the backup's token to where the control node keeps it.
 options:
-  do: {description: What to do., type: str, choices: [make, check, send, token], required: true}
+  do: {description: What to do., type: str, choices: [make, check, send, token, move], required: true}
   directory: {description: "All backups of this cluster, or one (send, token).", type: path, required: true}
   manifest: {description: What is written into the manifest beside files (make)., type: dict, default: {}}
   parts:

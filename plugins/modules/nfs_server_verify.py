@@ -87,8 +87,8 @@ def main() -> None:
         problem = f"does not answer within {timeout} s"
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            # Nobody else may be kept from making it larger, or from reading.
-            module.warn(f"the export {server}:/ is full: delete what is not needed, or raise nfs_server_size")
+            # It can be read, and enlarged by the next run.
+            module.warn(f"the export {server}:/ is full: delete what is not needed there, or raise nfs_server_size")
         else:
             problem = f"cannot be used: {error.strerror}"
     finally:

@@ -70,7 +70,9 @@ class Plays:
     def __init__(self, record: Record) -> None:
         self.record = record
 
-    def run(self, name: str, playbook: str, *options: str, expect: int = 0, days: int = 0) -> Step:
+    def run(
+        self, name: str, playbook: str, *options: str, expect: int = 0, days: int = 0, inventory: str = INVENTORY
+    ) -> Step:
         """A playbook with command-line options; raises AssertionError with its last lines when its end is not `expect`.
 
         `expect` is 0 for success and 2 for a play that fails, as ansible-playbook's return codes are. For the
@@ -82,7 +84,7 @@ class Plays:
         # Otherwise a playbook without options gets those of the one before.
         (folder / "env" / "cmdline").unlink(missing_ok=True)
         runner = ansible_runner.interface.run(
-            private_data_dir=str(folder), project_dir=str(ROOT), inventory=INVENTORY,
+            private_data_dir=str(folder), project_dir=str(ROOT), inventory=inventory,
             playbook=playbook, cmdline=" ".join(options), quiet=True, rotate_artifacts=20, timeout=LIMIT_S,
             envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
                      **(later(days) if days else {})},

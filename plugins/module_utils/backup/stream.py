@@ -254,6 +254,8 @@ def send_data(options: argparse.Namespace) -> None:
     with as_owner(export.path):
         packer.tree(export.descriptor, "data", {each for each in names(export) if not_data(each)})
     packer.close()
+    for each in packer.left_out[:20]:
+        print(f"left out {printable(each)}", file=sys.stderr)
 
 
 def unpack(target: Target, top: str, seconds: float) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ import sys
 import tarfile
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,28 @@ def test_failing_writer_leaves_the_old_file_and_no_other(edge: Any, tmp_path: Pa
         raise OSError("full")
     assert [file.name for file in path.parent.iterdir()] == ["model.weights.h5"]
     assert path.read_text() == "old"
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(small)], check=False)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount")
+    yield small
+    subprocess.run(["umount", str(small)], check=True)
+
+
+def test_full_disk_leaves_the_old_file_and_is_reported_with_the_path(edge: Any, full: Path, tmp_path: Path) -> None:
+    path = full / "model.weights.h5"
+    path.write_bytes(b"old")
+    (tmp_path / "new").write_bytes(os.urandom(80_000))
+    with pytest.raises(OSError, match=re.escape(f"No space left on device: '{path}'")):
+        edge.copy_file(tmp_path / "new", path)
+    assert path.read_bytes() == b"old"
+    assert list(full.iterdir()) == [path]
 
 
 def test_killed_writer_leaves_the_old_file(edge: Any, tmp_path: Path) -> None:

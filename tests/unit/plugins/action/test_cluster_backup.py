@@ -462,3 +462,55 @@ def test_the_token_of_another_cluster_is_kept_beside(backup: Path, tmp_path: Pat
     agents.write_text("another\n")
     assert action.token(task, pretend=False) == {"changed": True}
     assert not agents.exists()
+
+
+STAMP = "20261122T060000Z"
+
+
+def moved(source: Path, target: Path, *options: str) -> dict[str, Any]:
+    """The result of moving an export on this machine."""
+    here = {"connection": "local", "host": "localhost"}
+    taken = ["take-data", "--export", str(target), "--stamp", STAMP, *options]
+    return action.move(
+        {"title": "old", "ssh": here, "arguments": ["send-data", "--export", str(source)]},
+        {"title": "new", "ssh": here, "arguments": taken},
+        60,
+        print,
+    )
+
+
+@root
+def test_data_moves_to_an_empty_export_and_stays_in_the_old_one(export: Path, tmp_path: Path) -> None:
+    weights = (export / "weights/fast/model.weights.h5").read_bytes()
+    target = tmp_path / "new"
+    (target / "lost+found").mkdir(parents=True)
+    give(target)
+    moved(export, target)
+    assert (target / "weights/fast/model.weights.h5").read_bytes() == weights
+    assert (target / "weights/fast/model.weights.h5").stat().st_uid == 10001
+    assert (export / "weights/fast/model.weights.h5").read_bytes() == weights
+    assert sorted(each.name for each in target.iterdir()) == ["lost+found", "notes.txt", "weights"]
+
+
+@root
+def test_data_that_is_there_is_not_overwritten_by_a_move(export: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new"
+    target.mkdir()
+    (target / "notes.txt").write_text("mine")
+    give(target)
+    with pytest.raises(action.AnsibleActionFail, match=r"new: .*is not empty"):
+        moved(export, target)
+    assert [each.name for each in target.iterdir()] == ["notes.txt"]
+    moved(export, target, "--replace")
+    assert (target / "notes.txt").read_text() == "notes"
+    assert (target / f".before-restore-{STAMP}" / "notes.txt").read_text() == "mine"
+
+
+@root
+def test_a_move_that_cannot_be_read_to_its_end_puts_nothing_in_place(tmp_path: Path) -> None:
+    target = tmp_path / "new"
+    target.mkdir()
+    give(target)
+    with pytest.raises(action.AnsibleActionFail, match=r"^old: .*missing"):
+        moved(tmp_path / "missing", target)
+    assert [each.name for each in target.iterdir() if each.name != ".restore-part"] == []

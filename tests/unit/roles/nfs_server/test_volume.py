@@ -86,10 +86,16 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str, int, str]] = {
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What the role's variables are in each case."""
     folder = tmp_path_factory.mktemp("volume")
-    defaults = {"nfs_server_size": "auto", "nfs_server_device": "", "nfs_server_device_format": "", "nfs_server_convert": False}
+    defaults = {
+        "nfs_server_size": "auto",
+        "nfs_server_device": "",
+        "nfs_server_device_format": "",
+        "nfs_server_convert": False,
+    }
     cases = [{"name": name, "state": case[0], **defaults, **case[1]} for name, case in CASES.items()]
     answer = (
-        "{{ {item.name: {'volume': _nfs_server_volume, 'bytes': 0 if item.nfs_server_size == 'lots' else _nfs_server_bytes | int,"
+        "{{ {item.name: {'volume': _nfs_server_volume,"
+        " 'bytes': 0 if item.nfs_server_size == 'lots' else _nfs_server_bytes | int,"
         " 'problems': _nfs_server_problems}} }}"
     )
     play = {
@@ -99,7 +105,10 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
         "tasks": [
             {
                 "ansible.builtin.set_fact": {"answer": answer}, "register": "answered", "loop": "{{ cases }}",
-                "vars": {"__nfs_server_info": {"server": "{{ item.state }}"}} | {k: f"{{{{ item.{k} }}}}" for k in defaults},
+                "vars": {
+                    "__nfs_server_info": {"server": "{{ item.state }}"},
+                    **{key: f"{{{{ item.{key} }}}}" for key in defaults},
+                },
             },
             {
                 "ansible.builtin.copy": {
