@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: notebooks_prune
 short_description: Delete the oldest runs from an exported directory
 description:
-  - Deletes with the rights of the directory's owner, and follows no link. The newest complete run is always kept; weights are no runs.
+  - Deletes with the rights of the directory's owner, and follows no link. The newest complete run is always kept, and
+    weights are no runs.
   - What cannot be deleted, or not in time, stays with a warning.
 options:
   export: {description: The exported directory., type: path, required: true}
