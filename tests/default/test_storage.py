@@ -68,3 +68,12 @@ def test_weights_are_on_the_export(server: Any) -> None:
 
 def test_jupyter_keeps_no_database_on_nfs(server: Any) -> None:
     assert server.check_output("find /srv/books -name '*.sqlite*' -o -name '*.db'") == ""
+
+
+def test_export_and_the_disk_of_the_server_cannot_fill_one_another(server: Any) -> None:
+    room = {each: server.check_output("stat --file-system --format=%%i %s", each) for each in ("/srv/books", "/")}
+    assert len(set(room.values())) == 2
+    file = server.file("/srv/books.img")
+    # What it may hold is reserved: not a sparse file.
+    assert int(server.check_output("stat --format=%%b /srv/books.img")) * 512 >= file.size
+    assert file.mode == 0o600
