@@ -427,5 +427,6 @@ class ActionModule(ActionBase):
         if task["do"] == "make":
             return result | make(task, self._display.display)
         if task["do"] == "move":
-            return result | move(*task["parts"], task["timeout"], self._display.display)
+            source, target = task["parts"]
+            return result | move(source, target, task["timeout"], self._display.display)
         return result | send(Path(task["directory"]), task["part"], task["timeout"], self._display.display)
