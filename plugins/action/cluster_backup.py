@@ -1,4 +1,4 @@
-"""Make a backup on the control node, check one, send one to a board; data goes through an ssh process of its own."""
+"""Make a backup on the control node, open one, restore parts of it; data goes through an ssh process of its own."""
 
 from __future__ import annotations
 
@@ -23,22 +23,39 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, shared_data
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import stream
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import place, stream
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.archive import (
+    CONTROL,
     DATA,
     FORMAT,
     MANIFEST,
     SERVER,
-    BackupError,
+    SIGNATURE,
+    Contents,
     ca_sha256,
     choose,
-    contents,
-    faults,
+    foreign,
+    inside,
+    pack_control,
     password_of,
-    read_manifest,
-    stamps,
+    prune,
+    put_control,
+    unfit,
+    unsound,
+    verified,
+    writing,
+)
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.seal import (
+    SIGNER,
+    BackupError,
+    age,
+    decrypting,
+    read_key,
+    recipient_of,
+    sign,
 )
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of, write_text
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused
 from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import become_password, preamble, root_argv
 
 #: The board's program, after the modules that it imports.
@@ -57,6 +74,9 @@ TICK = 10.0
 TORN, TRIES = 3, 3
 
 Show = Callable[[str], None]
+#: The repository that this file is of.
+CHECKOUT = Path(__file__).resolve().parents[2]
+NOTHING = "Nothing was changed."
 
 
 def ssh_command(ssh: dict[str, Any], arguments: list[str], size: int) -> list[str]:
@@ -122,55 +142,61 @@ def running(ssh: dict[str, Any], arguments: list[str], timeout: float) -> Iterat
             process.wait()
 
 
-def receive(part: dict[str, Any], target: Path, timeout: float, show: Show) -> None:
-    """One archive from a board into `target`, compressed here. Raises AnsibleActionFail."""
+def receive(part: dict[str, Any], target: Path, recipient: str, timeout: float, show: Show) -> Contents:
+    """One archive from a board into `target`, compressed and encrypted here. Raises AnsibleActionFail, BackupError."""
     host = part["ssh"]["host"]
     for attempt in range(1, TRIES + 1):
         meter = Meter(part["title"], part.get("bytes", 0), show)
-        compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
         with (
             running(part["ssh"], part["arguments"], timeout) as (process, messages),
-            os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output,
+            writing(target, recipient) as archive,
         ):
             with suppress(BrokenPipeError):
                 process.stdin.close()
             while chunk := process.stdout.read1(1 << 20):
-                output.write(compressor.compress(chunk))
+                archive.write(chunk)
                 meter.add(len(chunk))
-            output.write(compressor.flush())
-            output.flush()
-            os.fsync(output.fileno())
             code = process.wait()
             reason = messages()
+            found = archive.end()
         if code == 0:
             seconds = time.monotonic() - meter.begun
             stored = target.stat().st_size
-            show(f"    {part['title']}: {meter.done / 1e6:.1f} MB in {seconds:.1f} s, {stored / 1e6:.1f} MB compressed")
-            return
+            show(f"    {part['title']}: {meter.done / 1e6:.1f} MB in {seconds:.1f} s, {stored / 1e6:.1f} MB encrypted")
+            return found
         if code != TORN or attempt == TRIES:
             raise AnsibleActionFail(f"{part['title']} from {host}: {reason}")
         show(f"    {part['title']}: {reason}; trying again")
+    raise AssertionError("not reached")
 
 
-def send(directory: Path, part: dict[str, Any], timeout: float, show: Show) -> dict[str, Any]:
-    """One archive to a board. Raises AnsibleActionFail."""
-    path = directory / part["name"]
+def send(task: dict[str, Any], show: Show) -> dict[str, Any]:
+    """One archive, decrypted on the way, to a board. Raises AnsibleActionFail."""
+    part, path = task["part"], Path(task["directory"]) / task["part"]["name"]
     meter = Meter(part["title"], path.stat().st_size, show)
-    with running(part["ssh"], part["arguments"], timeout) as (process, messages), path.open("rb") as source:
-        try:
-            while chunk := source.read(1 << 20):
-                process.stdin.write(chunk)
-                meter.add(len(chunk))
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # It ended early; its status shows whether that is an error.
-        while process.poll() is None:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(TICK)
-            meter.add(0)
-        reason = messages()
-        if process.returncode:
-            raise AnsibleActionFail(f"{part['title']} to {part['ssh']['host']}: {reason}")
+    if sha256_of(path) != part["sha256"]:
+        raise AnsibleActionFail(f"{path} was changed since it was checked: use another copy of the backup")
+    try:
+        with (
+            running(part["ssh"], part["arguments"], task["timeout"]) as (process, messages),
+            decrypting(path, read_key(task["identity"])) as source,
+        ):
+            try:
+                while chunk := source.read(1 << 20):
+                    process.stdin.write(chunk)
+                    meter.add(len(chunk))
+                process.stdin.close()
+            except BrokenPipeError:
+                pass  # It ended early; its status shows whether that is an error.
+            while process.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(TICK)
+                meter.add(0)
+            reason = messages()
+            if process.returncode:
+                raise AnsibleActionFail(f"{part['title']} to {part['ssh']['host']}: {reason}")
+    except BackupError as error:
+        raise AnsibleActionFail(f"{path.parent}: {error}") from None
     seconds = time.monotonic() - meter.begun
     show(f"    {part['title']}: {meter.done / 1e6:.1f} MB sent and unpacked in {seconds:.1f} s")
     return {"changed": True, "seconds": round(seconds, 1), "bytes": meter.done}
@@ -223,10 +249,40 @@ def alone(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def checkout() -> dict[str, Any]:
+    """The commit of this checkout, empty where that is not known, and whether its files differ from it."""
+
+    def git(*arguments: str) -> str:
+        argv = ["git", "-C", str(CHECKOUT), *arguments]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+
+    try:
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": "", "changed": False}
+
+
+def differs(then: dict[str, Any], now: dict[str, Any]) -> str:
+    """A sentence for a checkout that is not the one that made the backup; empty for the same one."""
+    made = f"commit {then.get('commit') or 'that is not known'}"
+    if then.get("changed"):
+        made += " with changes that were not committed"
+    if then == now and now["commit"] and not now["changed"]:
+        return ""
+    here = f"commit {now['commit'] or 'that is not known'}" + (" with changes" if now["changed"] else "")
+    return f"The backup was made by {made}, this checkout is {here}. If the restore fails, try it with the former."
+
+
 def make(task: dict[str, Any], show: Show) -> dict[str, Any]:
-    """A new backup. Its directory gets its name only when everything was read back and is complete."""
-    directory = Path(task["directory"])
+    """A new backup. Its directory gets its name only when everything was read and is complete. Raises BackupError."""
+    directory, secrets = Path(task["directory"]), Path(task["secrets"])
+    recipient = recipient_of(secrets)
     begun = time.monotonic()
+    if task["copy_to"]:
+        place.validate(task["copy_to"])
     with alone(directory):
         for old in directory.glob(".part-*"):
             shutil.rmtree(old)
@@ -243,44 +299,43 @@ def make(task: dict[str, Any], show: Show) -> dict[str, Any]:
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         temporary = directory / f".part-{stamp}"
         temporary.mkdir(mode=0o700)
-        manifest = {"format": FORMAT, "created": stamp, **task["manifest"], "files": {}}
-        try:
-            for part in task["parts"]:
-                path = temporary / part["name"]
-                receive(part, path, task["timeout"], show)
-                found = contents(path)
-                if found.faults:
-                    raise AnsibleActionFail(f"{part['title']}, read back: {'; '.join(found.faults[:5])}")
-                if part["name"] == SERVER:
-                    manifest["ca_sha256"] = ca_sha256(found)
-                manifest["files"][part["name"]] = {
-                    "size": path.stat().st_size,
-                    "sha256": sha256_of(path),
-                    "files": len(found.sums),
-                    "bytes": found.size,
-                    "left_out": found.left_out,
-                }
-        except BackupError as error:
-            raise AnsibleActionFail(f"the data of the server is not a cluster: {error}") from None
-        path = temporary / MANIFEST
-        path.touch(mode=0o600)
-        with path.open("w") as output:
-            output.write(json.dumps(manifest, indent=1) + "\n")
-            output.flush()
-            os.fsync(output.fileno())
+        manifest = {"format": FORMAT, "created": stamp, **task["manifest"], "checkout": checkout(), "files": {}}
+        with writing(temporary / CONTROL, recipient) as archive:
+            inventories = [Path(each) for each in task["inventories"] if "," not in each]
+            names = {f"inventory/{number}": path for number, path in enumerate(inventories)}
+            pack_control(archive, {"secrets": secrets, **names})
+            found = {CONTROL: archive.end()}
+        for part in task["parts"]:
+            found[part["name"]] = receive(part, temporary / part["name"], recipient, task["timeout"], show)
+        manifest["ca_sha256"] = ca_sha256(found[SERVER])
+        for name, inner in found.items():
+            if inner.faults:
+                raise AnsibleActionFail(f"{name}, as it was written: {'; '.join(inner.faults[:5])}")
+            path = temporary / name
+            manifest["files"][name] = {
+                "size": path.stat().st_size,
+                "sha256": sha256_of(path),
+                "files": len(inner.sums),
+                "bytes": inner.size,
+                "left_out": inner.left_out,
+            }
+        content = (json.dumps(manifest, indent=1) + "\n").encode()
+        for name, text in ((MANIFEST, content), (SIGNATURE, sign(content, secrets / SIGNER))):
+            write_text(temporary / name, text.decode(), 0o600)
         final = directory / stamp
         temporary.rename(final)
         descriptor = os.open(directory, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
         gone = prune(directory, task["keep"], manifest["cluster_name"])
+        there = copy(task, final, manifest["cluster_name"]) if task["copy_to"] else ""
     size = sum(entry["size"] for entry in manifest["files"].values())
     seconds = time.monotonic() - begun
     message = f"{final}: {size / 1e6:.1f} MB in {seconds:.0f} s" + (f"; removed {', '.join(gone)}" if gone else "")
     left_out = [f"{final}: left out {each}" for entry in manifest["files"].values() for each in entry["left_out"]]
     return {
         "changed": True,
-        "msg": message,
+        "msg": message + there,
         "backup": str(final),
         "bytes": size,
         "seconds": round(seconds, 1),
@@ -288,18 +343,14 @@ def make(task: dict[str, Any], show: Show) -> dict[str, Any]:
     }
 
 
-def prune(directory: Path, keep: int, cluster_name: str) -> list[str]:
-    """Remove all finished backups of this cluster but the newest `keep`. Names of those removed."""
-    gone = []
-    for old in stamps(directory)[:-keep] if keep else []:
-        with suppress(BackupError):
-            if read_manifest(old)["cluster_name"] == cluster_name:
-                # First under a name that is no backup's: one that is half removed must not look like one.
-                trash = directory / f".part-{old.name}"
-                old.rename(trash)
-                shutil.rmtree(trash)
-                gone.append(old.name)
-    return gone
+def copy(task: dict[str, Any], backup: Path, cluster_name: str) -> str:
+    """The backup at its second place; what there is to say of it. Raises AnsibleActionFail."""
+    to = task["copy_to"]
+    try:
+        gone = place.copy(backup, to, cluster_name, task["keep"], task["copy_ssh_args"], task["timeout"])
+    except (BackupError, OSError) as error:
+        raise AnsibleActionFail(f"{backup} is complete, but was not copied to {to}: {error}") from None
+    return f"\nCopied to {to}" + (f"; removed there: {', '.join(gone)}" if gone else "")
 
 
 def running_apis(apis: list[str]) -> dict[str, str]:
@@ -323,59 +374,100 @@ def reachable(ports: list[dict[str, Any]]) -> list[str]:
     return found
 
 
-def check(task: dict[str, Any]) -> dict[str, Any]:
-    """Check whether the wanted backup can be restored here. Fails with every reason against it."""
-    expect = task["expect"]
-    directory = Path(task["directory"])
+def open_backup(task: dict[str, Any]) -> dict[str, Any]:
+    """Verify the wanted backup, all of it. Fails with every reason against it."""
     try:
-        backup = choose(task["wanted"], directory)
+        key = read_key(task["identity"])
+        age()
+        backup = choose(task["wanted"], Path(task["directory"]))
     except BackupError as error:
-        raise AnsibleActionFail(f"{error}. Nothing was changed.") from None
-    reasons = list(faults(backup, expect["cluster_name"], expect["k3s_version"], int(expect["servers"])))
-    over = expect["over"]
-    if over and over != expect["cluster_name"]:
-        reasons.append(f"restore_over is {over}, this cluster is {expect['cluster_name']}: write that name to confirm")
-    if reasons:
-        text = "\n".join(f"  {reason}" for reason in reasons)
-        raise AnsibleActionFail(f"{backup} is not restored, nothing was changed:\n{text}")
-    manifest = read_manifest(backup)
-    there = Path(expect["token_file"])
-    # Another token is of another generation of the cluster; its secrets must not be lost here.
-    if not over and there.is_file() and there.read_text().strip() not in ("", password_of(contents(backup / SERVER))):
-        raise AnsibleActionFail(
-            f"{backup} is not restored, nothing was changed:\n  {there} is of another cluster than this backup: "
-            f"move it and k3s-node-token beside it away, or write -e restore_over={expect['cluster_name']}"
-        )
-    apis = running_apis(expect["apis"])
-    foreign = [api for api, ca in apis.items() if ca != manifest["ca_sha256"]]
-    if foreign:
-        raise AnsibleActionFail(
-            f"{backup} is not restored, nothing was changed:\n  {', '.join(foreign)}: a cluster with another CA is "
-            "running there, whose agents could not join: run playbooks/reset.yml first"
-        )
-    marker = f"{backup.name} {hashlib.sha256((backup / MANIFEST).read_bytes()).hexdigest()}"
+        raise AnsibleActionFail(f"{error}. {NOTHING}") from None
+    try:
+        manifest, digest = verified(backup, key)
+        name = task["cluster_name"]
+        reasons = [foreign(manifest, name)] if name and name != manifest["cluster_name"] else []
+        reasons += unsound(backup, manifest, key)
+    except BackupError as error:
+        reasons = [str(error)]
+    refuse(backup, reasons)
     summary = ", ".join(f"{n} {entry['bytes'] / 1e6:.1f} MB" for n, entry in manifest["files"].items())
+    said = [f"{backup}: {manifest['cluster_name']}, k3s {manifest['k3s_version']}, {manifest['datastore']}, {summary}"]
     return {
         "changed": False,
-        "msg": f"{backup}: k3s {manifest['k3s_version']}, {manifest['datastore']}, {summary}",
+        "msg": [*said, *filter(None, [differs(manifest["checkout"], checkout())])],
         "backup": str(backup),
         "manifest": manifest,
-        "marker": marker,
-        "running": sorted(apis),
-        "reachable": reachable(expect["ssh_ports"]),
+        "marker": f"{manifest['created']} {digest}",
         # An export without a file needs no restore.
         "data": bool(manifest["files"].get(DATA, {}).get("files")),
     }
 
 
+def refuse(backup: Path, reasons: list[str]) -> None:
+    """Raises AnsibleActionFail when there are reasons against a restore."""
+    if reasons:
+        text = "\n".join(f"  {reason}" for reason in reasons)
+        raise AnsibleActionFail(f"{backup} is not restored, nothing was changed:\n{text}")
+
+
+def control(task: dict[str, Any], pretend: bool) -> dict[str, Any]:
+    """What a control node needs, where it has nothing: a part of the backup to each target."""
+    key, path = read_key(task["identity"]), Path(task["directory"]) / CONTROL
+    written, messages = [], []
+    for part, target in task["targets"].items():
+        if "," in target:
+            continue
+        put, kept = put_control(path, key, part, Path(target), pretend)
+        written += [target] if put else []
+        if kept:
+            some = ", ".join(kept[:10]) + (", ..." if len(kept) > 10 else "")
+            messages.append(
+                f"{target} is kept, though it is not as in the backup: {some}. To have that of the backup, move it "
+                "away and run this again"
+            )
+    word = "would be restored" if pretend else "restored"
+    return {"changed": bool(written), "msg": [*(f"{each}: {word}" for each in written), *messages]}
+
+
+def check(task: dict[str, Any]) -> dict[str, Any]:
+    """Check whether a verified backup can be restored here. Fails with every reason against it."""
+    expect, manifest, backup = task["expect"], task["manifest"], Path(task["directory"])
+    reasons = list(unfit(manifest, expect["cluster_name"], expect["k3s_version"], int(expect["servers"])))
+    over = expect["over"]
+    if over and over != expect["cluster_name"]:
+        reasons.append(f"restore_over is {over}, this cluster is {expect['cluster_name']}: write that name to confirm")
+    refuse(backup, reasons)
+    there = Path(expect["token_file"])
+    inner = inside(backup / SERVER, read_key(task["identity"]))
+    # Another token is of another generation of the cluster; its secrets must not be lost here.
+    if not over and there.is_file() and there.read_text().strip() not in ("", password_of(inner)):
+        refuse(
+            backup,
+            [
+                f"{there} is of another cluster than this backup: move {there.parent} away, and it is restored as "
+                f"well; or write -e restore_over={expect['cluster_name']}"
+            ],
+        )
+    apis = running_apis(expect["apis"])
+    if foreign_apis := [api for api, ca in apis.items() if ca != manifest["ca_sha256"]]:
+        refuse(
+            backup,
+            [
+                f"{', '.join(foreign_apis)}: a cluster with another CA is running there, whose agents could not join: "
+                "run playbooks/reset.yml first"
+            ],
+        )
+    return {"changed": False, "running": sorted(apis), "reachable": reachable(expect["ssh_ports"])}
+
+
 def token(task: dict[str, Any], pretend: bool) -> dict[str, Any]:
     """The secrets of the backup's cluster on the control node; others are kept beside them."""
     backup, expect = Path(task["directory"]), task["expect"]
-    inside = contents(backup / SERVER)
-    if not password_of(inside):
+    found = inside(backup / SERVER, read_key(task["identity"]))
+    if not password_of(found):
         raise AnsibleActionFail(f"{backup / SERVER} holds no token")
     wanted = {"token": expect["token_file"], "agent-token": expect["agent_token_file"]}
-    changed = [put_secret(Path(path), password_of(inside, name), backup.name, pretend) for name, path in wanted.items()]
+    changed = [put_secret(Path(path), password_of(found, name), backup.name, pretend) for name, path in wanted.items()]
     return {"changed": any(changed)}
 
 
@@ -404,29 +496,50 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, task = self.validate_argument_spec(
             argument_spec={
-                "do": {"type": "str", "choices": ["make", "check", "send", "token", "move"], "required": True},
+                "do": {
+                    "type": "str",
+                    "choices": ["make", "open", "control", "check", "send", "token", "move"],
+                    "required": True,
+                },
                 "directory": {"type": "path", "required": True},
+                "identity": {"type": "str", "default": ""},
+                "secrets": {"type": "path", "default": ""},
+                "inventories": {"type": "list", "elements": "str", "default": []},
+                "targets": {"type": "dict", "default": {}},
+                "cluster_name": {"type": "str", "default": ""},
                 "manifest": {"type": "dict", "default": {}},
                 "parts": {"type": "list", "elements": "dict", "default": []},
                 "keep": {"type": "int", "default": 0},
+                "copy_to": {"type": "str", "default": ""},
+                "copy_ssh_args": {"type": "str", "default": ""},
                 "wanted": {"type": "str", "default": ""},
                 "expect": {"type": "dict", "default": {}},
                 "part": {"type": "dict", "default": {}},
                 "timeout": {"type": "int", "default": 3600},
             }
         )
-        if task["do"] == "check":
-            return result | check(task)
-        if task["do"] == "token":
-            return result | token(task, bool(self._task.check_mode))
-        if self._task.check_mode:
+        pretend = bool(self._task.check_mode)
+        show = self._display.display
+        if task["do"] in ("make", "send", "move") and pretend:
             # A backup changes nothing on the cluster; a restore would.
             return result | {"changed": task["do"] != "make", "msg": f"would {task['do']} a backup"}
         for part in [*task["parts"], task["part"]] if task["part"] else task["parts"]:
             part["ssh"]["password"] = become_password(self, task_vars or {}, part["ssh"]["name"])
-        if task["do"] == "make":
-            return result | make(task, self._display.display)
-        if task["do"] == "move":
-            source, target = task["parts"]
-            return result | move(source, target, task["timeout"], self._display.display)
-        return result | send(Path(task["directory"]), task["part"], task["timeout"], self._display.display)
+        try:
+            match task["do"]:
+                case "make":
+                    return result | make(task, show)
+                case "open":
+                    return result | open_backup(task)
+                case "control":
+                    return result | control(task, pretend)
+                case "check":
+                    return result | check(task)
+                case "token":
+                    return result | token(task, pretend)
+                case "move":
+                    source, target = task["parts"]
+                    return result | move(source, target, task["timeout"], show)
+            return result | send(task, show)
+        except (BackupError, Refused) as error:
+            raise AnsibleActionFail(f"{task['directory']}: {error}") from None

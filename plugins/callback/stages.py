@@ -64,7 +64,9 @@ STOPPED = "stopped"
 DEBUG = frozenset({"debug", "ansible.builtin.debug", "ansible.legacy.debug"})
 #: What a debug task returns beside its message.
 NO_MESSAGE = frozenset({"item", "ansible_loop_var", "ansible_index_var", "changed", "failed", "censored"})
-PAUSE = frozenset({"pause", "ansible.builtin.pause", "ansible.legacy.pause"})
+PAUSE = frozenset({"pause", "ansible.builtin.pause", "ansible.legacy.pause", "edge_ai.cluster.cluster_backup_key"})
+#: Asks with a secret in its question.
+SECRET = "edge_ai.cluster.cluster_backup_key"
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class CallbackModule(Default):
         self.log: Any = None
         self.log_fails = False
         self.progress = ""
-        self.is_asking = False
+        self.is_asking = self.is_secret = False
         self.messages: dict[str, list[str]] = {}
         self.tries: Counter[str] = Counter()
         self.end_redirection: Callable[[], None] | None = None
@@ -199,7 +201,8 @@ class CallbackModule(Default):
 
     def take_output(self, text: str) -> None:
         """What a plugin shows meanwhile: the last line of it is a task's progress, but a question stays."""
-        self.write_log(text)
+        if not self.is_secret:
+            self.write_log(text)
         if self.task and not self.is_asking:
             # By itself, not in self.task: this is another thread than that of the events.
             self.progress = (text.strip().splitlines() or [self.progress])[-1].strip()
@@ -307,7 +310,7 @@ class CallbackModule(Default):
         self.task = Task(key, name.split(" : ", 1)[-1], time.monotonic(), last if slow else None)
         self.tries.clear()
         self.progress = ""
-        self.is_asking = task.action in PAUSE
+        self.is_asking, self.is_secret = task.action in PAUSE, task.action == SECRET
         if self.screen:
             if self.is_asking:
                 self.screen.stop()

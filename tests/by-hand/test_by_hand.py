@@ -8,7 +8,7 @@ import pytest
 from kubernetes import client
 
 from tests.support.cluster import CLUSTER, connect, kubernetes_api
-from tests.support.plays import Plays, lab, recorded
+from tests.support.plays import KEY, Plays, lab, recorded
 from tests.support.watch import ready_nodes, wait_until
 
 BY_HAND = "pi-02"
@@ -100,6 +100,6 @@ def test_an_unknown_host_key_is_reported_and_not_added(plays: Plays) -> None:
 def test_backup_has_the_data_of_the_board(plays: Plays) -> None:
     """It comes through an ssh and a sudo of our own."""
     connect(BY_HAND, sudo=False).check_output("test -d /srv/books")
-    plays.run("backup", "playbooks/backup.yml")
+    plays.run("backup", "playbooks/backup.yml", *KEY)
     newest = max(path for path in CLUSTER.path("cluster_backups_dir").iterdir() if path.name[0] != ".")
-    assert (newest / "data.tar.gz").stat().st_size > 0
+    assert (newest / "data.tar.gz.age").stat().st_size > 0

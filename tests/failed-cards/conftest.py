@@ -10,7 +10,7 @@ from kubernetes import client
 from lab import settings, snapshot
 from tests.support import snapshots
 from tests.support.cluster import kubernetes_api
-from tests.support.plays import FAST, Plays, lab, recorded
+from tests.support.plays import FAST, KEY, Plays, lab, recorded
 from tests.support.watch import NAMESPACE, wait_until
 
 READER = "reader"
@@ -61,7 +61,7 @@ def kept(plays: Plays) -> str:
         # The finished cluster may be that of another scenario, which has three of the boards.
         plays.run("site, four boards", "site.yml", *FAST)
         run_readers()
-        plays.run("backup", "playbooks/backup.yml")
+        plays.run("backup", "playbooks/backup.yml", *KEY)
         snapshots.save(name)
     return name
 

@@ -14,7 +14,7 @@ from kubernetes import client
 from kubernetes.stream import stream
 
 from tests.support.cluster import CLUSTER, ROOT, connect, kubernetes_api
-from tests.support.plays import FAST, Plays, Step, cards_die
+from tests.support.plays import FAST, KEY, Plays, Step, cards_die
 from tests.support.watch import NAMESPACE, core, ready_nodes, running_on, wait_until
 
 OLD, NEW = "pi-01", "pi-02"
@@ -157,9 +157,9 @@ def test_the_nfs_server_moves_to_another_board_and_back(plays: Plays, moved: str
     unchanged(plays.run("site on the new server", *SITE, inventory=moved))
 
     # The card of a board that is the NFS server alone.
-    plays.run("backup", "playbooks/backup.yml", inventory=moved)
+    plays.run("backup", "playbooks/backup.yml", *KEY, inventory=moved)
     cards_die(NEW)
-    restore = ("playbooks/restore.yml", *FAST, "-e", "restore_from=latest", "-e", "restore_datastore=false")
+    restore = ("playbooks/restore.yml", *FAST, *KEY, "-e", "restore_from=latest", "-e", "restore_datastore=false")
     plays.run("restore the NFS server", *restore, inventory=moved)
     works_from(NEW, "pi-02", "pi-03")
     assert weights(NEW) == data

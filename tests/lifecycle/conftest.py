@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import snapshots
 from tests.support.cluster import CLUSTER, Cluster
-from tests.support.plays import FAST, NEXT, ON_NEXT, Plays, lab, recorded
+from tests.support.plays import FAST, KEY, NEXT, ON_NEXT, Plays, lab, recorded
 from tests.support.watch import ready_nodes, versions
 
 
@@ -48,4 +48,4 @@ def upgraded(plays: Plays) -> None:
 def backed_up(plays: Plays, upgraded: None) -> None:
     """There is a backup."""
     if not list(CLUSTER.path("cluster_backups_dir").glob("2*")):
-        plays.run("backup", "playbooks/backup.yml", *ON_NEXT)
+        plays.run("backup", "playbooks/backup.yml", *ON_NEXT, *KEY)

@@ -15,21 +15,23 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import seal
 from jsonschema import validate
 from kubernetes import client
 
 from tests.support import secrets as cluster_secrets
 from tests.support.cluster import ROOT, Cluster, connect
-from tests.support.plays import FAST, NEXT, ON_NEXT, Plays, Step, cards_die, lab
+from tests.support.plays import FAST, INVENTORY, KEY, KEY_FILE, NEXT, ON_NEXT, Plays, Step, cards_die, lab
 from tests.support.watch import NAMESPACE, Requests, core, machine_ids, ready_nodes, running_on, versions, wait_until
 
 CHECK = ("--check", "--diff")
@@ -360,36 +362,140 @@ def test_12_secrets_are_rotated_one_board_at_a_time(plays: Plays, cluster: Clust
     assert answer.returncode == 255 and b"Permission denied" in answer.stderr
 
 
-def test_13_a_backup_is_made(plays: Plays, cluster: Cluster, upgraded: None) -> None:
-    unchanged(plays.run("backup --check", "playbooks/backup.yml", *ON_NEXT, *CHECK))
-    plays.run("backup", "playbooks/backup.yml", *ON_NEXT)
+def test_13_a_backup_is_made(plays: Plays, cluster: Cluster, upgraded: None, tmp_path: Path) -> None:
+    backup = ("playbooks/backup.yml", *ON_NEXT)
+    unchanged(plays.run("backup --check", *backup, *CHECK))
+    # Without a terminal to show the new key on, and without a file for it.
+    refused = plays.run("backup without a key", *backup, expect=2)
+    assert "there is no terminal to show the new key of backups on" in refused.output
+    second, address = tmp_path / "disk", cluster.address("pi-03")
+    second.mkdir()
+    plays.run("backup", *backup, *KEY, "-e", f"cluster_backup_copy_to={second}")
+    assert KEY_FILE.stat().st_mode & 0o777 == 0o600
     made = newest_backup(cluster)
     assert made.stat().st_mode & 0o777 == 0o700
     assert {each.stat().st_mode & 0o777 for each in made.iterdir()} == {0o600}
+    copied = second / cluster.var("cluster_name") / made.name
+    assert {each.name: each.read_bytes() for each in copied.iterdir()} == {
+        each.name: each.read_bytes() for each in made.iterdir()
+    }
+    # Over ssh, to a host whose key is not known, and then to one whose key is; two generations stay here and there.
+    board = connect("pi-03", sudo=False)
+    board.check_output("mkdir -p kept")
+    there = ("-e", f"cluster_backup_copy_to=pi@{address}:kept", "-e", "cluster_backup_keep=2")
+    arguments = str(cluster.var("ansible_ssh_common_args", "pi-03")), cluster.path("cluster_secrets_dir") / "id_ed25519"
+    unknown = f"-o UserKnownHostsFile=/dev/null -i {arguments[1]}"
+    known = f"{arguments[0].strip()} -i {arguments[1]}"
+
+    def with_arguments(text: str) -> tuple[str, str]:
+        return ("-e", shlex.quote(json.dumps({"cluster_backup_copy_ssh_args": text})))
+
+    refused = plays.run("backup to an unknown host", *backup, *there, *with_arguments(unknown), expect=2)
+    assert "is complete, but was not copied to" in refused.output
+    assert "Host key verification failed" in refused.output
+    for number in range(3):
+        plays.run(f"backup over ssh, {number}", *backup, *there, *with_arguments(known))
+    local = sorted(each.name for each in cluster.path("cluster_backups_dir").glob("2*"))
+    assert len(local) == 2
+    assert board.check_output(f"ls -A kept/{cluster.var('cluster_name')}").split() == local
+    newest = newest_backup(cluster)
+    remote = f"kept/{cluster.var('cluster_name')}/{newest.name}"
+    sums = board.check_output(f"cd {remote} && sha256sum *").splitlines()
+    assert {line.split()[1]: line.split()[0] for line in sums} == {
+        each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in newest.iterdir()
+    }
+    assert board.check_output(f"stat -c %a {remote} {remote}/*").split() == ["700", *["600"] * 5]
 
 
-def test_13_a_truncated_or_foreign_backup_is_refused(
+def test_13_a_truncated_changed_or_foreign_backup_is_refused(
     plays: Plays, cluster: Cluster, tmp_path: Path, backed_up: None
 ) -> None:
-    spoiled = shutil.copytree(newest_backup(cluster), tmp_path / "spoiled")
-    os.truncate(spoiled / "server.tar.gz", (spoiled / "server.tar.gz").stat().st_size - 1)
-    manifest = spoiled / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"cluster_name": "another"}))
-    step = plays.run("restore, spoiled", "playbooks/restore.yml", *ON_NEXT, "-e", f"restore_from={spoiled}", expect=2)
-    assert not step.changed_hosts()
-    assert "is of the cluster another" in step.output
-    assert "truncated" in step.output
+    good = newest_backup(cluster)
+    restore = ("playbooks/restore.yml", *ON_NEXT)
+
+    def refused(name: str, spoil: Callable[[Path], object], key: tuple[str, ...] = KEY) -> str:
+        spoiled = shutil.copytree(good, tmp_path / name)
+        spoil(spoiled)
+        step = plays.run(f"restore, {name}", *restore, *key, "-e", f"restore_from={spoiled}", expect=2)
+        unchanged(step)
+        assert "Nothing was changed" in step.output or "nothing was changed" in step.output
+        return step.output
+
+    size = (good / "server.tar.gz.age").stat().st_size
+    truncated = refused("truncated", lambda spoiled: os.truncate(spoiled / "server.tar.gz.age", size - 1))
+    assert f"server.tar.gz.age has {size - 1} bytes, {size} were written: it is truncated" in truncated
+    manifest = json.loads((good / "manifest.json").read_text())
+    forged = json.dumps(manifest | {"cluster_name": "another"})
+    changed = refused("changed", lambda spoiled: (spoiled / "manifest.json").write_text(forged))
+    assert "was changed after it was signed" in changed
+    other = tmp_path / "other.key"
+    other.write_text(seal.new_key("another", tmp_path / "signer")[0])
+    foreign = refused("foreign", lambda _: None, ("-e", f"cluster_backup_identity={other}"))
+    assert "it was signed with another key" in foreign
+    assert "cluster_backup_identity is missing" in refused("no-key", lambda _: None, ())
 
 
-def test_13_destruction_and_restore(plays: Plays, cluster: Cluster, backed_up: None) -> None:
+def test_13_the_control_node_alone_is_lost(plays: Plays, cluster: Cluster, tmp_path: Path, backed_up: None) -> None:
+    secrets, drill = cluster.path("cluster_secrets_dir"), ROOT / "inventory/drill"
+    shutil.rmtree(drill, ignore_errors=True)
+    shutil.copytree(INVENTORY, drill)
+    plays.run("backup", "playbooks/backup.yml", *ON_NEXT, *KEY, inventory=str(drill))
+    before = {path: path.read_bytes() for path in (*secrets.rglob("*"), *drill.rglob("*")) if path.is_file()}
+    shutil.rmtree(drill)
+    lost = Path(shutil.move(secrets, tmp_path / "lost"))
+    restore = ("playbooks/restore-control.yml", *KEY, "-e", f"restore_from={newest_backup(cluster)}")
+    step = plays.run("restore of the control node", *restore, inventory=str(drill))
+    assert step.changed_hosts() == {"localhost"}
+    assert {path: path.read_bytes() for path in before} == before
+    assert all_ready(*ready_nodes())
+    unchanged(plays.run("restore of the control node, again", *restore, inventory=str(drill)))
+    # Other secrets are kept, and what differs is said.
+    (secrets / "jupyter-password").write_text("another\n")
+    step = plays.run("restore of the control node, other secrets", *restore, inventory=str(drill))
+    unchanged(step)
+    assert f"{secrets} is kept, though it is not as in the backup: jupyter-password." in " ".join(step.output.split())
+    (secrets / "jupyter-password").write_bytes((lost / "jupyter-password").read_bytes())
+    shutil.rmtree(drill)
+
+
+def test_13_destruction_and_restore(plays: Plays, cluster: Cluster, tmp_path: Path, backed_up: None) -> None:
+    """Of all that there was, a backup and its key are left: on another disk, and in the owner's pocket."""
+    drill = ROOT / "inventory/drill"
+    shutil.rmtree(drill, ignore_errors=True)
+    shutil.copytree(INVENTORY, drill)
+    on_drill = {"inventory": str(drill)}
+    disk, key = tmp_path / "disk", tmp_path / "key"
+    disk.mkdir()
+    plays.run("backup", "playbooks/backup.yml", *ON_NEXT, *KEY, "-e", f"cluster_backup_copy_to={disk}", **on_drill)
+    (saved,) = (disk / cluster.var("cluster_name")).iterdir()
+    shutil.copy(KEY_FILE, key)
     old_weights, old_objects = weights(cluster), {each.metadata.uid for each in core().list_namespace().items}
+    secrets = cluster.path("cluster_secrets_dir")
+    old_secrets = {path: path.read_bytes() for path in secrets.rglob("*") if path.is_file()}
     cards_die("pi-01", "pi-02", "pi-03")
-    restore = ("playbooks/restore.yml", *FAST, *ON_NEXT, "-e", "restore_from=latest")
-    plays.run("restore", *restore)
-    assert all_ready("pi-01", "pi-02", "pi-03")
-    assert {each.metadata.uid for each in core().list_namespace().items} == old_objects
-    assert weights(cluster) == old_weights
-    unchanged(plays.run("restore again --check", *restore, *CHECK))
+    # And the control node, but for the checkout, which is in git, and the lab's boards.
+    for folder in (secrets, cluster.path("cluster_backups_dir"), drill):
+        shutil.rmtree(folder)
+    KEY_FILE.unlink()
+    try:
+        restore = (
+            "playbooks/restore.yml", *FAST, *ON_NEXT,
+            "-e", f"restore_from={saved}", "-e", f"cluster_backup_identity={key}",
+        )  # fmt: skip
+        step = plays.run("restore", *restore, **on_drill)
+        assert f"{drill}: restored" in step.output
+        assert f"{secrets}: restored" in step.output
+        assert all_ready("pi-01", "pi-02", "pi-03")
+        assert {each.metadata.uid for each in core().list_namespace().items} == old_objects
+        assert weights(cluster) == old_weights
+        differing = {path.name for path, old in old_secrets.items() if path.read_bytes() != old}
+        assert differing <= {"kubeconfig"}
+        unchanged(plays.run("restore again --check", *restore, *CHECK, **on_drill))
+        # The new control node makes backups for the same key.
+        plays.run("backup by the new control node", "playbooks/backup.yml", *ON_NEXT, **on_drill)
+        shutil.copy(key, KEY_FILE)
+    finally:
+        shutil.rmtree(drill, ignore_errors=True)
 
 
 def test_14_the_restored_cluster_predicts_with_the_old_weights(plays: Plays, cluster: Cluster, upgraded: None) -> None:

@@ -26,6 +26,9 @@ FAST = ("-e", '\'{"notebooks_profiles": ["fast"]}\'')
 NEXT = "v1.36.3+lab2"
 ON_NEXT = ("-e", f"k3s_version={NEXT}")
 """Options for a cluster that was upgraded."""
+KEY_FILE = CLUSTER.path("cluster_backups_dir").with_suffix(".key")
+KEY = ("-e", f"cluster_backup_identity={KEY_FILE}")
+"""Options for making and restoring backups: where the owner of these tests keeps the key."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,7 @@ def later(days: int) -> dict[str, str]:
 
 def recorded(chain: str) -> Plays:
     """Plays whose record is results/<chain>-<now>.json."""
+    KEY_FILE.parent.mkdir(exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     return Plays(Record(ROOT / "results" / f"{chain}-{stamp}.json"))
 

@@ -16,7 +16,7 @@ from kubernetes import client
 from lab import settings, snapshot
 from lab.cache import digest_of
 from tests.support.cluster import CLUSTER, ROOT, kubernetes_api
-from tests.support.plays import lab
+from tests.support.plays import KEY_FILE, lab
 from tests.support.watch import NAMESPACE, core, wait_until
 
 INPUTS = (
@@ -45,6 +45,7 @@ def save(label: str, *options: str) -> None:
         if old.startswith(label.rpartition("-")[0] + "-"):
             lab("snapshot", "delete", old)
     kept = [CLUSTER.path(each) for each in ("cluster_secrets_dir", "cluster_results_dir", "cluster_backups_dir")]
+    kept.append(KEY_FILE)
     include = [word for path in kept if path.exists() for word in ("--include", str(path))]
     lab("snapshot", "save", label, *include, *options)
 
@@ -57,6 +58,7 @@ def begin(converge: Callable[[], object]) -> None:
     instance = settings.load()
     assert instance.name != settings.DEFAULT_NAME, "set EDGE_LAB_NAME and EDGE_LAB_SUBNET: this replaces all cards"
     shutil.rmtree(CLUSTER.path("cluster_backups_dir"), ignore_errors=True)
+    KEY_FILE.unlink(missing_ok=True)
     # Before it is made: a file that is edited meanwhile had no part in it.
     wanted = name()
     if wanted in snapshot.names(instance):

@@ -13,7 +13,7 @@ from kubernetes import client
 
 from tests.support import secrets
 from tests.support.cluster import CLUSTER, connect, kubernetes_api
-from tests.support.plays import NEXT, ON_NEXT, Plays, cards_die, lab
+from tests.support.plays import KEY, NEXT, ON_NEXT, Plays, cards_die, lab
 from tests.support.watch import Answers, core, machine_ids, ready_nodes, wait_until
 
 SERVERS = CLUSTER.hosts("k3s_servers")
@@ -174,11 +174,11 @@ def test_tokens_are_rotated_and_every_server_starts_again(plays: Plays, upgraded
 
 def test_all_cards_fail_and_a_backup_is_restored(plays: Plays, upgraded: None) -> None:
     write("before-the-backup")
-    plays.run("backup", "playbooks/backup.yml", *ON_NEXT)
+    plays.run("backup", "playbooks/backup.yml", *ON_NEXT, *KEY)
     kept = written()
     write("after-the-backup")
     cards_die(*SERVERS)
-    restore = ("playbooks/restore.yml", "--skip-tags", "workload", *ON_NEXT, "-e", "restore_from=latest")
+    restore = ("playbooks/restore.yml", "--skip-tags", "workload", *ON_NEXT, *KEY, "-e", "restore_from=latest")
     plays.run("restore", *restore)
     assert written() == kept
     all_serve()
@@ -187,9 +187,9 @@ def test_all_cards_fail_and_a_backup_is_restored(plays: Plays, upgraded: None) -
 
 def test_a_backup_replaces_a_running_cluster_only_by_its_name(plays: Plays, upgraded: None) -> None:
     kept = written()
-    plays.run("backup", "playbooks/backup.yml", *ON_NEXT)
+    plays.run("backup", "playbooks/backup.yml", *ON_NEXT, *KEY)
     write("after-the-second-backup")
-    restore = ("playbooks/restore.yml", "--skip-tags", "workload", *ON_NEXT, "-e", "restore_from=latest")
+    restore = ("playbooks/restore.yml", "--skip-tags", "workload", *ON_NEXT, *KEY, "-e", "restore_from=latest")
     assert not plays.run("restore, unnamed", *restore, expect=2).changed_hosts()
     assert "after-the-second-backup" in written()
     plays.run("restore over", *restore, "-e", f"restore_over={CLUSTER.var('cluster_name')}")

@@ -1,36 +1,47 @@
-"""Backups on the control node, and their validation. Pure: files only, no host, no Ansible.
+"""Backups on the control node, and their validation: files and the programs age and ssh-keygen, no host, no Ansible.
 
-A backup is a directory named by its UTC stamp, with `manifest.json`, `server.tar.gz` (k3s's server/ with a copy of
-the datastore) and `data.tar.gz` (the NFS export). One under another name is not finished.
+A backup is a directory named by its UTC stamp, with `manifest.json` and its signature, and three archives encrypted
+for the owner: k3s's server/ with a copy of the datastore, the NFS export, and what a control node needs. One under
+another name is not finished.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import shutil
+import zlib
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import Limits, copy, members
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import ARCHIVE, BESIDE, MOST, SUMS
+from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import Entry, Limits, Target, copy, members
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import ARCHIVE, BESIDE, MOST, SUMS, Packer
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, printable
 
 from ..files import sha256_of
 from ..k3s import token, version
+from .seal import BackupError, Key, decrypting, encrypting, verify
 
-#: 1 had no record of what was left out, and could not hold every name of a file.
-FORMAT = 2
-MANIFEST = "manifest.json"
-SERVER, DATA = "server.tar.gz", "data.tar.gz"
-TOPS = {SERVER: "server", DATA: "data"}
+#: Up to 2, backups were neither encrypted nor signed.
+FORMAT = 3
+MANIFEST, SIGNATURE = "manifest.json", "manifest.json.sig"
+SERVER, DATA, CONTROL = "server.tar.gz.age", "data.tar.gz.age", "control.tar.gz.age"
+TOPS = {SERVER: "server", DATA: "data", CONTROL: "control"}
 #: What an archive may hold; the same as for its writer (bytes, members, seconds).
 LIMITS = Limits(ARCHIVE, MOST, depth=128, seconds=3600)
+#: What a control node's part may hold: files, and bytes of them.
+FILES, BYTES = 10_000, 64 << 20
 STAMP = re.compile(r"\d{8}T\d{6}Z")
 #: Members of the server's archive that are read, and never longer than this (bytes).
 INSPECTED, SHORT = ("server/token", "server/agent-token", "server/tls/server-ca.crt"), 1 << 16
+#: The longest manifest that is read (bytes).
+LONGEST = 4 << 20
 FIELDS: dict[str, type] = {
     "format": int,
     "cluster_name": str,
@@ -39,12 +50,9 @@ FIELDS: dict[str, type] = {
     "datastore": str,
     "server": str,
     "ca_sha256": str,
+    "checkout": dict,
     "files": dict,
 }
-
-
-class BackupError(Exception):
-    """What is wrong with a backup, for the operator."""
 
 
 @dataclass
@@ -59,30 +67,28 @@ class Contents:
     """What of the export is not in it, and why."""
 
 
-def contents(path: Path) -> Contents:
-    """Read a tar to its end, and compare each file with the digest that was taken on the board."""
+def contents(source: IO[bytes], top: str) -> Contents:
+    """Read a tar to its end, and compare each file with the digest that was taken where it was read first."""
     found = Contents()
-    top = TOPS[path.name]
     record = b""
     try:
-        with path.open("rb") as source:
-            for member in members(source, LIMITS, links=True):
-                name = member.info.name
-                if member.content is None:
-                    continue
-                if name == SUMS:
-                    record = member.content.read()
-                    continue
-                if member.parts[0] != top and name not in BESIDE:
-                    found.faults.append(f"holds {printable(repr(name))}, which is no part of a backup")
-                if name in INSPECTED:
-                    content = member.content.read(SHORT)
-                    digest = hashlib.sha256(content).hexdigest()
-                    found.texts[name] = content.decode(errors="replace")
-                else:
-                    digest = copy(member.content)
-                found.sums[name] = digest
-                found.size += member.info.size
+        for member in members(source, LIMITS, links=True):
+            name = member.info.name
+            if member.content is None:
+                continue
+            if name == SUMS:
+                record = member.content.read()
+                continue
+            if member.parts[0] != top and name not in BESIDE:
+                found.faults.append(f"holds {printable(repr(name))}, which is no part of a backup")
+            if name in INSPECTED:
+                content = member.content.read(SHORT)
+                digest = hashlib.sha256(content).hexdigest()
+                found.texts[name] = content.decode(errors="replace")
+            else:
+                digest = copy(member.content)
+            found.sums[name] = digest
+            found.size += member.info.size
     except (Refused, OSError) as error:
         found.faults.append(str(error))
         return found
@@ -93,8 +99,137 @@ def contents(path: Path) -> Contents:
         found.faults.append(f"has no {SUMS} at its end: it is incomplete")
         return found
     different = dict(expected.items() ^ found.sums.items())
-    found.faults += [f"{printable(repr(each))} differs from the board's file" for each in sorted(different)]
+    found.faults += [f"{printable(repr(each))} differs from the file that was read" for each in sorted(different)]
     return found
+
+
+def inside(path: Path, key: Key) -> Contents:
+    """What an encrypted archive holds; that it cannot be decrypted is a fault."""
+    found = Contents()
+    try:
+        with decrypting(path, key) as source:
+            found = contents(source, TOPS[path.name])
+    except BackupError as error:
+        found.faults = [str(error)]
+    return found
+
+
+class Written:
+    """An archive while it is written: compressed, read back, and encrypted, since it cannot be decrypted here."""
+
+    def __init__(self, target: IO[bytes], copied: IO[bytes], reading: Future[Contents]) -> None:
+        self._target, self._copied, self._reading = target, copied, reading
+        self._compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
+
+    def write(self, content: bytes) -> int:
+        """Some more of the tar."""
+        self._put(self._compressor.compress(content))
+        return len(content)
+
+    def end(self) -> Contents:
+        """The tar is complete; what it holds."""
+        self._put(self._compressor.flush())
+        with suppress(BrokenPipeError):
+            self._copied.close()
+        return self._reading.result()
+
+    def _put(self, content: bytes) -> None:
+        with suppress(BrokenPipeError):  # the reader has found a fault
+            self._copied.write(content)
+        self._target.write(content)
+
+
+@contextmanager
+def writing(path: Path, recipient: str) -> Iterator[Written]:
+    """A new archive, that only the owner can read. Raises BackupError."""
+
+    def read(descriptor: int) -> Contents:
+        with os.fdopen(descriptor, "rb") as source:
+            found = contents(source, TOPS[path.name])
+            while source.read(1 << 20):
+                pass
+            return found
+
+    reader, writer = os.pipe()
+    with (
+        ThreadPoolExecutor(1) as pool,
+        os.fdopen(writer, "wb") as copied,
+        encrypting(path, recipient) as target,
+    ):
+        yield Written(target, copied, pool.submit(read, reader))
+
+
+def files_below(root: Path) -> dict[str, Path]:
+    """Files by their names below `root`, as links lead to them; for a `root` that is a file itself, the name is empty.
+
+    Raises BackupError for more than belongs to an inventory or to secrets.
+    """
+    if root.is_file():
+        return {"": root}
+    found: dict[str, Path] = {}
+    size = 0
+    for folder, _, names in os.walk(root, followlinks=True):
+        for path in (Path(folder) / name for name in names):
+            if path.is_file():
+                found[str(path.relative_to(root))] = path
+                size += path.stat().st_size
+        if len(found) > FILES or size > BYTES:
+            raise BackupError(
+                f"{root}: more than {FILES:,} files or {BYTES >> 20} MiB: move what is not part of it away"
+            )
+    return found
+
+
+def pack_control(target: Any, parts: dict[str, Path]) -> None:
+    """Write the files of each part, such as secrets, as a tar. Raises BackupError, OSError."""
+    packer = Packer(target)
+    for part, root in parts.items():
+        for name, path in sorted(files_below(root).items()):
+            info, content = packer.info("/".join(filter(None, ("control", part, name))), path.stat()), path.read_bytes()
+            info.size = len(content)
+            packer.bytes(info, content)
+    packer.close()
+
+
+def put_control(path: Path, key: Key, part: str, target: Path, pretend: bool) -> tuple[bool, list[str]]:
+    """Write a part of what a control node needs to `target`, where there is nothing; whether it did.
+
+    What is there is kept, and the second value names files of the backup that it lacks, or has with other content.
+    Raises BackupError, OSError, Refused.
+    """
+    above = ("control", *part.split("/"))
+    private = part == "secrets"
+    target = target.resolve()
+    found = inside(path, key)
+    if found.faults:
+        raise BackupError(f"{path.name} {found.faults[0]}")
+    wanted = {
+        "/".join(parts[len(above) :]): digest
+        for parts, digest in ((tuple(name.split("/")), digest) for name, digest in found.sums.items())
+        if parts[: len(above)] == above
+    }
+    if there := files_below(target):
+        return False, sorted(name for name in wanted if name not in there or sha256_of(there[name]) != wanted[name])
+    if not wanted or pretend:
+        return bool(wanted), []
+    target.parent.mkdir(mode=0o700 if private else 0o755, parents=True, exist_ok=True)
+    # Beside its place, which it gets as a whole.
+    staging = target.with_name(f".{target.name}.restoring")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(mode=0o700)
+    with closing(Target(staging)) as folder, decrypting(path, key) as source:
+        for member in members(source, LIMITS, links=True):
+            if member.content is None or member.parts[: len(above)] != above:
+                continue
+            parts = (target.name, *member.parts[len(above) :])
+            for depth in range(1, len(parts)):
+                folder.make_folder(parts[:depth], Entry(0o700 if private else 0o755))
+            # Owned by whoever restores; a secret is private whatever it was.
+            with folder.file(parts, Entry(member.info.mode & (0o700 if private else 0o755))) as file:
+                copy(member.content, file)
+    (staging / target.name).rename(target)
+    staging.rmdir()
+    return True, []
 
 
 def ca_sha256(server: Contents) -> str:
@@ -144,15 +279,20 @@ def choose(wanted: str, directory: Path) -> Path:
     return path
 
 
-def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest. Raises BackupError for one that is missing or misshapen."""
+def read_manifest(directory: Path, content: bytes = b"") -> dict[str, Any]:
+    """The manifest, or `content`, which was verified. Raises BackupError for one that is missing or misshapen."""
     path = directory / MANIFEST
     if not path.is_file():
         raise BackupError(f"{path} is missing: this is no backup, or one that was not finished")
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(content or path.read_bytes()[:LONGEST])
     except ValueError as error:
         raise BackupError(f"{path} is not JSON: {error}") from error
+    if isinstance(found, dict) and found.get("format") in (1, 2):
+        raise BackupError(
+            f"{path} has format {found['format']}: a backup of before they were encrypted and signed, so anybody may "
+            "have made it. Make a new one with playbooks/backup.yml, or restore it with the commit that made it"
+        )
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise BackupError(
             f"{path} has not format {FORMAT}, the only one that is supported; restore it with the version that made it"
@@ -160,7 +300,22 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     wrong = [name for name, kind in FIELDS.items() if not isinstance(found.get(name), kind)]
     if wrong:
         raise BackupError(f"{path} lacks {', '.join(wrong)}")
+    if not STAMP.fullmatch(found["created"]):
+        raise BackupError(f"{path}: created is no stamp such as 20261122T050000Z")
     return found
+
+
+def verified(directory: Path, key: Key) -> tuple[dict[str, Any], str]:
+    """The manifest of a backup of the key's owner, and its SHA-256. Raises BackupError for all others."""
+    read_manifest(directory)  # what is no backup, or an old one, has no signature
+    content = (directory / MANIFEST).read_bytes()[:LONGEST]
+    if not (directory / SIGNATURE).is_file():
+        raise BackupError(f"its {SIGNATURE} is missing: it is not known who made it")
+    verify(content, directory / SIGNATURE, key)
+    manifest = read_manifest(directory, content)
+    if STAMP.fullmatch(directory.name) and directory.name != manifest["created"]:
+        raise BackupError(f"it was made at {manifest['created']}: its directory has another backup's name")
+    return manifest, hashlib.sha256(content).hexdigest()
 
 
 def version_fault(archived: str, wanted: str) -> str:
@@ -177,15 +332,10 @@ def version_fault(archived: str, wanted: str) -> str:
     return ""
 
 
-def faults(directory: Path, cluster_name: str, k3s_version: str, servers: int) -> Iterator[str]:
-    """Every reason against restoring a backup to this inventory, without connecting to a host."""
-    try:
-        manifest = read_manifest(directory)
-    except BackupError as error:
-        yield str(error)
-        return
+def unfit(manifest: dict[str, Any], cluster_name: str, k3s_version: str, servers: int) -> Iterator[str]:
+    """Every reason against restoring a backup to this inventory, by its manifest."""
     if manifest["cluster_name"] != cluster_name:
-        yield f"it is of the cluster {manifest['cluster_name']}, this inventory is of {cluster_name}"
+        yield foreign(manifest, cluster_name)
     if fault := version_fault(manifest["k3s_version"], k3s_version):
         yield fault
     kind = manifest["datastore"]
@@ -194,8 +344,17 @@ def faults(directory: Path, cluster_name: str, k3s_version: str, servers: int) -
     elif (kind == "etcd") != (servers > 1):
         needs = "three servers or more" if kind == "etcd" else "one server"
         yield f"its datastore is {kind}, which is of {needs}: k3s_servers has {servers}"
+
+
+def foreign(manifest: dict[str, Any], cluster_name: str) -> str:
+    """That a backup is of another cluster."""
+    return f"it is of the cluster {manifest['cluster_name']}, this inventory is of {cluster_name}"
+
+
+def unsound(directory: Path, manifest: dict[str, Any], key: Key) -> Iterator[str]:
+    """Everything that is wrong with the archives of a backup."""
     complete = True
-    for name in (SERVER, *(each for each in manifest["files"] if each != SERVER)):
+    for name in (SERVER, CONTROL, *(each for each in manifest["files"] if each not in (SERVER, CONTROL))):
         entry, path = manifest["files"].get(name), directory / name
         if name not in TOPS or not isinstance(entry, dict):
             yield f"{MANIFEST} has no entry for {name}, or one that is not supported"
@@ -212,14 +371,28 @@ def faults(directory: Path, cluster_name: str, k3s_version: str, servers: int) -
     if not complete:
         return
     for name in manifest["files"]:
-        inside = contents(directory / name)
-        yield from (f"{name} {fault}" for fault in inside.faults)
-        if name == SERVER and not inside.faults:
+        found = inside(directory / name, key)
+        yield from (f"{name} {fault}" for fault in found.faults)
+        if name == SERVER and not found.faults:
             try:
-                if ca_sha256(inside) != manifest["ca_sha256"]:
+                if ca_sha256(found) != manifest["ca_sha256"]:
                     yield f"{name} holds another CA than {MANIFEST}"
             except BackupError as error:
                 yield f"{name}: {error}"
-            store = "etcd-snapshot" if kind == "etcd" else "server/db/state.db"
-            if store not in inside.sums:
+            store = "etcd-snapshot" if manifest["datastore"] == "etcd" else "server/db/state.db"
+            if store not in found.sums:
                 yield f"{name} holds no datastore ({store})"
+
+
+def prune(directory: Path, keep: int, cluster_name: str) -> list[str]:
+    """Remove all finished backups of this cluster but the newest `keep`. Names of those removed."""
+    gone = []
+    for old in stamps(directory)[:-keep] if keep else []:
+        with suppress(BackupError):
+            if read_manifest(old)["cluster_name"] == cluster_name:
+                # First under a name that is no backup's: one that is half removed must not look like one.
+                trash = directory / f".part-{old.name}"
+                old.rename(trash)
+                shutil.rmtree(trash)
+                gone.append(old.name)
+    return gone

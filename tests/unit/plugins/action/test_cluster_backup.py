@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.action import cluster_backup as action
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, stream
+from ansible_collections.edge_ai.cluster.plugins.module_utils import archives
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, place, seal, stream
 
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 SECRET = "cluster-secret"
@@ -86,8 +87,58 @@ def export(tmp_path: Path) -> Path:
     return export
 
 
+class Owner:
+    """The two sides of a key: what the control node has, and the file that its owner keeps."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self.secrets = folder / "secrets"
+        self.secrets.mkdir()
+        text, self.recipient = seal.new_key("home", self.secrets / seal.SIGNER)
+        (self.secrets / seal.RECIPIENT).write_text(self.recipient + "\n")
+        (folder / "key").write_text(text)
+        self.key = seal.read_key(str(folder / "key"))
+
+    def sign(self, backup: Path) -> None:
+        content = (backup / archive.MANIFEST).read_bytes()
+        (backup / archive.SIGNATURE).write_bytes(seal.sign(content, self.secrets / seal.SIGNER))
+
+    def write(self, path: Path, tar: bytes) -> archive.Contents:
+        """A part of a backup."""
+        with archive.writing(path, self.recipient) as target:
+            target.write(tar)
+            return target.end()
+
+    def read(self, path: Path) -> bytes:
+        """A part, decrypted, as a board gets it."""
+        with seal.decrypting(path, self.key) as source:
+            return source.read()
+
+
+@pytest.fixture(scope="module")
+def owner(tmp_path_factory: pytest.TempPathFactory) -> Owner:
+    return Owner(tmp_path_factory.mktemp("owner") / "home")
+
+
 @pytest.fixture
-def backup(tmp_path: Path, k3s: Path, live: Any, export: Path) -> Path:
+def control_node(tmp_path: Path, owner: Owner) -> dict[str, Path]:
+    """Parts of a control node: secrets, and an inventory that has a link and a program."""
+    secrets, inventory, elsewhere = tmp_path / "node/secrets", tmp_path / "node/inventory", tmp_path / "node/common"
+    shutil.copytree(owner.secrets, secrets)
+    (secrets / "ssh_host_keys/pi-01").mkdir(parents=True)
+    (secrets / "ssh_host_keys/pi-01/key").write_text("host key")
+    (secrets / "id_ed25519").write_text("login key")
+    for folder in (inventory, elsewhere):
+        folder.mkdir()
+    (elsewhere / "all.yml").write_text("cluster_name: home\n")
+    (inventory / "group_vars").symlink_to("../common")
+    (inventory / "hosts.py").write_text("#!/bin/sh\n")
+    (inventory / "hosts.py").chmod(0o755)
+    return {"secrets": secrets, "inventory/0": inventory, "inventory/1": elsewhere / "all.yml"}
+
+
+@pytest.fixture
+def backup(tmp_path: Path, k3s: Path, live: Any, export: Path, owner: Owner, control_node: dict[str, Path]) -> Path:
     """A finished backup, made as the role makes it but for ssh."""
     live.execute("INSERT INTO kine (a, b) VALUES ('x', 'x')")
     live.commit()
@@ -97,14 +148,24 @@ def backup(tmp_path: Path, k3s: Path, live: Any, export: Path) -> Path:
         archive.SERVER: ("send-server", "--data-dir", str(k3s), "--datastore", "sqlite"),
         archive.DATA: ("send-data", "--export", str(export)),
     }
-    files = {}
+    found = {}
     for name, arguments in commands.items():
         done = run_board(*arguments)
         assert done.returncode == 0, done.stderr
-        (directory / name).write_bytes(gzip.compress(done.stdout, 1))
-        found = archive.contents(directory / name)
-        assert found.faults == []
-        files[name] = {"size": (directory / name).stat().st_size, "sha256": archive.sha256_of(directory / name)}
+        found[name] = owner.write(directory / name, done.stdout)
+    with archive.writing(directory / archive.CONTROL, owner.recipient) as target:
+        archive.pack_control(target, control_node)
+        found[archive.CONTROL] = target.end()
+    assert [each.faults for each in found.values()] == [[], [], []]
+    files = {
+        name: {
+            "size": (directory / name).stat().st_size,
+            "sha256": archive.sha256_of(directory / name),
+            "files": len(inner.sums),
+            "bytes": inner.size,
+        }
+        for name, inner in found.items()
+    }
     manifest = {
         "format": archive.FORMAT,
         "cluster_name": "home",
@@ -112,39 +173,63 @@ def backup(tmp_path: Path, k3s: Path, live: Any, export: Path) -> Path:
         "k3s_version": VERSION,
         "datastore": "sqlite",
         "server": "pi-01",
-        "ca_sha256": archive.ca_sha256(archive.contents(directory / archive.SERVER)),
+        "ca_sha256": archive.ca_sha256(found[archive.SERVER]),
+        "checkout": {"commit": "c" * 40, "changed": False},
         "files": files,
     }
     (directory / archive.MANIFEST).write_text(json.dumps(manifest))
+    owner.sign(directory)
     return directory
 
 
-def faults(backup: Path, name: str = "home", version: str = VERSION, servers: int = 1) -> list[str]:
-    return list(archive.faults(backup, name, version, servers))
+@pytest.fixture
+def faults(owner: Owner) -> Callable[..., list[str]]:
+    def found(backup: Path, name: str = "home", version: str = VERSION, servers: int = 1) -> list[str]:
+        try:
+            manifest, _ = archive.verified(backup, owner.key)
+        except seal.BackupError as error:
+            return [str(error)]
+        return [*archive.unfit(manifest, name, version, servers), *archive.unsound(backup, manifest, owner.key)]
+
+    return found
 
 
-def change(backup: Path, **values: Any) -> None:
+Faults = Callable[..., list[str]]
+
+
+def change(backup: Path, owner: Owner, **values: Any) -> None:
+    """What only a program with the control node's key can do."""
     path = backup / archive.MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    owner.sign(backup)
 
 
-def repack(backup: Path, name: str, edit: Callable[[tarfile.TarFile], None]) -> None:
-    """The archive with something put before its end, and a manifest that agrees: what a forger would do."""
-    with tarfile.open(backup / name) as old:
+def repack(backup: Path, owner: Owner, name: str, edit: Callable[[tarfile.TarFile], None]) -> None:
+    """The archive with something put before its end, and a manifest that agrees."""
+    with tarfile.open(fileobj=io.BytesIO(owner.read(backup / name))) as old:
         members = [(info, old.extractfile(info).read() if info.isfile() else None) for info in old]  # type: ignore[union-attr]
-    with tarfile.open(backup / name, "w:gz") as new:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as new:
         edit(new)
         for info, content in members:
             new.addfile(info, io.BytesIO(content) if content is not None else None)
-    manifest = json.loads((backup / archive.MANIFEST).read_text())
-    manifest["files"][name] |= {"size": (backup / name).stat().st_size, "sha256": archive.sha256_of(backup / name)}
-    change(backup, files=manifest["files"])
+    owner.write(backup / name, made.getvalue())
+    agree(backup, owner, name)
 
 
-def test_a_backup_is_whole_and_has_the_rows_that_were_only_in_the_journal(backup: Path, tmp_path: Path) -> None:
+def agree(backup: Path, owner: Owner, name: str) -> None:
+    """Have the manifest say what an archive is now."""
+    files = json.loads((backup / archive.MANIFEST).read_text())["files"]
+    files[name] |= {"size": (backup / name).stat().st_size, "sha256": archive.sha256_of(backup / name)}
+    change(backup, owner, files=files)
+
+
+def test_a_backup_is_whole_and_has_the_rows_that_were_only_in_the_journal(
+    backup: Path, tmp_path: Path, owner: Owner, faults: Faults
+) -> None:
     assert faults(backup) == []
     assert faults(backup, version="v1.36.5+k3s1") == faults(backup, version="v1.37.0+k3s1") == []
-    with tarfile.open(backup / archive.SERVER) as tar:
+    with tarfile.open(fileobj=io.BytesIO(owner.read(backup / archive.SERVER))) as tar:
         names = tar.getnames()
         member = tar.extractfile("server/db/state.db")
         assert member
@@ -155,41 +240,47 @@ def test_a_backup_is_whole_and_has_the_rows_that_were_only_in_the_journal(backup
         assert copy.execute("SELECT count(*) FROM kine").fetchone() == (1,)
 
 
-def test_what_is_no_data_stays_out(backup: Path) -> None:
-    assert set(archive.contents(backup / archive.DATA).sums) == {"data/notes.txt", "data/weights/fast/model.weights.h5"}
+def test_what_is_no_data_stays_out(backup: Path, owner: Owner) -> None:
+    assert set(archive.inside(backup / archive.DATA, owner.key).sums) == {
+        "data/notes.txt",
+        "data/weights/fast/model.weights.h5",
+    }
 
 
-def test_an_empty_export_is_data_too(tmp_path: Path) -> None:
+def test_an_empty_export_is_data_too(tmp_path: Path, owner: Owner) -> None:
     (tmp_path / "export").mkdir()
     give(tmp_path / "export")
     done = run_board("send-data", "--export", str(tmp_path / "export"))
-    (tmp_path / archive.DATA).write_bytes(gzip.compress(done.stdout))
-    assert archive.contents(tmp_path / archive.DATA) == archive.Contents()
+    assert owner.write(tmp_path / archive.DATA, done.stdout) == archive.Contents()
+    assert archive.inside(tmp_path / archive.DATA, owner.key) == archive.Contents()
 
 
 @pytest.mark.parametrize("name", [archive.SERVER, archive.DATA])
-def test_a_truncated_archive_is_refused(backup: Path, name: str) -> None:
+def test_a_truncated_archive_is_refused(backup: Path, name: str, owner: Owner, faults: Faults) -> None:
     path = backup / name
     path.write_bytes(path.read_bytes()[:-100])
     assert [f"{name} has {path.stat().st_size} bytes" in fault for fault in faults(backup)] == [True]
     # Even with a manifest that was changed to match.
-    manifest = json.loads((backup / archive.MANIFEST).read_text())
-    manifest["files"][name] = {"size": path.stat().st_size, "sha256": archive.sha256_of(path)}
-    change(backup, files=manifest["files"])
-    assert f"{name} cannot be read to its end" in faults(backup)[0]
+    agree(backup, owner, name)
+    assert f"{name} {name}: decrypt: age: error: " in faults(backup)[0]
 
 
-def test_an_archive_that_was_cut_where_tar_sees_no_end_is_refused(backup: Path) -> None:
+def test_an_archive_that_was_cut_where_tar_sees_no_end_is_refused(backup: Path, owner: Owner) -> None:
     """A stream that broke off between two members, compressed to a whole gzip file."""
     path = backup / archive.DATA
-    with tarfile.open(path) as tar:
+    plain = gzip.decompress(owner.read(path))
+    with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
         last = tar.getmember(archive.SUMS).offset
-    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:last] + b"\0" * 1024))
-    assert "has no SHA256SUMS.json at its end" in "; ".join(archive.contents(path).faults)
+    found = owner.write(path, plain[:last] + b"\0" * 1024)
+    assert (
+        found.faults
+        == archive.inside(path, owner.key).faults
+        == ["has no SHA256SUMS.json at its end: it is incomplete"]
+    )
 
 
 @pytest.mark.parametrize("offset", [0.2, 0.5, 0.9])
-def test_a_flipped_byte_is_refused(backup: Path, offset: float) -> None:
+def test_a_flipped_byte_is_refused(backup: Path, offset: float, faults: Faults) -> None:
     path = backup / archive.DATA
     content = bytearray(path.read_bytes())
     content[int(len(content) * offset)] ^= 1
@@ -197,50 +288,87 @@ def test_a_flipped_byte_is_refused(backup: Path, offset: float) -> None:
     assert faults(backup) == [f"{archive.DATA} was changed or damaged: its SHA-256 is not the one in manifest.json"]
 
 
-def test_a_changed_file_with_a_matching_manifest_is_refused(backup: Path) -> None:
+def test_a_changed_file_with_a_matching_manifest_is_refused(backup: Path, owner: Owner, faults: Faults) -> None:
     def forge(tar: tarfile.TarFile) -> None:
         info = tarfile.TarInfo("data/added.txt")
         info.size = 5
         tar.addfile(info, io.BytesIO(b"added"))
 
-    repack(backup, archive.DATA, forge)
-    assert faults(backup) == [f"{archive.DATA} 'data/added.txt' differs from the board's file"]
+    repack(backup, owner, archive.DATA, forge)
+    assert faults(backup) == [f"{archive.DATA} 'data/added.txt' differs from the file that was read"]
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "data/../../x"])
-def test_names_that_lead_elsewhere_are_refused_here_and_on_the_board(backup: Path, tmp_path: Path, name: str) -> None:
+def test_names_that_lead_elsewhere_are_refused_here_and_on_the_board(
+    backup: Path, tmp_path: Path, name: str, owner: Owner, faults: Faults
+) -> None:
     def forge(tar: tarfile.TarFile) -> None:
         info = tarfile.TarInfo(name)
         info.size = 1
         tar.addfile(info, io.BytesIO(b"x"))
 
-    repack(backup, archive.DATA, forge)
+    repack(backup, owner, archive.DATA, forge)
     assert any("leads elsewhere" in fault for fault in faults(backup))
     target = tmp_path / "target"
     target.mkdir()
-    sent = run_board("take-data", "--export", str(target), "--stamp", "s", data=(backup / archive.DATA).read_bytes())
+    sent = run_board("take-data", "--export", str(target), "--stamp", "s", data=owner.read(backup / archive.DATA))
     assert sent.returncode == 1
     assert b"leads elsewhere" in sent.stderr
     assert [each.name for each in target.iterdir()] == [".restore-part"]
 
 
-def test_files_are_not_written_through_links(backup: Path, tmp_path: Path) -> None:
-    (tmp_path / "outside").mkdir()
+@pytest.mark.parametrize("inner", ["file", "sub/evil", "sub/deeper/evil"])
+def test_files_are_not_written_through_links(backup: Path, tmp_path: Path, owner: Owner, inner: str) -> None:
+    """Neither into the folder that a link of the archive leads to, nor into one below it."""
+    (tmp_path / "outside/sub/deeper").mkdir(parents=True)
     (tmp_path / "target").mkdir()
 
     def forge(tar: tarfile.TarFile) -> None:
         link = tarfile.TarInfo("data/link")
         link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "outside")
         tar.addfile(link)
-        info = tarfile.TarInfo("data/link/file")
+        info = tarfile.TarInfo(f"data/link/{inner}")
         info.size = 1
         tar.addfile(info, io.BytesIO(b"x"))
 
-    repack(backup, archive.DATA, forge)
-    content = (backup / archive.DATA).read_bytes()
+    repack(backup, owner, archive.DATA, forge)
+    content = owner.read(backup / archive.DATA)
     sent = run_board("take-data", "--export", str(tmp_path / "target"), "--stamp", "s", data=content)
+    assert sent.returncode == 1
     assert b"leads over a link" in sent.stderr
-    assert list((tmp_path / "outside").iterdir()) == []
+    assert not [path for path in (tmp_path / "outside").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("swapped", ["a", "a/b", "a/b/c"])
+def test_an_ancestor_that_becomes_a_link_meanwhile_is_not_followed(tmp_path: Path, swapped: str) -> None:
+    """Each folder above a file, replaced by a link to elsewhere between two members."""
+    outside, target = tmp_path / "outside", tmp_path / "target"
+    for folder in (outside / "b/c", outside / "c", target):
+        folder.mkdir(parents=True)
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w:gz") as made:
+        for number in (1, 2):
+            info = tarfile.TarInfo(f"a/b/c/{number}")
+            info.size = 1
+            made.addfile(info, io.BytesIO(b"x"))
+    tar.seek(0)
+    with contextlib.closing(archives.Target(target)) as folder:
+        for member in archives.members(tar, archives.Limits(1 << 20)):
+            assert member.content
+            if member.parts[-1] == "1":
+                for depth in range(1, len(member.parts)):
+                    folder.make_folder(member.parts[:depth], archives.Entry(0o755))
+                with folder.file(member.parts, archives.Entry(0o644)) as file:
+                    archives.copy(member.content, file)
+                (target / swapped).rename(tmp_path / "moved")
+                (target / swapped).symlink_to(outside / swapped.removeprefix("a").lstrip("/"))
+                continue
+            with (
+                pytest.raises(archives.Refused, match="leads over a link"),
+                folder.file(member.parts, archives.Entry(0o644)) as file,
+            ):
+                archives.copy(member.content, file)
+    assert not [path for path in outside.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(
@@ -253,25 +381,30 @@ def test_files_are_not_written_through_links(backup: Path, tmp_path: Path) -> No
         ({"datastore": "etcd"}, "needs|three servers"),
         ({"datastore": "mysql"}, "is not supported"),
         ({"ca_sha256": "0" * 64}, "holds another CA"),
-        ({"format": 1}, "has not format 2"),
+        ({"format": 2}, "has format 2: a backup of before they were encrypted and signed"),
+        ({"format": 4}, "has not format 3"),
+        ({"created": "../../etc"}, "created is no stamp"),
+        ({"created": "20261122T050001Z"}, "its directory has another backup's name"),
         ({"server": None}, "lacks server"),
-        ({"files": {}}, "no entry for server.tar.gz"),
-        ({"files": {"server.tar.gz": {}, "../x": {}}}, "not supported"),
+        ({"files": {}}, "no entry for server.tar.gz.age"),
+        ({"files": {"server.tar.gz.age": {}, "../x": {}}}, "not supported"),
     ],
 )
-def test_foreign_and_newer_backups_are_refused(backup: Path, values: dict[str, Any], words: str) -> None:
-    change(backup, **values)
+def test_foreign_and_newer_backups_are_refused(
+    backup: Path, values: dict[str, Any], words: str, owner: Owner, faults: Faults
+) -> None:
+    change(backup, owner, **values)
     assert any(word in "; ".join(faults(backup)) for word in words.split("|"))
 
 
-def test_all_reasons_are_listed_at_once(backup: Path) -> None:
-    change(backup, cluster_name="other", k3s_version="v1.37.0+k3s1")
+def test_all_reasons_are_listed_at_once(backup: Path, owner: Owner, faults: Faults) -> None:
+    change(backup, owner, cluster_name="other", k3s_version="v1.37.0+k3s1")
     (backup / archive.SERVER).unlink()
     (backup / archive.DATA).write_bytes(b"x")
     assert len(faults(backup)) == 4
 
 
-def test_unfinished_backups_are_none(backup: Path) -> None:
+def test_unfinished_backups_are_none(backup: Path, faults: Faults) -> None:
     there = backup.parent
     shutil.copytree(backup, there / ".part-20261122T060000Z")
     (there / "20261122T070000Z").mkdir()
@@ -284,13 +417,13 @@ def test_unfinished_backups_are_none(backup: Path) -> None:
     assert "not finished" in faults(there / "20261122T070000Z")[0]
 
 
-def test_only_the_oldest_of_this_cluster_go_and_none_by_default(backup: Path) -> None:
+def test_only_the_oldest_of_this_cluster_go_and_none_by_default(backup: Path, owner: Owner) -> None:
     there = backup.parent
     for hour in (6, 7, 8):
         shutil.copytree(backup, there / f"20261122T0{hour}0000Z")
-    change(there / "20261122T060000Z", cluster_name="other")
-    assert action.prune(there, 0, "home") == []
-    assert action.prune(there, 2, "home") == [backup.name]
+    change(there / "20261122T060000Z", owner, cluster_name="other")
+    assert archive.prune(there, 0, "home") == []
+    assert archive.prune(there, 2, "home") == [backup.name]
     assert sorted(each.name for each in there.iterdir()) == [f"20261122T0{hour}0000Z" for hour in (6, 7, 8)]
 
 
@@ -395,10 +528,10 @@ def test_a_file_that_changes_each_time_fails_the_backup(
 
 @root
 def test_a_server_is_restored_with_times_modes_links_and_its_node_password(
-    backup: Path, k3s: Path, tmp_path: Path
+    backup: Path, k3s: Path, tmp_path: Path, owner: Owner
 ) -> None:
     target = tmp_path / "rancher/fresh"
-    content = (backup / archive.SERVER).read_bytes()
+    content = owner.read(backup / archive.SERVER)
     take = ("take-server", "--data-dir", str(target), "--marker", "m 1", "--stamp", "20261122T060000Z")
     assert run_board(*take, data=content[: len(content) // 2]).returncode == 1
     assert not (target / "server").exists()
@@ -420,11 +553,11 @@ def test_a_server_is_restored_with_times_modes_links_and_its_node_password(
 
 @root
 def test_data_is_restored_to_an_empty_export_only_and_an_interrupted_restore_is_continued(
-    backup: Path, export: Path, tmp_path: Path
+    backup: Path, export: Path, tmp_path: Path, owner: Owner
 ) -> None:
     target = tmp_path / "target"
     target.mkdir()
-    content = (backup / archive.DATA).read_bytes()
+    content = owner.read(backup / archive.DATA)
     take = ("take-data", "--export", str(target), "--stamp", "20261122T050000Z")
     assert run_board(*take, data=content[: len(content) // 2]).returncode == 1
     done = run_board(*take, data=content)
@@ -445,10 +578,14 @@ def test_data_is_restored_to_an_empty_export_only_and_an_interrupted_restore_is_
     assert not (target / ".restore-20261122T050000Z").exists()
 
 
-def test_the_token_of_another_cluster_is_kept_beside(backup: Path, tmp_path: Path) -> None:
+def test_the_token_of_another_cluster_is_kept_beside(backup: Path, tmp_path: Path, owner: Owner) -> None:
     there = tmp_path / "secrets/k3s-token"
     agents = there.with_name("k3s-agent-token")
-    task = {"directory": str(backup), "expect": {"token_file": str(there), "agent_token_file": str(agents)}}
+    task = {
+        "directory": str(backup),
+        "identity": str(owner.key.path),
+        "expect": {"token_file": str(there), "agent_token_file": str(agents)},
+    }
     assert action.token(task, pretend=True) == {"changed": True}
     assert not there.exists()
     assert action.token(task, pretend=False) == {"changed": True}
@@ -514,3 +651,192 @@ def test_a_move_that_cannot_be_read_to_its_end_puts_nothing_in_place(tmp_path: P
     with pytest.raises(action.AnsibleActionFail, match=r"^old: .*missing"):
         moved(tmp_path / "missing", target)
     assert [each.name for each in target.iterdir() if each.name != ".restore-part"] == []
+
+
+# --- encryption, signature, the control node's part, the second place -------------------------------------------------
+
+
+def open_task(backup: Path, owner: Owner, **values: Any) -> dict[str, Any]:
+    return {
+        "identity": str(owner.key.path),
+        "directory": str(backup.parent),
+        "wanted": str(backup),
+        "cluster_name": "home",
+        **values,
+    }
+
+
+def test_nothing_of_a_backup_can_be_read_without_the_key(
+    backup: Path, owner: Owner, tmp_path: Path, control_node: dict[str, Path]
+) -> None:
+    texts = [path.read_bytes() for path in backup.iterdir()]
+    for secret in (SECRET, "login key", "AGE-SECRET-KEY", "OPENSSH PRIVATE"):
+        assert not any(secret.encode() in text for text in texts)
+    assert {path.stat().st_mode & 0o777 for path in backup.glob("*.age")} == {0o600}
+    # The control node cannot either: it has whom to encrypt for.
+    names = {path.name for path in control_node["secrets"].iterdir()}
+    assert {seal.RECIPIENT, seal.SIGNER, f"{seal.SIGNER}.pub"} < names
+    assert not any(b"AGE-SECRET-KEY" in path.read_bytes() for path in owner.secrets.iterdir())
+    other = Owner(tmp_path / "other")
+    assert "no identity matched" in archive.inside(backup / archive.DATA, other.key).faults[0]
+
+
+def test_a_backup_of_another_owner_a_changed_one_and_an_unsigned_one_are_refused_each_by_name(
+    backup: Path, owner: Owner, tmp_path: Path, faults: Faults
+) -> None:
+    # An attacker who knows the recipient, which is no secret, puts a backup of their own in its place.
+    content = (backup / archive.MANIFEST).read_bytes()
+    other = Owner(tmp_path / "other")
+    other.sign(backup)
+    assert "it was signed with another key" in faults(backup)[0]
+    owner.sign(backup)
+    assert faults(backup) == []
+    (backup / archive.MANIFEST).write_bytes(content.replace(b"pi-01", b"pi-02"))
+    assert "was changed after it was signed" in faults(backup)[0]
+    (backup / archive.MANIFEST).write_bytes(content)
+    (backup / archive.SIGNATURE).write_text("none")
+    assert "was changed after it was signed, or its signature was" in faults(backup)[0]
+    (backup / archive.SIGNATURE).unlink()
+    assert "manifest.json.sig is missing" in faults(backup)[0]
+
+
+def test_a_signature_for_another_purpose_is_none(backup: Path, owner: Owner, faults: Faults) -> None:
+    content = (backup / archive.MANIFEST).read_bytes()
+    command = ["ssh-keygen", "-Y", "sign", "-n", "file", "-f", str(owner.secrets / seal.SIGNER)]
+    done = subprocess.run(command, input=content, capture_output=True, check=True)
+    (backup / archive.SIGNATURE).write_bytes(done.stdout)
+    assert "was changed after it was signed, or its signature was" in faults(backup)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "cannot be read"),
+        ("", "is no key of backups"),
+        ("AGE-SECRET-KEY-1X\n", "is no key of backups"),
+        ("# signer: AAAA\n", "is no key of backups"),
+    ],
+)
+def test_a_key_that_is_missing_or_not_whole_is_refused(tmp_path: Path, text: str | None, words: str) -> None:
+    if text is not None:
+        (tmp_path / "key").write_text(text)
+    with pytest.raises(seal.BackupError, match=words):
+        seal.read_key(str(tmp_path / "key"))
+    with pytest.raises(seal.BackupError, match="write -e cluster_backup_identity=PATH"):
+        seal.read_key("")
+
+
+def test_opening_says_which_checkout_made_it(backup: Path, owner: Owner) -> None:
+    found = action.open_backup(open_task(backup, owner))
+    assert found["changed"] is False and found["data"] is True
+    assert f"was made by commit {'c' * 40}, this checkout is commit" in found["msg"][1]
+    assert action.differs({"commit": "a", "changed": False}, {"commit": "a", "changed": False}) == ""
+    assert "with changes" in action.differs({"commit": "a", "changed": True}, {"commit": "a", "changed": False})
+
+
+@pytest.mark.parametrize("name", [archive.SERVER, archive.DATA, archive.CONTROL])
+def test_opening_refuses_before_anything_is_written(backup: Path, owner: Owner, name: str) -> None:
+    content = bytearray((backup / name).read_bytes())
+    content[-1] ^= 1
+    (backup / name).write_bytes(content)
+    with pytest.raises(Exception, match=f"nothing was changed:\n  {name} was changed or damaged"):
+        action.open_backup(open_task(backup, owner))
+    with pytest.raises(Exception, match="it is of the cluster home, this inventory is of other"):
+        action.open_backup(open_task(backup, owner, cluster_name="other"))
+
+
+def test_a_new_control_node_gets_secrets_and_inventory(
+    backup: Path, owner: Owner, tmp_path: Path, control_node: dict[str, Path]
+) -> None:
+    new = tmp_path / "new"
+    targets = {"secrets": new / "secrets/home", "inventory/0": new / "inventory/home", "inventory/1": new / "more.yml"}
+    task = {
+        "identity": str(owner.key.path),
+        "directory": str(backup),
+        "targets": {part: str(path) for part, path in targets.items()},
+    }
+    assert action.control(task, pretend=True)["changed"] is True
+    assert not new.exists()
+    # An empty folder is none.
+    targets["secrets"].mkdir(parents=True)
+    done = action.control(task, pretend=False)
+    assert done == {"changed": True, "msg": [f"{path}: restored" for path in targets.values()]}
+    for part, path in targets.items():
+        here, there = archive.files_below(path), archive.files_below(control_node[part])
+        assert {name: each.read_bytes() for name, each in here.items()} == {
+            name: each.read_bytes() for name, each in there.items()
+        }
+    assert {each.stat().st_mode & 0o777 for each in targets["secrets"].rglob("*") if each.is_file()} == {0o600}
+    assert {each.stat().st_mode & 0o777 for each in targets["secrets"].rglob("*") if each.is_dir()} == {0o700}
+    assert (targets["inventory/0"] / "hosts.py").stat().st_mode & 0o777 == 0o755
+    assert not list(new.rglob(".*"))
+    assert action.control(task, pretend=False) == {"changed": False, "msg": []}
+    # Other secrets are never overwritten, and what differs is said.
+    (targets["secrets"] / "id_ed25519").write_text("mine")
+    (targets["secrets"] / "ssh_host_keys/pi-01/key").unlink()
+    again = action.control(task, pretend=False)
+    assert again["changed"] is False
+    assert "is kept, though it is not as in the backup: id_ed25519, ssh_host_keys/pi-01/key." in again["msg"][0]
+    assert (targets["secrets"] / "id_ed25519").read_text() == "mine"
+
+
+def test_what_is_no_inventory_ends_the_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "FILES", 2)
+    for name in "abc":
+        (tmp_path / name).touch()
+    with pytest.raises(seal.BackupError, match="more than 2 files"):
+        archive.files_below(tmp_path)
+
+
+def test_a_fault_on_the_way_to_the_disk_ends_the_backup(owner: Owner, tmp_path: Path) -> None:
+    """What cannot be decrypted here is verified while it is written."""
+    assert "cannot be read" in owner.write(tmp_path / archive.DATA, b"no tar at all" * 1000).faults[0]
+    (tmp_path / archive.SERVER).symlink_to("/dev/full")
+    with pytest.raises(seal.BackupError, match=r"encrypt: .*no space left"):
+        owner.write(tmp_path / archive.SERVER, os.urandom(1 << 22))
+
+
+def test_copies_at_a_second_directory_are_whole_and_few(backup: Path, owner: Owner, tmp_path: Path) -> None:
+    there = tmp_path / "disk"
+    with pytest.raises(seal.BackupError, match="is no directory: mount its disk"):
+        place.copy(backup, str(there), "home", 0, "", 60)
+    for wrong in ("host", "-oProxyCommand=x:/a", "a b:/c", "pi@host:", "pi@host:/a;b"):
+        with pytest.raises(seal.BackupError, match="is neither"):
+            place.copy(backup, wrong, "home", 0, "", 60)
+    there.mkdir()
+    (there / "home/.part-20261121T050000Z").mkdir(parents=True)
+    assert place.copy(backup, str(there), "home", 2, "", 60) == []
+    for hour in (6, 7):
+        later = shutil.copytree(backup, backup.with_name(f"20261122T0{hour}0000Z"))
+        change(later, owner, created=later.name)
+        gone = place.copy(later, str(there), "home", 2, "", 60)
+    assert gone == [backup.name]
+    assert sorted(path.name for path in (there / "home").iterdir()) == ["20261122T060000Z", "20261122T070000Z"]
+    copied = there / "home/20261122T070000Z"
+    assert {path.name: path.read_bytes() for path in copied.iterdir()} == {
+        path.name: path.read_bytes() for path in later.iterdir()
+    }
+    assert {path.stat().st_mode & 0o777 for path in copied.iterdir()} == {0o600}
+
+
+def test_copies_over_sftp_are_whole_and_few(backup: Path, owner: Owner, tmp_path: Path) -> None:
+    """sftp and its server as they are, without the ssh between them."""
+    there, direct = tmp_path / "nas", "-D /usr/lib/openssh/sftp-server"
+    with pytest.raises(seal.BackupError, match="not found; create the directory there"):
+        place.copy(backup, f"pi@nas:{there}", "home", 0, direct, 60)
+    # What an interrupted run left.
+    (there / "home/.part-20261121T050000Z").mkdir(parents=True)
+    (there / "home/.part-20261121T050000Z/manifest.json").touch()
+    (there / "home/notes.txt").touch()
+    assert place.copy(backup, f"pi@nas:{there}", "home", 2, direct, 60) == []
+    for hour in (6, 7):
+        later = shutil.copytree(backup, backup.with_name(f"20261122T0{hour}0000Z"))
+        gone = place.copy(later, f"pi@nas:{there}", "home", 2, direct, 60)
+    assert gone == [backup.name]
+    names = sorted(path.name for path in (there / "home").iterdir())
+    assert names == ["20261122T060000Z", "20261122T070000Z", "notes.txt"]
+    copied = there / "home/20261122T070000Z"
+    assert copied.stat().st_mode & 0o777 == 0o700
+    assert {path.name: path.read_bytes() for path in copied.iterdir()} == {
+        path.name: path.read_bytes() for path in later.iterdir()
+    }

@@ -305,6 +305,88 @@ def test_questions_are_asked_and_answered(project: Project) -> None:
     assert "Insert the cards" in project.log
 
 
+def test_a_new_key_of_backups_is_shown_once_and_written_nowhere(project: Project) -> None:
+    project.write("""\
+        - name: Back up
+          hosts: localhost
+          gather_facts: false
+          tasks:
+            - name: Wait before
+              ansible.builtin.command: sleep 1
+            - name: Make the key
+              edge_ai.cluster.cluster_backup_key:
+                secrets: "{{ playbook_dir }}/secrets"
+                cluster_name: home
+              register: key
+            - name: Say it
+              ansible.builtin.debug: {msg: "{{ key.msg }}"}
+        """)
+    secrets = project.folder / "secrets"
+    terminal = project.terminal()
+    terminal.until("Press Enter when it is stored")
+    shown = terminal.screen
+    # Nothing is used before the owner has it, nor drawn over it; keys pressed before the question count for nothing.
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        terminal.read(0.1)
+    assert terminal.screen == shown
+    assert not (secrets / "backup-recipient").exists()
+    terminal.type("\r")
+    assert terminal.wait() == 0
+    (secret,) = re.findall("^AGE-SECRET-KEY-1[0-9A-Z]+$", shown, re.MULTILINE)
+    (signer,) = re.findall("^# signer: (.*)$", shown, re.MULTILINE)
+    assert "was shown, and is not kept here. Without it no backup can be restored." in " ".join(terminal.screen.split())
+    assert signer in (secrets / "backup-signer.pub").read_text()
+    assert {path.name for path in secrets.iterdir()} == {"backup-recipient", "backup-signer", "backup-signer.pub"}
+    files = [path for path in project.folder.rglob("*") if path.is_file() and "collections" not in path.parts]
+    assert project.logs[0] in files
+    assert not [path for path in files if secret.encode() in path.read_bytes()]
+    # There is one from now on.
+    again = project.terminal()
+    assert again.wait() == 0
+    assert "AGE-SECRET-KEY" not in again.screen
+
+
+def test_a_new_key_needs_a_terminal_or_a_file(project: Project) -> None:
+    project.write("""\
+        - name: Back up
+          hosts: localhost
+          gather_facts: false
+          tasks:
+            - name: Make the key
+              edge_ai.cluster.cluster_backup_key:
+                secrets: "{{ playbook_dir }}/secrets"
+                identity: "{{ identity | default('') }}"
+                cluster_name: home
+        """)
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            project.command(*options), cwd=project.folder, env=project.env, text=True, timeout=60,
+            stdin=subprocess.DEVNULL, capture_output=True,
+        )  # fmt: skip
+
+    done = run()
+    assert done.returncode == 2
+    assert (
+        "there is no terminal to show the new key of backups on: write -e cluster_backup_identity=PATH" in done.stdout
+    )
+    assert not list((project.folder / "secrets").glob("backup-recipient"))
+    beside = run("-e", f"identity={project.folder}/secrets/key")
+    assert "with what it protects" in beside.stdout
+    key = project.folder / "key"
+    key.touch()
+    assert f"{key} exists, but backups have no key here yet" in run("-e", f"identity={key}").stdout
+    key.unlink()
+    assert run("-e", f"identity={key}").returncode == 0
+    assert key.stat().st_mode & 0o777 == 0o600
+    secret = key.read_text().splitlines()[-1]
+    assert secret.startswith("AGE-SECRET-KEY-1")
+    assert not [path for path in (project.folder / "secrets").iterdir() if secret in path.read_text()]
+    (unchanged,) = re.findall(r"changed=(\d)", run("-e", f"identity={key}").stdout)
+    assert unchanged == "0"
+
+
 def test_secrets_reach_neither_screen_nor_log(project: Project) -> None:
     project.write("""\
         - name: Stage

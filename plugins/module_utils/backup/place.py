@@ -1,0 +1,107 @@
+"""A second place for backups: a directory such as that of a mounted disk, or one that is reached by sftp."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..files import sha256_of
+from .archive import STAMP, prune
+from .seal import BackupError
+
+#: Where sftp copies to: a host as ssh knows it, and a directory there.
+_REMOTE = re.compile(r"(?P<host>([A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[A-Za-z0-9._/-]+)")
+_OPTIONS = {"BatchMode": "yes", "StrictHostKeyChecking": "yes", "ConnectTimeout": "20", "ServerAliveInterval": "15"}
+
+
+def validate(place: str) -> None:
+    """Raises BackupError for a place that cannot be used, or a directory that is not there."""
+    if place.startswith(("/", "~")):
+        if not Path(place).expanduser().is_dir():
+            raise BackupError(f"cluster_backup_copy_to: {place} is no directory: mount its disk, or create it")
+    elif not _REMOTE.fullmatch(place):
+        raise BackupError(
+            f"cluster_backup_copy_to: {place} is neither the full path of a directory nor user@host:directory (of "
+            "letters, digits, and . _ / -)"
+        )
+
+
+def copy(backup: Path, place: str, cluster_name: str, keep: int, ssh_args: str, timeout: float) -> list[str]:
+    """Copy a finished backup into the folder `cluster_name` of `place`; names of those that were removed there.
+
+    The newest `keep` stay, all for 0. Raises BackupError, OSError.
+    """
+    validate(place)
+    if place.startswith(("/", "~")):
+        return _to_directory(backup, Path(place).expanduser() / cluster_name, cluster_name, keep)
+    found = _REMOTE.fullmatch(place)
+    assert found
+    host, folder = found["host"], f"{found['path'].rstrip('/') or ''}/{cluster_name}"
+    listing = _sftp(host, [f"-mkdir {folder}", f"ls -1a {folder}"], ssh_args, timeout)
+    names = {Path(line).name for line in listing.splitlines()}
+    left = sorted(name for name in names if STAMP.fullmatch(name.removeprefix(".part-")) and name.startswith("."))
+    part, whole = f"{folder}/.part-{backup.name}", f"{folder}/{backup.name}"
+    commands = [command for name in left for command in _remove(f"{folder}/{name}")]
+    commands += [f"mkdir {part}", f"chmod 700 {part}"]
+    commands += [f'put -f "{path}" {part}/{path.name}' for path in sorted(backup.iterdir())]
+    commands.append(f"rename {part} {whole}")
+    there = sorted({name for name in names if STAMP.fullmatch(name)} | {backup.name})
+    old = there[:-keep] if keep else []
+    for name in old:
+        # First under a name that is no backup's: one that is half removed must not look like one.
+        commands += [f"rename {folder}/{name} {folder}/.part-{name}", *_remove(f"{folder}/.part-{name}")]
+    _sftp(host, commands, ssh_args, timeout)
+    return old
+
+
+def _to_directory(backup: Path, directory: Path, cluster_name: str, keep: int) -> list[str]:
+    directory.mkdir(mode=0o700, exist_ok=True)
+    for old in directory.glob(".part-*"):
+        shutil.rmtree(old)
+    part, whole = directory / f".part-{backup.name}", directory / backup.name
+    part.mkdir(mode=0o700)
+    for path in backup.iterdir():
+        copied = part / path.name
+        copied.touch(mode=0o600)
+        shutil.copyfile(path, copied)
+        with copied.open("rb") as file:
+            os.fsync(file.fileno())
+        if sha256_of(copied) != sha256_of(path):
+            raise BackupError(f"{copied} is not what was written: check the disk")
+    part.rename(whole)
+    return prune(directory, keep, cluster_name)
+
+
+def _remove(folder: str) -> list[str]:
+    """Commands that remove a folder of files."""
+    return [f"-rm {folder}/*", f"rmdir {folder}"]
+
+
+def _sftp(host: str, commands: Sequence[str], ssh_args: str, timeout: float) -> str:
+    """What sftp answers to commands, the first that fails ends it. Raises BackupError."""
+    argv = ["sftp", "-b", "-"]
+    for name, value in _OPTIONS.items():
+        argv += ["-o", f"{name}={value}"]
+    argv += [*shlex.split(ssh_args), host]
+    try:
+        done = subprocess.run(argv, input="\n".join(commands) + "\n", capture_output=True, text=True, timeout=timeout)
+    except FileNotFoundError:
+        raise BackupError(
+            "sftp: not installed on the control node; install the Debian package openssh-client"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise BackupError(f"{host}: not done after {timeout:.0f} s (cluster_backup_timeout)") from None
+    if done.returncode:
+        reason = " ".join(done.stderr.split())[-500:]
+        hints = {
+            "Host key verification failed": "; connect once by hand (ssh), compare the fingerprint, and accept it",
+            "not found": "; create the directory there",
+        }
+        hint = next((hint for text, hint in hints.items() if text in reason), "")
+        raise BackupError(f"{host}: {reason or f'sftp ended with {done.returncode}'}{hint}")
+    return done.stdout
