@@ -75,5 +75,5 @@ def test_export_and_the_disk_of_the_server_cannot_fill_one_another(server: Any) 
     assert len(set(room.values())) == 2
     file = server.file("/srv/books.img")
     # What it may hold is reserved: not a sparse file.
-    assert int(server.check_output("stat --format=%%b /srv/books.img")) * 512 >= file.size
+    assert int(server.check_output("stat --format=%b /srv/books.img")) * 512 >= file.size
     assert file.mode == 0o600
