@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from ansible_collections.edge_ai.cluster.plugins.module_utils import shared_data
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, printable
 
 
-def surplus(shared: Path, complete: str, keep: int) -> list[str]:
-    """Names of the runs beyond the newest `keep`, oldest first; never `complete`, the newest complete one. 0 keeps all.
+def surplus(shared: Path, kept: Collection[str], keep: int) -> list[str]:
+    """Names of the runs beyond the newest `keep`, oldest first; none of `kept`. 0 keeps all.
 
     A name with a date in the future counts for nothing: it would take the place of a run.
     """
@@ -20,7 +21,7 @@ def surplus(shared: Path, complete: str, keep: int) -> list[str]:
     for name in shared_data.names(shared, "runs", shared_data.RUN_NAME, shared_data.RUNS):
         with contextlib.suppress(Refused):
             found.append(shared_data.run_name(name))
-    return [name for name in reversed(found[keep:]) if name != complete] if keep > 0 else []
+    return [name for name in reversed(found[keep:]) if name not in kept] if keep > 0 else []
 
 
 def remove(shared: Path, run: str) -> None:

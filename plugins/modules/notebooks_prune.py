@@ -13,6 +13,11 @@ description:
 options:
   export: {description: The exported directory., type: path, required: true}
   keep: {description: How many of the newest runs are kept., type: int, required: true}
+  fetched:
+    description:
+      - A run that is kept too, the last one of which the results could be fetched. Others may only look complete.
+    type: str
+    default: ''
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
@@ -31,13 +36,13 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils import runs, share
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused
 
 
-def prune(export: Path, keep: int, pretend: bool) -> tuple[list[str], list[str]]:
+def prune(export: Path, keep: int, pretend: bool, fetched: str = "") -> tuple[list[str], list[str]]:
     """Names of the runs that were deleted, and why others were not."""
     removed: list[str] = []
     refused: list[str] = []
     try:
         complete, _ = shared_data.complete_runs(export)
-        for run in runs.surplus(export, complete[0]["run"] if complete else "", keep):
+        for run in runs.surplus(export, {fetched, *(each["run"] for each in complete[:1])}, keep):
             try:
                 if not pretend:
                     runs.remove(export, run)
@@ -53,13 +58,17 @@ def prune(export: Path, keep: int, pretend: bool) -> tuple[list[str], list[str]]
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
-        argument_spec={"export": {"type": "path", "required": True}, "keep": {"type": "int", "required": True}},
+        argument_spec={
+            "export": {"type": "path", "required": True},
+            "keep": {"type": "int", "required": True},
+            "fetched": {"type": "str", "default": ""},
+        },
         supports_check_mode=True,
     )
     export = Path(module.params["export"])
     shared_data.limit_process(shared_data.SECONDS, shared_data.MEMORY, f"old runs of {export} are deleted")
     with shared_data.as_owner(export):
-        removed, refused = prune(export, module.params["keep"], module.check_mode)
+        removed, refused = prune(export, module.params["keep"], module.check_mode, module.params["fetched"])
     for message in refused[:20]:
         module.warn(f"kept: {message}")
     module.exit_json(changed=bool(removed), removed=removed)

@@ -13,6 +13,7 @@ options:
   files: {description: Path below the export to the expected SHA-256., type: dict, required: true}
   inputs_digest: {description: Digest of the inputs whose complete run is searched., type: str, required: true}
   keep: {description: How many of the newest runs are kept; 0 keeps all., type: int, default: 0}
+  fetched: {description: A run that is kept too., type: str, default: ''}
 """
 RETURN = """
 differing:
@@ -112,7 +113,7 @@ def room(export: Path) -> dict[str, int]:
     }
 
 
-def state(export: Path, files: dict[str, str], inputs_digest: str, keep: int = 0) -> dict[str, Any]:
+def state(export: Path, files: dict[str, str], inputs_digest: str, keep: int = 0, fetched: str = "") -> dict[str, Any]:
     """The result of the module. Raises Refused."""
     runs, refused = shared_data.complete_runs(export)
     same = [run for run in runs if run["inputs_digest"] == inputs_digest]
@@ -128,7 +129,7 @@ def state(export: Path, files: dict[str, str], inputs_digest: str, keep: int = 0
         "candidates": same[:CANDIDATES],
         "newest": runs[0] if runs else {},
         "computed": records,
-        "surplus": surplus(export, runs[0]["run"] if runs else "", keep),
+        "surplus": surplus(export, {fetched, *(each["run"] for each in runs[:1])}, keep),
         "room": room(export),
         "durations": runs[0]["durations"] if runs else {},
         "refused": refused[:MESSAGES] + ([f"and {len(refused) - MESSAGES} more"] if len(refused) > MESSAGES else []),
@@ -143,6 +144,7 @@ def main() -> None:
             "files": {"type": "dict", "required": True},
             "inputs_digest": {"type": "str", "required": True},
             "keep": {"type": "int", "default": 0},
+            "fetched": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -152,7 +154,9 @@ def main() -> None:
     try:
         shared_data.limit_process(shared_data.SECONDS, shared_data.MEMORY, f"{export} is inspected")
         with shared_data.as_owner(export):
-            found = state(export, module.params["files"], module.params["inputs_digest"], module.params["keep"])
+            found = state(
+                export, **{name: module.params[name] for name in ("files", "inputs_digest", "keep", "fetched")}
+            )
     except (Refused, MemoryError) as error:
         module.fail_json(msg=f"{error or 'not enough memory'}. Remove foreign files from the export")
     for message in found["refused"]:

@@ -50,6 +50,13 @@ def test_newest_complete_run_stays(tmp_path: Path) -> None:
     assert left(tmp_path) == [complete, *failed[2:]]
 
 
+def test_a_run_that_was_fetched_stays_beside_others_that_look_complete(tmp_path: Path) -> None:
+    fetched = run(tmp_path, 1)
+    others = [run(tmp_path, day) for day in range(2, 6)]
+    prune(tmp_path, 2, pretend=False, fetched=fetched)
+    assert left(tmp_path) == [fetched, *others[2:]]
+
+
 def test_what_is_no_run_neither_goes_nor_counts(tmp_path: Path) -> None:
     names = [run(tmp_path, day) for day in range(1, 4)]
     future = "29990101T000000Z-1a2b3c4d"
