@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,9 +87,11 @@ class Plays:
         folder.mkdir(parents=True, exist_ok=True)
         # Otherwise a playbook without options gets those of the one before.
         (folder / "env" / "cmdline").unlink(missing_ok=True)
+        # An inventory that is not there would be taken for the text of one, and written to a file.
+        shutil.rmtree(folder / "inventory", ignore_errors=True)
         runner = ansible_runner.interface.run(
-            private_data_dir=str(folder), project_dir=str(ROOT), inventory=inventory,
-            playbook=playbook, cmdline=" ".join(options), quiet=True, rotate_artifacts=20, timeout=LIMIT_S,
+            private_data_dir=str(folder), project_dir=str(ROOT), cmdline=" ".join(["-i", inventory, *options]),
+            playbook=playbook, quiet=True, rotate_artifacts=20, timeout=LIMIT_S,
             envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
                      **(later(days) if days else {})},
         )  # fmt: skip
