@@ -155,6 +155,7 @@ def test_03_check_says_that_all_is_well(plays: Plays) -> None:
     assert "is well: 3 Nodes are Ready" in step.output
 
 
+@pytest.mark.extended
 def test_03_a_second_run_says_who_has_the_cluster_and_ends(plays: Plays, cluster: Cluster, tmp_path: Path) -> None:
     # As on another control node, of which only the board knows.
     other = shutil.copytree(cluster.path("cluster_secrets_dir"), tmp_path / "secrets")
