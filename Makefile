@@ -60,7 +60,7 @@ lint: packages
 	tools/lint
 
 unit: packages
-	pytest -q tests/unit
+	pytest -q --numprocesses auto tests/unit
 	. lab/k3s/env.sh && go -C lab/k3s test ./...
 
 lock:

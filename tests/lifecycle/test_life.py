@@ -541,6 +541,7 @@ def test_15_reset_asks_and_leaves_a_base_system(plays: Plays, cluster: Cluster, 
     unchanged(plays.run("reset again", *reset))
 
 
+@pytest.mark.extended
 def test_16_site_works_again_after_a_reset(plays: Plays, cluster: Cluster) -> None:
     old = weights(cluster)
     plays.run("site after reset", "site.yml", *FAST, *ON_NEXT)
