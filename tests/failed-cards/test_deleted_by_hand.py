@@ -70,7 +70,9 @@ def test_site_creates_again_what_was_deleted(plays: Plays, deletions: tuple[Call
     assert server.file("/srv/books/weights/fast/model.weights.h5").sha256sum == data
     wait_until("Jupyter answers from another board", 120, lambda: answers_from("pi-01", "pi-02"))
     (name,) = running_on("pi-02")
-    listed = stream(core().connect_get_namespaced_pod_exec, name, NAMESPACE, command=["ls", "/books/weights/fast"])
+    listed = stream(
+        core().connect_get_namespaced_pod_exec, name, NAMESPACE, command=["ls", "/books/weights/fast"], stdout=True
+    )
     assert "model.weights.h5" in listed
     step = plays.run("site again", *SITE)
     assert not step.changed_hosts(), step.changed

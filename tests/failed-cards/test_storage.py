@@ -127,7 +127,7 @@ def reads(node: str) -> bool:
     """Whether Jupyter on a node reads the weights from the volume."""
     (name,) = running_on(node)
     command = ["head", "--bytes=4", WEIGHTS.replace("/srv", "")]
-    return "HDF" in str(stream(core().connect_get_namespaced_pod_exec, name, NAMESPACE, command=command))
+    return "HDF" in str(stream(core().connect_get_namespaced_pod_exec, name, NAMESPACE, command=command, stdout=True))
 
 
 def works_from(server: str, *nodes: str) -> None:
