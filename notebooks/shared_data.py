@@ -38,6 +38,8 @@ NODE_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 KIB, MIB = 1 << 10, 1 << 20
 #: What a program that reads the shared folder may take: seconds of a processor, and bytes of memory.
 SECONDS, MEMORY = 10, 192 * MIB
+#: Longest wait for a file that an NFS client has delegated to it (seconds).
+DELEGATION_S = 3
 #: Longest file that is parsed as JSON (bytes); the timings of 1,700 boards fit.
 JSON_BYTES = MIB
 #: Most runs that are looked into, the newest first.
@@ -157,6 +159,23 @@ def opened_folder(root: Path, name: str = "") -> Iterator[int]:
         os.close(descriptor)
 
 
+def open_regular(name: str, folder: int) -> int:
+    """A descriptor for reading of a file in a folder that was found to be regular. Raises OSError.
+
+    It does not wait, for it may have become a FIFO since. So where an NFS client has the file delegated, because it
+    wrote it a moment ago, the kernel answers EAGAIN and asks for it back, which takes a moment.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    latest = time.monotonic() + DELEGATION_S
+    while True:
+        try:
+            return os.open(name, flags, dir_fd=folder)
+        except BlockingIOError:
+            if time.monotonic() > latest:
+                raise
+            time.sleep(0.05)
+
+
 @contextmanager
 def opened(root: Path, name: str, limit: int) -> Iterator[IO[bytes]]:
     """A regular file of at most `limit` bytes below `root`, for reading. Raises Refused, FileNotFoundError.
@@ -169,9 +188,8 @@ def opened(root: Path, name: str, limit: int) -> Iterator[IO[bytes]]:
         # Looked at before it is opened: opening a FIFO or a device can hang or act.
         if not stat.S_ISREG(before := os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
             raise Refused(f"{path}: is a {'link, which is not followed' if stat.S_ISLNK(before) else 'special file'}")
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
-            descriptor = os.open(last, flags, dir_fd=folder)
+            descriptor = open_regular(last, folder)
         except FileNotFoundError:
             raise
         except OSError as error:

@@ -35,7 +35,12 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import (
     copy,
     members,
 )
-from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, as_owner, printable
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import (
+    Refused,
+    as_owner,
+    open_regular,
+    printable,
+)
 
 # Last member of every tar: the digest of each file as it was read here, and what was left out (JSON).
 SUMS = "SHA256SUMS.json"
@@ -125,8 +130,7 @@ class Packer:
     def file(self, folder: int, entry: str, name: str) -> None:
         """A regular file, all of it from one moment. Raises Torn."""
         for _ in range(5):
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            with os.fdopen(os.open(entry, flags, dir_fd=folder), "rb") as source:
+            with os.fdopen(open_regular(entry, folder), "rb") as source:
                 before = os.fstat(source.fileno())
                 if not stat.S_ISREG(before.st_mode):
                     self.left_out.append(f"{name}: became a special file while it was read")

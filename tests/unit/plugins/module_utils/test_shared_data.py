@@ -1,0 +1,57 @@
+"""Files that an NFS client has delegated to it are read a moment later."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils import shared_data
+
+# A lease is what the NFS server takes for a delegation; a signal says that somebody else wants the file.
+HOLDER = """
+import fcntl, os, signal, sys, time
+file, seconds = os.open(sys.argv[1], os.O_RDWR), float(sys.argv[2])
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("holds it", flush=True)
+signal.sigwait([signal.SIGIO])
+time.sleep(seconds)
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+"""
+
+
+@pytest.fixture
+def delegated(tmp_path: Path) -> Iterator[Callable[[float], AbstractContextManager[Path]]]:
+    """A context in which a file is held, and given back some seconds after somebody wants it."""
+    (tmp_path / "complete.json").write_text("{}")
+
+    @contextmanager
+    def holding(seconds: float) -> Iterator[Path]:
+        argv = [sys.executable, "-c", HOLDER, str(tmp_path / "complete.json"), str(seconds)]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None and process.stdout.readline() == "holds it\n"
+            try:
+                yield tmp_path
+            finally:
+                process.kill()
+
+    yield holding
+
+
+def test_a_file_that_a_client_has_just_written_is_read(
+    delegated: Callable[[float], AbstractContextManager[Path]],
+) -> None:
+    with delegated(0.3) as root:
+        assert shared_data.read(root, "complete.json", 100) == b"{}"
+
+
+def test_a_file_that_is_not_given_back_is_refused(
+    delegated: Callable[[float], AbstractContextManager[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_data, "DELEGATION_S", 0.5)
+    with delegated(30) as root, pytest.raises(shared_data.Refused, match=r"complete.json: cannot be read \(Resource"):
+        shared_data.read(root, "complete.json", 100)
