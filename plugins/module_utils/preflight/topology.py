@@ -56,6 +56,12 @@ def _control_node(inventory: Inventory, report: Report) -> None:
         )
     elif control.get("ansible_connection") != "local":
         report.add(control.place, "localhost", None, "its connection is ssh, not local", f"write `{instead}` with it")
+    elif not control.settings.get("ansible_python_interpreter"):
+        problem = (
+            "has no ansible_python_interpreter: its tasks would run on the system's Python, without their packages"
+        )
+        remedy = "write ansible_python_interpreter: '{{ ansible_playbook_python }}' with it"
+        report.add(control.place, "localhost", None, problem, remedy)
 
 
 def _name(host: Host, inventory: Inventory, report: Report) -> None:
