@@ -152,7 +152,11 @@ class Python:
             failed = fields.get("failed")
             if "msg" in fields and isinstance(failed, ast.Constant) and failed.value is True:
                 yield fields["msg"], None
-        elif isinstance(node, ast.Tuple) and len(node.elts) == 2 and all(_is_text(each) for each in node.elts):
+            # Of a table with three columns the first is what is looked for.
+            for value in node.values:
+                if isinstance(value, ast.Tuple) and len(value.elts) == 3 and all(map(_is_text, value.elts[1:])):
+                    yield value.elts[1], value.elts[2]
+        elif isinstance(node, ast.Tuple) and len(node.elts) == 2 and all(map(_is_text, node.elts)):
             if " " in "".join(text for each in node.elts for text in self.texts(each, {})):
                 yield node.elts[0], node.elts[1]
         elif isinstance(node, ast.Return | ast.Yield) and node.value is not None and top is not None:
@@ -417,9 +421,7 @@ def markdown(messages: list[Message]) -> str:
         lines = [f"## {title}", ""]
         if rows:
             lines += ["| message | what to do |", "|---|---|"]
-            lines += [
-                f"| {cell(text)} | {' or '.join(cell(each) for each in remedies)} |" for text, remedies in rows.items()
-            ]
+            lines += [f"| {cell(text)} | {cell('; or '.join(remedies))} |" for text, remedies in rows.items()]
             lines += [""]
         lines += [f"- {cell(text)}" for text in listed]
         if own:

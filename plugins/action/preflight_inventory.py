@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ansible import context
-from ansible.constants import CONFIG_FILE
+from ansible import constants, context
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as ansible_version
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import (
@@ -59,7 +58,12 @@ class ActionModule(ActionBase):
         if not found and not report.findings():
             # Its own errors would only repeat those of an invalid inventory, and it connects to the boards' addresses.
             control.check_downloads(inventory, scope, needs, report)
-        control.check_configuration(CONFIG_FILE, checkout, report)
+        settings = {
+            "strategy": constants.DEFAULT_STRATEGY,
+            "any_errors_fatal": constants.ANY_ERRORS_FATAL,
+            "callbacks_enabled": constants.CALLBACKS_ENABLED,
+        }
+        control.check_configuration(constants.CONFIG_FILE, checkout, settings, report)
         connection.check_options(context.CLIARGS, report)
         control.check(inventory, scope, needs, report)
         secrets.check_files(inventory, base, report)

@@ -84,6 +84,24 @@ OPTIONS = (
     Rule("ssh_extra_args", _never, _ARGS, "write it as ansible_ssh_common_args in the inventory"),
 )  # fmt: skip
 
+_CALLBACKS = {f"edge_ai.cluster.{name}" for name in ("typed_options", "nothing_done", "one_run")}
+#: Settings of Ansible, which a variable of the environment may have changed.
+SETTINGS = (
+    Rule(
+        "strategy",
+        lambda value: str(value).endswith("linear"),
+        "stages need all boards to be done with a task before the next one",
+        "unset ANSIBLE_STRATEGY",
+    ),
+    Rule("any_errors_fatal", bool, "other boards would go on when one fails", "unset ANSIBLE_ANY_ERRORS_FATAL"),
+    Rule(
+        "callbacks_enabled",
+        lambda value: set(value) >= _CALLBACKS,
+        "without those of ansible.cfg, runs are not locked, and -e name=value has no type",
+        f"unset ANSIBLE_CALLBACKS_ENABLED, or have {', '.join(sorted(_CALLBACKS))} in it",
+    ),
+)
+
 
 def check(inventory: Inventory, report: Report) -> None:
     """Report variables of the connection that only a part of the stages would use, or none could work with."""
@@ -107,6 +125,13 @@ def check_options(arguments: Mapping[str, Any], report: Report) -> None:
         if not rule.works(value):
             name = "--" + rule.name.replace("_", "-")
             report.add(_COMMAND_LINE, name, None if value is True else value, rule.problem, rule.remedy)
+
+
+def check_settings(settings: Mapping[str, Any], report: Report) -> None:
+    """Report settings of Ansible that are not those of ansible.cfg, and with which stages would go wrong."""
+    for rule in SETTINGS:
+        if not rule.works(settings[rule.name]):
+            report.add(Place("ansible.cfg"), rule.name, settings[rule.name], rule.problem, rule.remedy)
 
 
 def _check(host: Host, rules: tuple[Rule, ...] | list[Rule], report: Report) -> None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -25,6 +25,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from ..flash.ssh import jump_host, key_problem
+from . import connection
 from .links import is_url
 from .model import Host, Inventory, Place, Report
 from .suggest import did_you_mean
@@ -67,13 +68,16 @@ def check_ansible(version: str, oldest: str, report: Report) -> None:
         )
 
 
-def check_configuration(read: str | None, checkout: Path, report: Report) -> None:
+def check_configuration(read: str | None, checkout: Path, settings: Mapping[str, Any], report: Report) -> None:
     """Report another ansible.cfg than the checkout's: without it runs are neither locked nor stopped at an error.
+
+    `settings` are those of connection.SETTINGS, as Ansible has them.
 
     Ansible looks for it in the current directory, and leaves it out where others may write to that.
     """
     own = checkout / "ansible.cfg"
     if read and Path(read).resolve() == own.resolve():
+        connection.check_settings(settings, report)
         return
     problem = f"not read: Ansible uses {read}" if read else f"not read: the current directory is {Path.cwd()}"
     remedy = f"run it in {checkout}, or export ANSIBLE_CONFIG={own}"

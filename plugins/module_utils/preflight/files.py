@@ -226,7 +226,18 @@ def _read_hosts_file(path: Path, name: str, written: Written) -> None:
         _read_ini(path, name, written)
 
 
+def _is_name(node: yaml.Node, name: str, written: Written) -> bool:
+    """Whether a key is a text. With another one, such as 3 or on, Ansible drops the whole file."""
+    if node.tag == "tag:yaml.org,2002:str":
+        return True
+    remedy = f"write it in quotes, or better a name such as pi-{node.value}"
+    written.unreadable_at(Place(name, node.start_mark.line + 1), str(node.value), "not a name for YAML", remedy)
+    return False
+
+
 def _walk_group(group: yaml.Node, body: yaml.Node, name: str, written: Written) -> None:
+    if not _is_name(group, name, written):
+        return
     place = Place(name, group.start_mark.line + 1)
     written.groups.setdefault(group.value, []).append(place)
     if _is_empty(body):
@@ -262,6 +273,8 @@ def _walk_group(group: yaml.Node, body: yaml.Node, name: str, written: Written) 
 
 
 def _walk_host(host: yaml.Node, settings: yaml.Node, name: str, written: Written) -> None:
+    if not _is_name(host, name, written):
+        return
     at = Place(name, host.start_mark.line + 1)
     _note(written.hosts, host.value, at)
     if isinstance(settings, yaml.MappingNode):

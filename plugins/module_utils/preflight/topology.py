@@ -51,9 +51,9 @@ def _control_node(inventory: Inventory, report: Report) -> None:
     instead = "ansible_connection: local, ansible_python_interpreter: '{{ ansible_playbook_python }}'"
     control = inventory.hosts.get("localhost")
     if control is None:
-        report.add(
-            inventory.source, "localhost", None, "missing", f"write `localhost: {{{instead}}}` below `all: hosts:`"
-        )
+        local = [host.name for host in inventory.hosts.values() if host.get("ansible_connection") == "local"]
+        remedy = f"rename {local[0]} to localhost" if local else f"write `localhost: {{{instead}}}` below `all: hosts:`"
+        report.add(inventory.source, "localhost", None, "missing", remedy)
     elif control.get("ansible_connection") != "local":
         report.add(control.place, "localhost", None, "its connection is ssh, not local", f"write `{instead}` with it")
     elif not control.settings.get("ansible_python_interpreter"):

@@ -4,7 +4,11 @@ import sys
 from typing import Any
 
 import pytest
-from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.connection import check, check_options
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.connection import (
+    check,
+    check_options,
+    check_settings,
+)
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import (
     Host,
     Inventory,
@@ -44,6 +48,29 @@ def test_options_that_work_are_no_error() -> None:
 )
 def test_options_of_which_only_ansible_knows_are_reported(name: str, value: Any, shown: str) -> None:
     assert [text.startswith(f"ansible-playbook: {shown}") for text in options(**{name: value})] == [True]
+
+
+SETTINGS = {
+    "strategy": "linear",
+    "any_errors_fatal": True,
+    "callbacks_enabled": ["edge_ai.cluster.one_run", "edge_ai.cluster.nothing_done", "edge_ai.cluster.typed_options"],
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"strategy": "mitogen_linear"}, None),
+        ({"strategy": "free"}, "ansible.cfg: strategy = free: stages need all boards"),
+        ({"any_errors_fatal": False}, "ansible.cfg: any_errors_fatal = false: other boards would go on"),
+        ({"callbacks_enabled": ["timer"]}, 'ansible.cfg: callbacks_enabled = ["timer"]: without those'),
+    ],
+)
+def test_settings_of_the_environment_are_those_of_the_project(given: dict[str, Any], problem: str | None) -> None:
+    report = Report()
+    check_settings({**SETTINGS, **given}, report)
+    found = [str(finding) for finding in report.findings()]
+    assert [text.startswith(problem or "") for text in found] == [True] * bool(problem)
 
 
 def board(name: str, value: Any, *, plain: bool = True) -> list[str]:
