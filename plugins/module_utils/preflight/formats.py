@@ -30,7 +30,7 @@ FORMATS: dict[str, tuple[str, str, str]] = {
     ),
     "nfs_server_mode": (r"0?[0-7]{3}", "not a mode", 'write it in quotes, such as "0750"'),
     "nfs_server_size": (r"auto|none|[1-9][0-9]*[MGT]", "not a size", "write auto, none, or a size such as 20G"),
-    "nfs_server_user": (r"[a-z_][a-z0-9_-]{0,31}", "not a user name", "write such as books"),
+    "nfs_server_user": (r"[a-z_][a-z0-9_-]{0,31}", "not a user name", "write such as data"),
     "raspberry_pi_journal_max_use": (r"[1-9][0-9]*[KMGT]?", "not a size of systemd", "write such as 200M"),
     "raspberry_pi_watchdog_timeout": (rf"off|{_TIME}( {_TIME})*", "not a time of systemd", "write such as 5min"),
 }
