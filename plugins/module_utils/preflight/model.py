@@ -110,6 +110,7 @@ class Option:
     elements: str | None = None
     choices: tuple[Any, ...] = ()
     may_be_empty: bool = False
+    required: bool = False
     options: dict[str, Option] = field(default_factory=dict)
 
 

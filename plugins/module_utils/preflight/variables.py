@@ -139,6 +139,11 @@ def _in_dictionary(
             yield at, item, f"{name} has no such key", remedy
         elif item is not None and not is_type(item, inner.type):
             yield at, item, f"not {_TYPE_NAMES.get(inner.type, inner.type)}", _instead(item, inner.type)
+        elif inner.choices and item not in inner.choices:
+            yield at, item, "not one of its choices", _choose(item, inner.choices)
+    for key, inner in option.options.items():
+        if inner.required and value.get(key) is None:
+            yield key if index is None else f"{index}.{key}", None, "missing", f"write it, as {_TYPE_NAMES[inner.type]}"
 
 
 def is_type(value: Any, kind: str) -> bool:
