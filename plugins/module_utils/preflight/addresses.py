@@ -86,7 +86,10 @@ def _address(host: Host, inventory: Inventory, taken: dict[Address, tuple[Host, 
             host, setting, problem, f"write the board's IPv4 address, such as {free_address(host, inventory)}"
         )
         return
-    if own in taken and not setting.from_command_line:
+    if setting.from_command_line and len(inventory.boards()) > 1:
+        report.setting(host, setting, "every board would have this address, also with -l", "write it in the inventory")
+        return
+    if own in taken:
         other, place = taken[own]
         report.setting(host, setting, f"{other.name} has the same address ({place.place})", instead)
         return

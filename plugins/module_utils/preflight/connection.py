@@ -5,6 +5,7 @@ Stages log in by themselves too (flash, backup, image), over ssh with a key, and
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -46,6 +47,18 @@ def _is_sudo(value: Any) -> bool:
 
 BOARDS = (
     Rule("ansible_connection", lambda value: value in _SSH, "boards are reached by ssh only", "delete it"),
+    Rule(
+        "ansible_port",
+        lambda value: str(value).isdecimal() and 0 < int(value) < 65536,
+        "not a port",
+        "write a number from 1 to 65535, such as 22",
+    ),
+    Rule(
+        "ansible_user",
+        lambda value: isinstance(value, str) and not re.search(r"\s", value),
+        "not a user name",
+        "write one word, in quotes if it looks like a number",
+    ),
     Rule("ansible_password", _never, _BY_KEY, _COPY_KEY),
     Rule("ansible_ssh_pass", _never, _BY_KEY, _COPY_KEY),
     Rule("ansible_become", lambda value: not _is_off(value), "no task could become root", "delete it"),

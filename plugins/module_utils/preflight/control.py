@@ -32,6 +32,8 @@ from .suggest import did_you_mean
 
 HERE = Place("control node")
 _BUILDERS = ("buildah", "podman", "docker")
+#: A second board with the same value would be another board's, or its card would be written twice.
+_OF_ONE_BOARD = ("flash_card", "flash_card_serial", "flash_host_key_fingerprint", "k3s_node_ip", "k3s_node_name")
 _SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
 #: Bytes of the path of ssh's socket: the kernel's 108, less the suffix that ssh adds while it connects.
 _SOCKET = 90
@@ -89,6 +91,7 @@ def check_configuration(read: str | None, checkout: Path, settings: Mapping[str,
 def check(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Report) -> None:
     """Report programs, packages and rights that are missing for a run on the hosts in `scope`."""
     boards = in_scope(inventory, scope)
+    _command_line(boards, report)
     _programs(boards, needs, report)
     _interpreter(inventory, needs, report)
     _login_keys(boards, report)
@@ -257,6 +260,17 @@ def _output(*command: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+def _command_line(boards: list[Host], report: Report) -> None:
+    """Report what is a board's own, but was given with -e for several at once."""
+    for name in _OF_ONE_BOARD:
+        setting = boards[0].settings.get(name) if len(boards) > 1 else None
+        if setting and setting.from_command_line and setting.value not in ("", None):
+            remedy = "name one board with -l, or write it for each in the inventory"
+            report.add(
+                setting.place, name, setting.value, f"the {len(boards)} boards of this run would share it", remedy
+            )
 
 
 def _interpreter(inventory: Inventory, needs: Needs, report: Report) -> None:

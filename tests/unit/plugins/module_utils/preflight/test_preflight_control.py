@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import control, secrets
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import (
+    COMMAND_LINE,
     Group,
     Host,
     Inventory,
@@ -348,6 +349,20 @@ def test_a_server_that_only_ssh_reaches(tmp_path: Path) -> None:
         report = Report()
         control.check(servers(tmp_path, ansible_host=address, ansible_ssh_common_args=args), [], NEEDS, report)
         found = [text for text in texts(report) if "ssh reaches it through me@gate.example" in text]
+        assert len(found) == wrong
+
+
+def test_what_is_a_board_s_own_is_not_given_for_several(tmp_path: Path) -> None:
+    inventory = board(tmp_path)
+    settings = inventory.hosts["pi-01"].settings | {"flash_card": Setting("flash_card", "/dev/x", Place(COMMAND_LINE))}
+    for name in ("pi-01", "pi-02"):
+        inventory.hosts[name] = Host(name, FILE, frozenset(), frozenset(), settings)
+    for scope, wrong in ((["pi-01", "pi-02"], True), (["pi-02"], False)):
+        report = Report()
+        control.check(inventory, scope, NEEDS, report)
+        found = [
+            text for text in texts(report) if "flash_card = /dev/x: the 2 boards of this run would share it" in text
+        ]
         assert len(found) == wrong
 
 
