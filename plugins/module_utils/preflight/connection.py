@@ -6,6 +6,7 @@ Stages log in by themselves too (flash, backup, image), over ssh with a key, and
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -45,7 +46,18 @@ def _is_sudo(value: Any) -> bool:
     return value in _SUDO
 
 
+def is_command_line(value: Any) -> bool:
+    """Whether ssh's arguments can be split as a shell does."""
+    try:
+        return bool(shlex.split(str(value))) or not value
+    except ValueError:
+        return False
+
+
+_QUOTE = "a quote is not closed", "close it"
 BOARDS = (
+    Rule("ansible_ssh_common_args", is_command_line, *_QUOTE),
+    Rule("ansible_ssh_extra_args", is_command_line, *_QUOTE),
     Rule("ansible_connection", lambda value: value in _SSH, "boards are reached by ssh only", "delete it"),
     Rule(
         "ansible_port",

@@ -311,6 +311,8 @@ def _route(inventory: Inventory, report: Report) -> None:
     for host in inventory.members("k3s_servers"):
         own = str(host.get("ansible_host"))
         args = " ".join(str(host.get(name) or "") for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"))
+        if shutil.which("ssh") is None or not connection.is_command_line(args):
+            continue  # reported elsewhere
         jump = jump_host(own, shlex.split(args))
         if jump and not _answers(own, 6443):
             report.setting(

@@ -115,7 +115,7 @@ def test_programs_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "control node: ssh: not installed, but needed to reach the boards; install the Debian package openssh-client",
     ]
     report = Report()
-    control.check(board(tmp_path, flash_card="/srv/pi-01.img"), ["localhost"], needs, report)
+    control.check(servers(tmp_path, flash_card="/srv/pi-01.img"), ["localhost"], needs, report)
     assert any("mcopy: not installed, but needed to write cards" in text for text in texts(report))
 
 
