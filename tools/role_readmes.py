@@ -91,17 +91,17 @@ def tables(specs: dict[str, Any], defaults: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def renewed(readme: str, table: str) -> str:
-    """The README with this table between the marks.
+def renewed(page: str, table: str, first: str = BEGIN, last: str = END) -> str:
+    """The page with this table between the marks.
 
     Raises:
         ValueError: it does not have both marks, once each and in this order.
     """
-    before, begin, rest = readme.partition(BEGIN)
-    _old, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in before + after:
-        raise ValueError(f"one part for the variables is needed, between these two lines:\n{BEGIN}\n{END}")
-    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+    before, begin, rest = page.partition(first)
+    _old, end, after = rest.partition(last)
+    if not begin or not end or first in rest or last in before + after:
+        raise ValueError(f"one generated part is needed, between these two lines:\n{first}\n{last}")
+    return f"{before}{first}\n\n{table}\n\n{last}{after}"
 
 
 def roles(root: Path) -> list[Path]:

@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ansible import constants, context
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as ansible_version
-from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import control, secrets
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import (
+    connection,
+    control,
+    secrets,
+    tokens,
+)
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import as_text, check
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Finding, Report
 
@@ -39,11 +45,12 @@ class ActionModule(ActionBase):
 
         hostvars = variables["hostvars"]
         base = Path.cwd()
+        checkout = Path(__file__).resolve().parents[2]
         inventory, seen = Reader(
             hostvars._inventory,
             hostvars._variable_manager,
             self._loader,
-            Path(__file__).resolve().parents[2] / "roles",
+            checkout / "roles",
             base,
         ).read()
         found = check(inventory, seen)
@@ -51,8 +58,16 @@ class ActionModule(ActionBase):
         if not found and not report.findings():
             # Its own errors would only repeat those of an invalid inventory, and it connects to the boards' addresses.
             control.check_downloads(inventory, scope, needs, report)
+        settings = {
+            "strategy": constants.DEFAULT_STRATEGY,
+            "any_errors_fatal": constants.ANY_ERRORS_FATAL,
+            "callbacks_enabled": constants.CALLBACKS_ENABLED,
+        }
+        control.check_configuration(constants.CONFIG_FILE, checkout, settings, report)
+        connection.check_options(context.CLIARGS, report)
         control.check(inventory, scope, needs, report)
         secrets.check_files(inventory, base, report)
+        tokens.check_files(inventory, base, report)
         found += report.findings()
         if found:
             return self._failed(found)

@@ -34,21 +34,21 @@ def message(
         groups: the hosts of each group.
     """
     given = " ".join(f"{name} {value}" for name, value in options.items())
-    lines = [f"{playbook} did nothing: with {given or 'this inventory'} none of its plays has a host and a task."]
-    lines += [f"  {name}: runs on {hosts}" for name, hosts in left_out]
+    reasons = [f"{playbook} did nothing: with {given or 'this inventory'} none of its plays has a host and a task."]
+    reasons += [f"  {name}: runs on {hosts}" for name, hosts in left_out]
     limited = set(options.get("--limit", "").replace(":", ",").split(","))
     spare = sorted(limited & set(groups.get("spare", [])))
     if spare:
-        lines.append(
+        reasons.append(
             f"  {', '.join(spare)} is in the group spare: add-node.yml -l {','.join(spare)} flashes it, and it joins."
         )
     if "--limit" in options:
-        lines.append("  Omit --limit, or name hosts of these plays in it; localhost is the control node.")
+        reasons.append("  Omit --limit, or name hosts of these plays in it; localhost is the control node.")
     elif given:
-        lines.append("  ansible-playbook --list-tags shows the tags.")
+        reasons.append("  ansible-playbook --list-tags shows the tags.")
     else:
-        lines.append("  Add hosts to these groups of the inventory.")
-    return "\n".join(lines)
+        reasons.append("  Add hosts to these groups of the inventory.")
+    return "\n".join(reasons)
 
 
 class CallbackModule(CallbackBase):
@@ -85,7 +85,8 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """Fail. Errors of a callback are only warnings; this is what no one catches."""
-        if self.tasks or stats.failures or stats.dark:
+        # Without a play that was left out, the playbook consists of the validation alone.
+        if self.tasks or not self.left_out or stats.failures or stats.dark:
             return
         options = {
             "--limit": str(context.CLIARGS.get("subset") or ""),

@@ -6,7 +6,7 @@ import json
 import shlex
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,9 +68,17 @@ class BoardStatus:
     keys_on_card: str = ""
 
 
+def jump_host(address: str, args: Iterable[str]) -> str:
+    """The host or command that ssh reaches an address through, by its arguments or ~/.ssh/config; empty for none."""
+    shown = subprocess.run(["ssh", "-G", *args, address], capture_output=True, text=True, check=False).stdout
+    values = dict(line.partition(" ")[::2] for line in shown.splitlines())
+    found = (values.get(name, "none") for name in ("proxyjump", "proxycommand"))
+    return next((value for value in found if value != "none"), "")
+
+
 def port_open(login: Login, timeout: float) -> bool:
     """Whether the board's ssh port is open. With a jump host or proxy only ssh itself can find out."""
-    if any("Proxy" in arg or arg.startswith("-J") for arg in login.args):
+    if jump_host(login.address, login.args):
         return True
     try:
         with socket.create_connection((login.address, login.port), timeout=timeout):

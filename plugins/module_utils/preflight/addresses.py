@@ -24,6 +24,7 @@ def check(inventory: Inventory, report: Report) -> None:
     for host in inventory.boards():
         _address(host, inventory, taken, report)
         _network_settings(host, inventory, report)
+    _neighbours(inventory, report)
     _macs(inventory, report)
     _nfs_clients(inventory, report)
     _overlaps(inventory, report)
@@ -59,7 +60,7 @@ def free_address(host: Host, inventory: Inventory) -> str:
     """An address that this board could have: in the gateway's network (or the other boards'), and unused."""
     used = {address(each.get("ansible_host")) for each in inventory.boards()} | {address(host.get("flash_gateway"))}
     within = network_of(host, inventory)
-    if within is None or within.num_addresses < 16:
+    if within is None or within.version != 4 or within.num_addresses < 16:
         others = sorted(
             str(each) for each in used if isinstance(each, ipaddress.IPv4Address) and each.is_private and each != 0
         )
@@ -77,9 +78,18 @@ def _address(host: Host, inventory: Inventory, taken: dict[Address, tuple[Host, 
         return
     own = address(setting.value)
     if own is None:
-        report.setting(host, setting, "not an IPv4 or IPv6 address", instead)
+        report.setting(host, setting, "not an IPv4 address", instead)
         return
-    if own in taken and not setting.from_command_line:
+    if own.version != 4:
+        problem = "an IPv6 address: URLs of the API, exports and k3s's networks are made for IPv4"
+        report.setting(
+            host, setting, problem, f"write the board's IPv4 address, such as {free_address(host, inventory)}"
+        )
+        return
+    if setting.from_command_line and len(inventory.boards()) > 1:
+        report.setting(host, setting, "every board would have this address, also with -l", "write it in the inventory")
+        return
+    if own in taken:
         other, place = taken[own]
         report.setting(host, setting, f"{other.name} has the same address ({place.place})", instead)
         return
@@ -101,10 +111,10 @@ def _address(host: Host, inventory: Inventory, taken: dict[Address, tuple[Host, 
 
 def _network_settings(host: Host, inventory: Inventory, report: Report) -> None:
     gateway = host.settings.get("flash_gateway")
-    if gateway and gateway.value not in (None, "") and address(gateway.value) is None:
-        report.setting(host, gateway, "not an IPv4 or IPv6 address", "write your router's address, such as 192.168.1.1")
+    if gateway and gateway.value not in (None, "") and not _is_v4(gateway.value):
+        report.setting(host, gateway, "not an IPv4 address", "write your router's address, such as 192.168.1.1")
     prefix = host.settings.get("flash_prefix")
-    if prefix and isinstance(prefix.value, int) and not 8 <= prefix.value <= 30 and _is_v4(gateway):
+    if prefix and isinstance(prefix.value, int) and not 8 <= prefix.value <= 30:
         report.setting(host, prefix, "not a usable prefix length", "write a number from 8 to 30, such as 24")
     servers = host.settings.get("flash_nameservers")
     if servers and isinstance(servers.value, list):
@@ -123,12 +133,37 @@ def _network_settings(host: Host, inventory: Inventory, report: Report) -> None:
         ("nfs_server_address", "the server listens on this address only, and a name can resolve to another one"),
     ):
         server = host.settings.get(name)
-        if server and server.value and address(server.value) is None:
-            report.setting(host, server, "not an IPv4 or IPv6 address", f"write the NFS server's address: {why}")
+        if server and server.value and not _is_v4(server.value):
+            report.setting(host, server, "not an IPv4 address", f"write the NFS server's address: {why}")
 
 
-def _is_v4(gateway: Setting | None) -> bool:
-    return gateway is None or not isinstance(address(gateway.value), ipaddress.IPv6Address)
+def _neighbours(inventory: Inventory, report: Report) -> None:
+    """flannel's host-gw sends pods' packets to the other board's address itself, which no router in between knows."""
+    networks = set()
+    for host in inventory.boards():
+        config = host.get("k3s_server_config")
+        chosen = config.get("flannel-backend") if isinstance(config, dict) else None
+        backend = chosen or host.get("k3s_flannel_backend", inventory.defaults.get("k3s_flannel_backend"))
+        own = address(host.get("ansible_host"))
+        if backend == "host-gw" and own and own.version == 4 and host.groups & {"cluster", "spare"}:
+            prefix = host.get("flash_prefix", inventory.defaults.get("flash_prefix") or 24)
+            within = network_of(host, inventory)
+            # One outside its gateway's network is an error of its own.
+            if isinstance(prefix, int) and 8 <= prefix <= 30 and (within is None or own in within):
+                networks.add(ipaddress.ip_network((str(own), prefix), strict=False))
+    if len(networks) > 1:
+        names = ", ".join(map(str, sorted(networks)))
+        report.add(
+            inventory.source,
+            "k3s_flannel_backend",
+            "host-gw",
+            f"the boards are in different networks ({names}), and pods would have no route between them",
+            "write k3s_flannel_backend: vxlan before the first run; if it is one network, write its flash_prefix",
+        )
+
+
+def _is_v4(value: Any) -> bool:
+    return isinstance(address(value), ipaddress.IPv4Address)
 
 
 def _macs(inventory: Inventory, report: Report) -> None:

@@ -23,7 +23,7 @@ def check(inventory: Inventory, report: Report) -> None:
         _card(host, taken, report)
         _size(host, report)
         _pin(host, inventory, report)
-        _seed(host, report)
+        _seed(host, inventory, report)
         _fingerprint(host, report)
 
 
@@ -85,23 +85,33 @@ def _pin(host: Host, inventory: Inventory, report: Report) -> None:
         )
 
 
-def _seed(host: Host, report: Report) -> None:
+def _seed(host: Host, inventory: Inventory, report: Report) -> None:
     user = host.settings.get("flash_user")
-    if user and isinstance(user.value, str):
-        if not _USER.match(user.value) or user.value == "root":
-            report.setting(
-                host,
-                user,
-                "not a valid user name for Raspberry Pi OS",
-                "write a-z, 0-9 and hyphens, beginning with a letter, not root; such as pi",
-            )
-        elif host.get("flash_card") and host.get("ansible_user", user.value) != user.value:
-            report.setting(
-                host,
-                host.settings["ansible_user"],
-                f"the card is made for {user.value} (flash_user, {user.place}), so no other user can log in",
-                f"write {user.value} in both",
-            )
+    made_for = host.get("flash_user", inventory.defaults.get("flash_user"))
+    login = host.settings.get("ansible_user")
+    if user and isinstance(user.value, str) and (not _USER.match(user.value) or user.value == "root"):
+        report.setting(
+            host,
+            user,
+            "not a valid user name for Raspberry Pi OS",
+            "write a-z, 0-9 and hyphens, beginning with a letter, not root; such as pi",
+        )
+    elif host.get("flash_card") and made_for and login and login.value not in (None, made_for):
+        where = user.place if user else "the role's default"
+        report.setting(
+            host,
+            login,
+            f"the card is made for {made_for} (flash_user, {where}), so no other user can log in",
+            f"write {made_for} in both",
+        )
+    interface = host.settings.get("flash_interface")
+    if interface and str(interface.value).startswith("wl"):
+        report.setting(
+            host,
+            interface,
+            "a Wi-Fi interface, but the card is made for a wired network",
+            "write the wired one, such as eth0, or flash the board by hand (docs/hardware.md)",
+        )
     tokens = host.settings.get("flash_cmdline")
     if tokens and isinstance(tokens.value, list):
         for index, token in enumerate(tokens.value):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib.util
 import ipaddress
 import os
+import shlex
 import shutil
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -20,15 +24,22 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
-from ..flash.ssh import key_problem
+from ..flash.ssh import jump_host, key_problem
+from . import connection
 from .links import is_url
 from .model import Host, Inventory, Place, Report
 from .suggest import did_you_mean
 
 HERE = Place("control node")
 _BUILDERS = ("buildah", "podman", "docker")
+#: A second board with the same value would be another board's, or its card would be written twice.
+_OF_ONE_BOARD = ("flash_card", "flash_card_serial", "flash_host_key_fingerprint", "k3s_node_ip", "k3s_node_name")
+_SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
+#: Bytes of the path of ssh's socket: the kernel's 108, less the suffix that ssh adds while it connects.
+_SOCKET = 90
 # The default of manifests_source: k8s/ beside the roles.
 _MANIFESTS = Path(__file__).resolve().parents[3] / "k8s"
+_CONTEXT = _MANIFESTS.parent / "docker"
 # The names under which kustomize looks for a directory's file.
 _KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 
@@ -59,11 +70,35 @@ def check_ansible(version: str, oldest: str, report: Report) -> None:
         )
 
 
+def check_configuration(read: str | None, checkout: Path, settings: Mapping[str, Any], report: Report) -> None:
+    """Report another ansible.cfg than the checkout's: without it runs are neither locked nor stopped at an error.
+
+    `settings` are those of connection.SETTINGS, as Ansible has them.
+
+    Ansible looks for it in the current directory, and leaves it out where others may write to that.
+    """
+    own = checkout / "ansible.cfg"
+    if read and Path(read).resolve() == own.resolve():
+        connection.check_settings(settings, report)
+        return
+    problem = f"not read: Ansible uses {read}" if read else f"not read: the current directory is {Path.cwd()}"
+    remedy = f"run it in {checkout}, or export ANSIBLE_CONFIG={own}"
+    if Path.cwd().stat().st_mode & 0o002:
+        problem, remedy = f"not read: every user may write to {Path.cwd()}", f"run `chmod o-w {Path.cwd()}`"
+    report.add(Place(str(own)), "configuration", None, problem, remedy)
+
+
 def check(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Report) -> None:
     """Report programs, packages and rights that are missing for a run on the hosts in `scope`."""
     boards = in_scope(inventory, scope)
+    _command_line(boards, report)
     _programs(boards, needs, report)
+    _interpreter(inventory, needs, report)
     _login_keys(boards, report)
+    _socket(report)
+    _proxies(inventory, report)
+    _route(inventory, report)
+    _context(inventory, report)
     for package in needs.python_packages:
         if importlib.util.find_spec(package) is None:
             report.add(
@@ -73,7 +108,7 @@ def check(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Repo
                 "this Python package is missing",
                 "run from the virtual environment that `make` sets up from requirements.txt",
             )
-    for name in ("cluster_cache_dir", "cluster_secrets_dir", "cluster_results_dir"):
+    for name in ("cluster_cache_dir", "cluster_secrets_dir", "cluster_results_dir", "cluster_backups_dir"):
         folders = {(str(setting.value), setting.place) for _host, setting in inventory.settings(name)}
         for folder, place in sorted(folders):
             existing = nearest_existing(Path(folder))
@@ -126,10 +161,9 @@ def check_downloads(inventory: Inventory, scope: Iterable[str], needs: Needs, re
     """
     boards = in_scope(inventory, scope)
     wanted = _missing_images(boards, inventory) + _missing_releases(boards, inventory)
-    if not wanted:
-        return
-    _disk(inventory, needs, report)
-    if not needs.check_urls:
+    if wanted or not any(_is_cached(host, "images-oci/*.tar") for host in boards):
+        _disk(inventory, needs, report)
+    if not wanted or not needs.check_urls:
         return
     with ThreadPoolExecutor(max_workers=8) as pool:
         problems = list(pool.map(lambda each: first_problem(each.candidates, needs.url_timeout), wanted))
@@ -146,8 +180,8 @@ def in_scope(inventory: Inventory, scope: Iterable[str]) -> list[Host]:
 
 
 def nearest_existing(path: Path) -> Path:
-    """The path itself or its nearest ancestor that exists."""
-    while not path.exists() and path != path.parent:
+    """The path itself or its nearest ancestor that exists; a link that leads nowhere does."""
+    while not os.path.lexists(path) and path != path.parent:
         path = path.parent
     return path
 
@@ -166,15 +200,149 @@ def _programs(boards: list[Host], needs: Needs, report: Report) -> None:
                 f"install the Debian package {need['package']}",
             )
     for builder in sorted({str(host.get("container_image_builder", "auto")) for host in boards}):
-        choice = _BUILDERS if builder == "auto" else (builder,)
-        if not any(shutil.which(each) for each in choice):
+        _builder(builder, report)
+
+
+def _builder(wanted: str, report: Report) -> None:
+    """Report a missing or unusable builder; which one is taken, module_utils/container_image decides."""
+    choice = _BUILDERS if wanted == "auto" else (wanted,)
+    found = next((each for each in choice if shutil.which(each)), None)
+    if found is None:
+        report.add(
+            HERE,
+            " or ".join(choice),
+            None,
+            "not installed, but needed to build the container image",
+            f"install the Debian package {'buildah' if wanted == 'auto' else wanted}",
+        )
+    elif found == "docker":
+        _docker(report)
+    elif os.geteuid() != 0:
+        _subordinate_ids(found, report)
+
+
+def _docker(report: Report) -> None:
+    """Docker writes an archive only with its own store of containerd, or with a builder in a container."""
+    instead = "or install the Debian package buildah"
+    info = _output("docker", "info", "--format", "{{.DriverStatus}}")
+    builder = _output("docker", "buildx", "inspect")
+    if info is None:
+        user = getpass.getuser()
+        remedy = f"start it (systemctl start docker), have {user} in the group docker, {instead}"
+        report.add(HERE, "docker", None, "its daemon does not answer this user", remedy)
+    elif builder is None:
+        remedy = f"install the Debian package docker-buildx (or docker-buildx-plugin), {instead}"
+        report.add(HERE, "docker buildx", None, "not installed, but needed to build the container image", remedy)
+    elif "containerd.snapshotter" not in info and "docker" in builder.partition("Driver:")[2].split()[:1]:
+        remedy = f"run `docker buildx create --use --driver docker-container`, {instead}"
+        report.add(HERE, "docker buildx", None, "its builder of driver docker cannot write an OCI archive", remedy)
+
+
+def _subordinate_ids(builder: str, report: Report) -> None:
+    user = getpass.getuser()
+    owners = (f"{user}:", f"{os.getuid()}:")
+    for path in _SUBORDINATE:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        if not any(line.startswith(owners) for line in lines):
+            remedy = f"run `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}`"
             report.add(
-                HERE,
-                " or ".join(choice),
-                None,
-                "not installed, but needed to build the container image",
-                f"install the Debian package {'buildah' if builder == 'auto' else builder}",
+                Place(str(path)), user, None, f"no range, which {builder} needs for a user other than root", remedy
             )
+    if shutil.which("newuidmap") is None:
+        problem = f"not installed, but {builder} needs it for a user other than root"
+        report.add(HERE, "newuidmap", None, problem, "install the Debian package uidmap")
+
+
+def _output(*command: str) -> str | None:
+    """What a command prints; None if it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _command_line(boards: list[Host], report: Report) -> None:
+    """Report what is a board's own, but was given with -e for several at once."""
+    for name in _OF_ONE_BOARD:
+        setting = boards[0].settings.get(name) if len(boards) > 1 else None
+        if setting and setting.from_command_line and setting.value not in ("", None):
+            remedy = "name one board with -l, or write it for each in the inventory"
+            report.add(
+                setting.place, name, setting.value, f"the {len(boards)} boards of this run would share it", remedy
+            )
+
+
+def _interpreter(inventory: Inventory, needs: Needs, report: Report) -> None:
+    """Report a Python of localhost that lacks the packages of its tasks."""
+    control = inventory.hosts.get("localhost")
+    setting = control.settings.get("ansible_python_interpreter") if control else None
+    if control is None or setting is None or not isinstance(setting.value, str) or setting.value == sys.executable:
+        return
+    code = "import sys, importlib.util as u; sys.exit(not all(u.find_spec(each) for each in sys.argv[1:]))"
+    if _output(setting.value, "-c", code, *needs.python_packages) is None:
+        packages = ", ".join(needs.python_packages)
+        remedy = "write '{{ ansible_playbook_python }}'"
+        report.setting(control, setting, f"no Python that has the packages {packages}", remedy)
+
+
+def _socket(report: Report) -> None:
+    folder = Path("~/.ansible/cp").expanduser()
+    if len(os.fsencode(folder)) > _SOCKET - len("/0123456789"):
+        remedy = "export HOME with a shorter path"
+        report.add(HERE, "HOME", str(Path.home()), "too long for the path of ssh's socket (control_path_dir)", remedy)
+
+
+def _proxies(inventory: Inventory, report: Report) -> None:
+    """Report a proxy of the environment that requests to the cluster's own API would be sent to."""
+    proxies = urllib.request.getproxies()
+    servers = [str(host.get("ansible_host")) for host in inventory.members("k3s_servers") if host.get("ansible_host")]
+    asked = [each for each in servers if not urllib.request.proxy_bypass(each)]
+    for scheme in ("https", "all"):
+        if asked and scheme in proxies:
+            bypass = ",".join(filter(None, (proxies.get("no"), *asked)))
+            problem = f"requests to the cluster's API at {', '.join(asked)} would be sent to this proxy"
+            report.add(HERE, f"{scheme}_proxy", "(not shown)", problem, f"export no_proxy={bypass} NO_PROXY={bypass}")
+            return
+
+
+def _route(inventory: Inventory, report: Report) -> None:
+    """Report a server that only ssh reaches, through a jump host: requests to the cluster's API have no such way."""
+    for host in inventory.members("k3s_servers"):
+        own = str(host.get("ansible_host"))
+        args = " ".join(str(host.get(name) or "") for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"))
+        if shutil.which("ssh") is None or not connection.is_command_line(args):
+            continue  # reported elsewhere
+        jump = jump_host(own, shlex.split(args))
+        if jump and not _answers(own, 6443):
+            report.setting(
+                host,
+                host.settings["ansible_host"],
+                f"ssh reaches it through {jump}, but the cluster's API at port 6443 cannot be reached so",
+                "run this on a machine in the boards' network (such as the jump host), or have a route or VPN into it",
+            )
+
+
+def _answers(address: str, port: int) -> bool:
+    """Whether packets reach an address: the port is open, or closed by that machine itself."""
+    try:
+        with socket.create_connection((address, port), timeout=2):
+            return True
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+
+
+def _context(inventory: Inventory, report: Report) -> None:
+    """Report files of the image that only their owner may read, as a checkout with umask 077 has them: so they stay."""
+    folders = {Path(str(setting.value)) for _host, setting in inventory.settings("container_image_context")}
+    for folder in sorted(folders or {_CONTEXT}):
+        files = sorted(folder.glob("*")) if folder.is_dir() else []
+        closed = [path.name for path in files if path.is_file() and not path.stat().st_mode & 0o004]
+        if closed:
+            problem = f"not readable for other users ({', '.join(closed[:3])}), nor would they be in the image"
+            report.add(Place(str(folder)), "mode", None, problem, f"run `chmod -R go+rX {folder}`")
 
 
 def _overlays(inventory: Inventory, report: Report) -> None:

@@ -5,6 +5,7 @@ Ansible merges files into variables and keeps the last of two equal keys; only t
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ class Written:
 
     `inner` has, for the place of a variable that is a dictionary, where the values of its keys are. `variable_files`
     are the files of group_vars and host_vars, which win over the inventory's own file. A file that is encrypted as a
-    whole is a setting of the name ENCRYPTED.
+    whole is a setting of the name ENCRYPTED, and one of `encrypted`.
     `unreadable` is true if Ansible drops a whole file or stops at it, so that what it loaded is not what is written.
     """
 
@@ -44,6 +45,7 @@ class Written:
     files_of_hosts: dict[str, Place] = field(default_factory=dict)
     inner: dict[Place, dict[str, Place]] = field(default_factory=dict)
     variable_files: set[str] = field(default_factory=set)
+    encrypted: set[str] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
     unreadable: bool = False
 
@@ -195,6 +197,7 @@ def _read_variables_file(
     if node is None:
         if _is_vault(path.read_text(encoding="utf-8", errors="replace")):
             _note(settings, (owner, ENCRYPTED), Place(name))
+            written.encrypted.add(name)
         return
     if not isinstance(node, yaml.MappingNode):
         written.unreadable_at(Place(name, 1), owner, "not a mapping", "write lines `name: value`")
@@ -206,9 +209,13 @@ def _read_variables_file(
 
 
 def _read_hosts_file(path: Path, name: str, written: Written) -> None:
+    if os.access(path, os.X_OK) and path.read_bytes().startswith(b"#!"):
+        return  # a program that prints an inventory
     if path.suffix in (".yml", ".yaml", ".json"):
         node = _compose(path, name, written)
         if isinstance(node, yaml.MappingNode):
+            if any(key.value == "plugin" and isinstance(body, yaml.ScalarNode) for key, body in node.value):
+                return  # the configuration of an inventory plugin, such as constructed
             for group, body in node.value:
                 _walk_group(group, body, name, written)
         elif node is not None:
@@ -219,7 +226,18 @@ def _read_hosts_file(path: Path, name: str, written: Written) -> None:
         _read_ini(path, name, written)
 
 
+def _is_name(node: yaml.Node, name: str, written: Written) -> bool:
+    """Whether a key is a text. With another one, such as 3 or on, Ansible drops the whole file."""
+    if node.tag == "tag:yaml.org,2002:str":
+        return True
+    remedy = f"write it in quotes, or better a name such as pi-{node.value}"
+    written.unreadable_at(Place(name, node.start_mark.line + 1), str(node.value), "not a name for YAML", remedy)
+    return False
+
+
 def _walk_group(group: yaml.Node, body: yaml.Node, name: str, written: Written) -> None:
+    if not _is_name(group, name, written):
+        return
     place = Place(name, group.start_mark.line + 1)
     written.groups.setdefault(group.value, []).append(place)
     if _is_empty(body):
@@ -255,6 +273,8 @@ def _walk_group(group: yaml.Node, body: yaml.Node, name: str, written: Written) 
 
 
 def _walk_host(host: yaml.Node, settings: yaml.Node, name: str, written: Written) -> None:
+    if not _is_name(host, name, written):
+        return
     at = Place(name, host.start_mark.line + 1)
     _note(written.hosts, host.value, at)
     if isinstance(settings, yaml.MappingNode):

@@ -53,7 +53,8 @@ class Setting:
     """The value that one variable has for one host, as it is after templating.
 
     `per_host` is true for a value of this host, false for one of its group. `inner` has the places of the keys of a
-    dictionary. `plain` is false for a value that was encrypted or made by a template.
+    dictionary. `plain` is false for a value that was encrypted or made by a template, `hidden` is true for one that is
+    in an encrypted file: messages do not show it.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Setting:
     place: Place
     per_host: bool = False
     plain: bool = True
+    hidden: bool = False
     inner: dict[str, Place] = field(default_factory=dict)
 
     @property
@@ -108,6 +110,7 @@ class Option:
     elements: str | None = None
     choices: tuple[Any, ...] = ()
     may_be_empty: bool = False
+    required: bool = False
     options: dict[str, Option] = field(default_factory=dict)
 
 
@@ -170,7 +173,7 @@ class Report:
         """An error in one variable of one host; `inner` names a key or an index within it."""
         place = setting.place if inner is None else setting.place_of(inner)
         key = setting.name if inner is None else f"{setting.name}.{inner}"
-        shown = show_setting(key, setting.value if value is ... else value)
+        shown = "(not shown)" if setting.hidden else show_setting(key, setting.value if value is ... else value)
         entry = (place, key, shown, problem, remedy)
         self._about_settings.setdefault(entry, []).append(host.name if setting.per_host else None)
 

@@ -140,7 +140,8 @@ class Reader:
                 value=_native(evaluated),
                 place=place,
                 per_host=own or (templated and place.file != COMMAND_LINE),
-                plain=not templated and not encrypted,
+                plain=not templated and not encrypted and place.file not in self._written.encrypted,
+                hidden=place.file in self._written.encrypted,
                 inner=self._written.inner.get(place, {}),
             )
         return settings

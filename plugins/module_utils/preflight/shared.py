@@ -15,6 +15,17 @@ _REQUIRED = {
     "cluster_cache_dir": "set the directory for downloads in group_vars/all.yml",
     "cluster_results_dir": "set the directory for results in group_vars/all.yml",
 }
+#: Characters that a directory must not have, and why.
+_REFUSED = {
+    "cluster_secrets_dir": (
+        re.compile(r"""[\s"'%\\$]"""),
+        "ssh takes blanks, quotes, % and $ in the paths of its files for its own",
+    ),
+    "cluster_cache_dir": (
+        re.compile(r"[:,=\n]"),
+        "programs that build the image take it for their own",
+    ),
+}
 # System directories: the export would change their owner, mode or content.
 _SYSTEM = {"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/opt", "/proc", "/root", "/run", "/sbin", "/srv"}
 _SYSTEM |= {"/sys", "/tmp", "/usr", "/var", "/var/lib"}
@@ -43,6 +54,15 @@ def check(inventory: Inventory, report: Report) -> None:
             if isinstance(setting.value, str) and not PurePosixPath(setting.value).is_absolute():
                 report.setting(
                     host, setting, "not an absolute path", "write the full path, or begin with {{ cluster_root }}/"
+                )
+    for name, (characters, why) in _REFUSED.items():
+        for host, setting in inventory.settings(name):
+            if found := characters.search(str(setting.value)):
+                report.setting(
+                    host,
+                    setting,
+                    f"has {found[0]!r}: {why}",
+                    "move this checkout, or write a path without such characters",
                 )
     for host, setting in inventory.settings("nfs_server_export"):
         path = PurePosixPath(str(setting.value))

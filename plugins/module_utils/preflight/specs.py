@@ -50,5 +50,6 @@ def _option(name: str, role: str, spec: dict[str, Any], may_be_empty: bool) -> O
         elements=spec.get("elements"),
         choices=tuple(spec.get("choices") or ()),
         may_be_empty=may_be_empty,
+        required=bool(spec.get("required")),
         options={key: _option(key, role, inner or {}, False) for key, inner in (spec.get("options") or {}).items()},
     )

@@ -51,11 +51,17 @@ def _control_node(inventory: Inventory, report: Report) -> None:
     instead = "ansible_connection: local, ansible_python_interpreter: '{{ ansible_playbook_python }}'"
     control = inventory.hosts.get("localhost")
     if control is None:
-        report.add(
-            inventory.source, "localhost", None, "missing", f"write `localhost: {{{instead}}}` below `all: hosts:`"
-        )
+        local = [host.name for host in inventory.hosts.values() if host.get("ansible_connection") == "local"]
+        remedy = f"rename {local[0]} to localhost" if local else f"write `localhost: {{{instead}}}` below `all: hosts:`"
+        report.add(inventory.source, "localhost", None, "missing", remedy)
     elif control.get("ansible_connection") != "local":
         report.add(control.place, "localhost", None, "its connection is ssh, not local", f"write `{instead}` with it")
+    elif not control.settings.get("ansible_python_interpreter"):
+        problem = (
+            "has no ansible_python_interpreter: its tasks would run on the system's Python, without their packages"
+        )
+        remedy = "write ansible_python_interpreter: '{{ ansible_playbook_python }}' with it"
+        report.add(control.place, "localhost", None, problem, remedy)
 
 
 def _name(host: Host, inventory: Inventory, report: Report) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Any
 
 from .model import Host, Inventory, Option, Report, Setting, is_secret, words
@@ -27,6 +29,18 @@ _TYPE_NAMES = {
     "list": "a list",
     "dict": "a dictionary",
 }
+#: (end of a name, least, greatest) of whole numbers; the first that fits, "" for all others.
+_RANGES: tuple[tuple[str, int, float], ...] = (
+    ("_percent", 1, 100),
+    ("_port", 1, 65535),
+    ("_timeout", 1, math.inf),
+    ("_threads", 1, math.inf),
+    ("", 0, math.inf),
+)
+_INI = (".ini", ".cfg")
+#: Values of each type as JSON, and as an inventory in INI format has them.
+_JSON = {"int": "3", "float": "1.5", "bool": "true", "list": '["a", "b"]', "dict": '{"name": "value"}'}
+_PYTHON = {"int": "3", "float": "1.5", "bool": "True", "list": "['a', 'b']", "dict": "{'name': 'value'}"}
 _EXAMPLES = {
     "int": "write the number without quotes",
     "float": "write the number without quotes",
@@ -86,16 +100,21 @@ def _value(host: Host, setting: Setting, option: Option, report: Report) -> None
 
 def _mistakes(setting: Setting, option: Option) -> Iterator[tuple[str | None, Any, str, str]]:
     value = setting.value
-    if not is_type(value, option.type, lenient=setting.from_command_line):
+    if not is_type(value, option.type):
         if value == "" and option.may_be_empty:
             return
-        yield None, value, f"not {_TYPE_NAMES.get(option.type, option.type)}", _instead(value, option.type)
+        yield None, value, f"not {_TYPE_NAMES.get(option.type, option.type)}", _instead_of(setting, option.type)
         return
+    if option.type == "int":
+        least, greatest = next((low, high) for end, low, high in _RANGES if setting.name.endswith(end))
+        if not least <= value <= greatest:
+            remedy = f"write {least} or more" if greatest == math.inf else f"write a number from {least} to {greatest}"
+            yield None, value, "out of range", remedy
     if option.choices and value not in option.choices and not isinstance(value, list) and value != "":
         yield None, value, "not one of its choices", _choose(value, option.choices)
     if isinstance(value, list):
         for index, item in enumerate(value):
-            if option.elements and not is_type(item, option.elements, lenient=False):
+            if option.elements and not is_type(item, option.elements):
                 what = _TYPE_NAMES.get(option.elements, option.elements)
                 yield str(index), item, f"not {what}", _instead(item, option.elements)
             elif option.choices and item not in option.choices:
@@ -118,24 +137,27 @@ def _in_dictionary(
         if inner is None:
             remedy = did_you_mean(key, option.options, f"use {', '.join(sorted(option.options))}")
             yield at, item, f"{name} has no such key", remedy
-        elif item is not None and not is_type(item, inner.type, lenient=False):
+        elif item is not None and not is_type(item, inner.type):
             yield at, item, f"not {_TYPE_NAMES.get(inner.type, inner.type)}", _instead(item, inner.type)
+        elif inner.choices and item not in inner.choices:
+            yield at, item, "not one of its choices", _choose(item, inner.choices)
+    for key, inner in option.options.items():
+        if inner.required and value.get(key) is None:
+            yield key if index is None else f"{index}.{key}", None, "missing", f"write it, as {_TYPE_NAMES[inner.type]}"
 
 
-def is_type(value: Any, kind: str, *, lenient: bool) -> bool:
+def is_type(value: Any, kind: str) -> bool:
     """Whether a value has a type of argument_specs, more strictly than Ansible.
 
-    Ansible validates "a,b" as a list and "no" as false, but hands the role the text as it is. `lenient` is for
-    `-e name=value`, where every value is a text.
+    Ansible validates "a,b" as a list and "no" as false, but hands the role the text as it is. Of the command line's
+    texts the callback typed_options has made what they say.
     """
     if kind in ("str", "path"):
         return isinstance(value, str)
     if kind == "bool":
-        return isinstance(value, bool) or (
-            lenient and str(value).lower() in ("true", "false", "yes", "no", "on", "off", "1", "0")
-        )
+        return isinstance(value, bool)
     if kind == "int":
-        return (isinstance(value, int) and not isinstance(value, bool)) or (lenient and str(value).isdecimal())
+        return isinstance(value, int) and not isinstance(value, bool)
     if kind == "float":
         return isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "list":
@@ -143,6 +165,21 @@ def is_type(value: Any, kind: str, *, lenient: bool) -> bool:
     if kind == "dict":
         return isinstance(value, dict)
     return True
+
+
+def _instead_of(setting: Setting, kind: str) -> str:
+    """What to write for a text of another type, which depends on where it is written."""
+    if not isinstance(setting.value, str) or kind not in _JSON:
+        return _instead(setting.value, kind)
+    if setting.from_command_line:
+        text = setting.value.lower()
+        value = text if text in ("true", "false") or text.isdecimal() else _JSON[kind]
+        return f"write -e '{{\"{setting.name}\": {value}}}'"
+    if not setting.plain and not setting.hidden and kind in ("int", "float", "bool"):
+        return f"end the template with `| {kind}`"
+    if setting.place.file.endswith(_INI) or "." not in PurePath(setting.place.file).name:
+        return f"write it as Python has it, such as {_PYTHON[kind]}: this file is in INI format"
+    return _instead(setting.value, kind)
 
 
 def _instead(value: Any, kind: str) -> str:

@@ -38,7 +38,7 @@ FILES = [
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout.split("\0")
-    if name and (ROOT / name).exists()
+    if name and (ROOT / name).is_file()
 ]  # fmt: skip
 
 

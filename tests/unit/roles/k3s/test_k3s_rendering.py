@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import keys
 
 from tests.support.paths import ROOT
@@ -64,6 +65,13 @@ def render(
                                 "mode": "0600",
                             }
                         },
+                        {
+                            "ansible.builtin.copy": {
+                                "content": "{{ _k3s_registries_text | to_json }}",
+                                "dest": f"{folder}/{{{{ inventory_hostname }}}}.registries.json",
+                                "mode": "0600",
+                            }
+                        },
                     ],
                 }
             ]
@@ -72,7 +80,8 @@ def render(
     done = subprocess.run(
         ["ansible-playbook", "-i", str(folder / "hosts.yml"), str(folder / "play.yml")],
         cwd=ROOT,
-        env={"PATH": f"{ROOT}/.venv/bin:/usr/bin:/bin", "HOME": str(folder), "ANSIBLE_ROLES_PATH": str(ROOT / "roles")},
+        env={"PATH": f"{ROOT}/.venv/bin:/usr/bin:/bin", "HOME": str(folder), "ANSIBLE_ROLES_PATH": str(ROOT / "roles")}
+        | ({"ANSIBLE_VAULT_PASSWORD_FILE": str(folder / "vault")} if (folder / "vault").is_file() else {}),
         capture_output=True,
         text=True,
         check=False,
@@ -115,6 +124,22 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]
         k3s_agent_config={"kubelet-arg": ["max-pods=40", "pod-max-pids=4096"]},
         k3s_server_config={"tls-san+": ["edge.example"], "https-listen-port": 7443, "disable": ["traefik"]},
     )
+
+
+def test_encrypted_values_are_decrypted(tmp_path: Path) -> None:
+    """In the two files that only root may read: k3s would take the ciphertext for the password."""
+    secret = VaultSecret(b"password")
+    (tmp_path / "vault").write_text("password\n")
+    (tmp_path / "group_vars").mkdir()
+    lines = VaultLib([("default", secret)]).encrypt("s3cret", secret=secret).decode().splitlines()
+    text = "!vault |\n" + "\n".join(f"      {line}" for line in lines)
+    (tmp_path / "group_vars" / "all.yml").write_text(
+        f"k3s_registries:\n  configs:\n    password: {text}\nk3s_server_config:\n  etcd-s3-secret-key: {text}\n"
+    )
+    server = render(tmp_path, ["pi-01"], [])["pi-01"]
+    assert yaml.safe_load(server["config.yaml"])["etcd-s3-secret-key"] == "s3cret"
+    registries = yaml.safe_load(json.loads((tmp_path / "pi-01.registries.json").read_text()))
+    assert registries == {"configs": {"password": "s3cret"}}
 
 
 def test_first_server_makes_the_cluster(small: dict[str, dict[str, str]]) -> None:

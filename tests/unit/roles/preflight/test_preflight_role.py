@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.paths import COLLECTIONS, CORPUS
+from tests.support.paths import CORPUS
 from tests.support.paths import ROOT as PROJECT
 
 PLAYBOOK = PROJECT / "playbooks" / "preflight.yml"
@@ -24,25 +24,22 @@ BOARDS = """\
 """
 
 
-def run(tmp_path: Path, *arguments: str | Path) -> tuple[int, str, bool]:
+def run(tmp_path: Path, *arguments: str | Path, cwd: Path = CORPUS, configured: bool = True) -> tuple[int, str, bool]:
     """(exit status, output without colours, whether ssh was started) of ansible-playbook."""
     trace = tmp_path / "ssh-was-started"
     ssh = tmp_path / "ssh"
     ssh.write_text(f'#!/bin/sh\ntouch {trace}\nexec /usr/bin/ssh "$@"\n')
     ssh.chmod(0o755)
-    config = tmp_path / "ansible.cfg"
-    config.touch()
     environment = os.environ | {
-        "ANSIBLE_CONFIG": str(config),
-        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-        "ANSIBLE_ROLES_PATH": str(PROJECT / "roles"),
+        "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
         "ANSIBLE_SSH_EXECUTABLE": str(ssh),
-        "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
         "ANSIBLE_NOCOLOR": "1",
         "COLUMNS": "1000",
     }
+    if not configured:
+        del environment["ANSIBLE_CONFIG"]
     command = [str(Path(sys.executable).with_name("ansible-playbook")), *map(str, arguments)]
-    done = subprocess.run(command, cwd=CORPUS, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout + done.stderr, trace.exists()
 
 
@@ -62,6 +59,30 @@ def test_valid_inventory_passes(tmp_path: Path) -> None:
         tmp_path, "-i", "good-minimal", PLAYBOOK, "-e", "preflight_check_urls=false", "--check"
     )
     assert (status, touched) == (0, False), output
+
+
+@pytest.mark.parametrize("playbook", ["site.yml", "add-node.yml", "playbooks/restore.yml", "playbooks/preflight.yml"])
+def test_a_run_in_another_directory_says_where_to_run_it(tmp_path: Path, playbook: str) -> None:
+    """Ansible finds roles and modules by the links in playbooks/, but not ansible.cfg."""
+    options = ("-i", CORPUS / "good-minimal", "-e", '{"preflight_check_urls": false}', "--skip-tags", "restore")
+    listed = run(tmp_path, PROJECT / playbook, *options, "--list-tasks", cwd=tmp_path, configured=False)
+    assert listed[0] == 0, listed[1]
+    status, output, touched = run(tmp_path, PLAYBOOK, *options, cwd=tmp_path, configured=False)
+    assert (status, touched) == (2, False)
+    assert (
+        f"{PROJECT}/ansible.cfg: configuration: not read: the current directory is {tmp_path}; run it in {PROJECT}"
+    ) in output
+
+
+def test_a_directory_that_everybody_may_write_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ansible.cfg").symlink_to(PROJECT / "ansible.cfg")
+    tmp_path.chmod(0o777)
+    status, output, _ = run(
+        tmp_path, "-i", CORPUS / "good-minimal", PLAYBOOK, "-e", '{"preflight_check_urls": false}',
+        cwd=tmp_path, configured=False,
+    )  # fmt: skip
+    assert status == 2
+    assert f"not read: every user may write to {tmp_path}; run `chmod o-w {tmp_path}`" in output
 
 
 def test_boards_are_validated_in_one_list_with_unreachable_ones(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import http.server
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import control, secrets
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import (
+    COMMAND_LINE,
     Group,
     Host,
     Inventory,
@@ -113,7 +115,7 @@ def test_programs_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "control node: ssh: not installed, but needed to reach the boards; install the Debian package openssh-client",
     ]
     report = Report()
-    control.check(board(tmp_path, flash_card="/srv/pi-01.img"), ["localhost"], needs, report)
+    control.check(servers(tmp_path, flash_card="/srv/pi-01.img"), ["localhost"], needs, report)
     assert any("mcopy: not installed, but needed to write cards" in text for text in texts(report))
 
 
@@ -232,6 +234,9 @@ def test_nothing_is_requested_for_what_is_cached_or_running(tmp_path: Path, site
     images = tmp_path / "cache" / "images"
     images.mkdir()
     (images / f"{pin}.img.xz").touch()
+    archive = tmp_path / "cache" / "images-oci" / "1-arm64.tar"
+    archive.parent.mkdir()
+    archive.touch()
     for values in (
         {"flash_image_sha256": pin},  # in the cache
         {"flash_image_sha256": "", "ansible_port": int(address.rpartition(":")[2])},  # the board is running
@@ -247,6 +252,150 @@ def test_nothing_is_requested_for_what_is_cached_or_running(tmp_path: Path, site
         control.check_downloads(inventory, [], replace(NEEDS, cache_free_mb=2**40), report)
         assert texts(report) == []
     assert not [request for request in requests if "HEAD" in request]
+    archive.unlink()
+    report = Report()
+    control.check_downloads(inventory, [], replace(NEEDS, cache_free_mb=2**40), report)
+    assert ["MiB are free there" in text for text in texts(report)] == [True]
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("exit 1", "docker: its daemon does not answer this user"),
+        ('[ "$1" = info ] || exit 1', "docker buildx: not installed"),
+        ('[ "$1" = info ] || echo "Driver: docker"', "docker buildx: its builder of driver docker cannot write"),
+        ('[ "$1" = info ] || echo "Driver: docker-container"', None),
+        ('[ "$1" = info ] && echo "[[driver-type io.containerd.snapshotter.v1]]" || echo "Driver: docker"', None),
+    ],
+)
+def test_docker_that_cannot_build_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, problem: str | None
+) -> None:
+    program(tmp_path / "bin", "docker", script)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    report = Report()
+    control.check(board(tmp_path), [], NEEDS, report)
+    found = [text for text in texts(report) if "docker" in text]
+    assert [text.startswith(f"control node: {problem}") for text in found] == ([True] if problem else [])
+
+
+def test_an_image_built_without_root_needs_ranges_of_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path / "bin", "buildah", "exit 0")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(control.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(control.getpass, "getuser", lambda: "ada")
+    monkeypatch.setattr(control, "_SUBORDINATE", (tmp_path / "subuid", tmp_path / "subgid"))
+    (tmp_path / "subuid").write_text("ada:100000:65536\n")
+    (tmp_path / "subgid").write_text("adam:100000:65536\n")
+    report = Report()
+    control.check(board(tmp_path), [], NEEDS, report)
+    found = [text for text in texts(report) if "sub" in text or "newuidmap" in text]
+    assert [text.partition(";")[0] for text in found] == [
+        f"{tmp_path}/subgid: ada: no range, which buildah needs for a user other than root",
+        "control node: newuidmap: not installed, but buildah needs it for a user other than root",
+    ]
+
+
+def test_python_of_localhost_without_packages(tmp_path: Path) -> None:
+    needs = replace(NEEDS, python_packages=["no_such_package"])
+    inventory = board(tmp_path)
+    for interpreter, wrong in ((sys.executable, False), ("/nonexistent", True), ("/usr/bin/python3", True)):
+        name = "ansible_python_interpreter"
+        settings = {name: Setting(name, interpreter, FILE)}
+        inventory.hosts["localhost"] = Host("localhost", FILE, frozenset(), frozenset(), settings)
+        report = Report()
+        control.check(inventory, [], needs, report)
+        found = [text for text in texts(report) if text.startswith(f"hosts.yml: {name}")]
+        assert ["no Python that has the packages no_such_package" in text for text in found] == [True] * wrong
+
+
+def servers(tmp_path: Path, **values: object) -> Inventory:
+    inventory = board(tmp_path, **values)
+    inventory.groups["k3s_servers"] = Group("k3s_servers", FILE, ("pi-01",))
+    return inventory
+
+
+def test_a_proxy_that_the_cluster_would_be_reached_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inventory = servers(tmp_path, ansible_host="192.0.2.11")
+    monkeypatch.setenv("https_proxy", "http://user:secret@proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "localhost")
+    report = Report()
+    control.check(inventory, [], NEEDS, report)
+    (found,) = [text for text in texts(report) if "proxy" in text]
+    assert found == (
+        "control node: https_proxy = (not shown): requests to the cluster's API at 192.0.2.11 would be sent to this "
+        "proxy; export no_proxy=localhost,192.0.2.11 NO_PROXY=localhost,192.0.2.11"
+    )
+    monkeypatch.setenv("no_proxy", "localhost,192.0.2.11")
+    report = Report()
+    control.check(inventory, [], NEEDS, report)
+    assert not [text for text in texts(report) if "proxy" in text]
+
+
+def test_a_server_that_only_ssh_reaches(tmp_path: Path) -> None:
+    # No route leads to the address of all machines.
+    for address, args, wrong in (
+        ("255.255.255.255", "-o ProxyJump=me@gate.example", True),
+        ("255.255.255.255", "-J me@gate.example", True),
+        ("127.0.0.1", "-J me@gate.example", False),
+        ("255.255.255.255", "", False),
+    ):
+        report = Report()
+        control.check(servers(tmp_path, ansible_host=address, ansible_ssh_common_args=args), [], NEEDS, report)
+        found = [text for text in texts(report) if "ssh reaches it through me@gate.example" in text]
+        assert len(found) == wrong
+
+
+def test_what_is_a_board_s_own_is_not_given_for_several(tmp_path: Path) -> None:
+    inventory = board(tmp_path)
+    settings = inventory.hosts["pi-01"].settings | {"flash_card": Setting("flash_card", "/dev/x", Place(COMMAND_LINE))}
+    for name in ("pi-01", "pi-02"):
+        inventory.hosts[name] = Host(name, FILE, frozenset(), frozenset(), settings)
+    for scope, wrong in ((["pi-01", "pi-02"], True), (["pi-02"], False)):
+        report = Report()
+        control.check(inventory, scope, NEEDS, report)
+        found = [
+            text for text in texts(report) if "flash_card = /dev/x: the 2 boards of this run would share it" in text
+        ]
+        assert len(found) == wrong
+
+
+def test_a_home_too_long_for_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for home, wrong in (("/home/pi", False), ("/home/" + "x" * 90, True)):
+        monkeypatch.setenv("HOME", home)
+        report = Report()
+        control.check(board(tmp_path), [], NEEDS, report)
+        assert any("too long for the path of ssh's socket" in text for text in texts(report)) == wrong
+
+
+def test_files_of_the_image_that_others_may_not_read(tmp_path: Path) -> None:
+    context = tmp_path / "docker"
+    context.mkdir()
+    (context / "overrides.json").touch(mode=0o600)
+    inventory = board(tmp_path, container_image_context=str(context))
+    report = Report()
+    control.check(inventory, [], NEEDS, report)
+    assert (
+        f"{context}: mode: not readable for other users (overrides.json), nor would they be in the image; "
+        f"run `chmod -R go+rX {context}`"
+    ) in texts(report)
+    (context / "overrides.json").chmod(0o644)
+    report = Report()
+    control.check(inventory, [], NEEDS, report)
+    assert not [text for text in texts(report) if "not readable" in text]
+
+
+def test_a_directory_that_is_a_link_to_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "secrets").symlink_to(tmp_path / "gone")
+    report = Report()
+    control.check(board(tmp_path), [], NEEDS, report)
+    assert [text for text in texts(report) if f"{tmp_path}/secrets is not a directory" in text]
 
 
 def test_network_of_this_machine_is_valid() -> None:

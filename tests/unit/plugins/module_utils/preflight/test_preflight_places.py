@@ -5,8 +5,12 @@ from pathlib import Path
 import pytest
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible.plugins.loader import init_plugin_loader
 from ansible.vars.manager import VariableManager
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import secrets, variables
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.files import read
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Report
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.reader import Reader
 
 from tests.support.paths import ROOT
@@ -67,3 +71,35 @@ def test_places_follow_ansibles_precedence(tmp_path: Path) -> None:
         else:
             assert (name, str(setting.place)) == (name, setting.value)
         assert setting.per_host == (name in "def")
+
+
+def test_only_files_with_hosts_are_read_for_places(tmp_path: Path) -> None:
+    """A plugin's configuration is no list of groups, and a program prints one."""
+    (tmp_path / "hosts.yml").write_text("cluster: {hosts: {pi-01: }}\n")
+    (tmp_path / "zz.yml").write_text("plugin: ansible.builtin.constructed\nstrict: true\ngroups: {a: 'true'}\n")
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n[ ungrouped ]\n")
+    program.chmod(0o755)
+    found = read([tmp_path], lambda path: path.name)
+    assert (found.findings, found.unreadable, set(found.groups)) == ([], False, {"cluster"})
+
+
+def test_what_an_encrypted_file_has_is_no_secret_in_plain_text_and_is_not_shown(tmp_path: Path) -> None:
+    secret = VaultSecret(b"password")
+    vault = VaultLib([("default", secret)])
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {pi-01: }}\n")
+    (tmp_path / "group_vars/all.yml").write_bytes(
+        vault.encrypt("my_password: secret\nk3s_join_timeout: soon\n", secret=secret)
+    )
+    loader = DataLoader()
+    loader.set_basedir(str(ROOT))
+    loader.set_vault_secrets([("default", secret)])
+    manager = InventoryManager(loader, sources=[str(tmp_path / "hosts.yml")])
+    inventory, _ = Reader(manager, VariableManager(loader, manager), loader, ROOT / "roles", tmp_path).read()
+    report = Report()
+    secrets.check(inventory, report)
+    variables.check(inventory, report)
+    assert [str(finding) for finding in report.findings()] == [
+        "group_vars/all.yml: k3s_join_timeout = (not shown): not a whole number; write the number without quotes"
+    ]

@@ -1,0 +1,170 @@
+"""How Ansible logs in and becomes root: settings with which a later stage would fail, or run as the wrong user.
+
+Stages log in by themselves too (flash, backup, image), over ssh with a key, and become root by sudo where they must.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .model import Host, Inventory, Place, Report
+
+_COMMAND_LINE = Place("ansible-playbook")
+_SSH = ("ssh", "smart", "ansible.builtin.ssh")
+_SUDO = ("sudo", "ansible.builtin.sudo")
+_OFF = ("false", "no", "off", "0", "f", "n", "")
+_BY_KEY = "stages log in by key, and would be refused"
+_COPY_KEY = "have the board accept a key (ssh-copy-id), and delete it"
+_OTHER_USER = "tasks that become root would run as another user"
+_ARGS = "only Ansible itself would use it, not the stages that start ssh themselves"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A variable, the values of it with which all stages work, and what to do about others."""
+
+    name: str
+    works: Callable[[Any], bool]
+    problem: str
+    remedy: str
+
+
+def _is_off(value: Any) -> bool:
+    return str(value).lower() in _OFF
+
+
+def _never(value: Any) -> bool:
+    return not value
+
+
+def _is_sudo(value: Any) -> bool:
+    return value in _SUDO
+
+
+def is_command_line(value: Any) -> bool:
+    """Whether ssh's arguments can be split as a shell does."""
+    try:
+        return bool(shlex.split(str(value))) or not value
+    except ValueError:
+        return False
+
+
+_QUOTE = "a quote is not closed", "close it"
+BOARDS = (
+    Rule("ansible_ssh_common_args", is_command_line, *_QUOTE),
+    Rule("ansible_ssh_extra_args", is_command_line, *_QUOTE),
+    Rule("ansible_connection", lambda value: value in _SSH, "boards are reached by ssh only", "delete it"),
+    Rule(
+        "ansible_port",
+        lambda value: str(value).isdecimal() and 0 < int(value) < 65536,
+        "not a port",
+        "write a number from 1 to 65535, such as 22",
+    ),
+    Rule(
+        "ansible_user",
+        lambda value: isinstance(value, str) and not re.search(r"\s", value),
+        "not a user name",
+        "write one word, in quotes if it looks like a number",
+    ),
+    Rule("ansible_password", _never, _BY_KEY, _COPY_KEY),
+    Rule("ansible_ssh_pass", _never, _BY_KEY, _COPY_KEY),
+    Rule("ansible_become", lambda value: not _is_off(value), "no task could become root", "delete it"),
+    Rule("ansible_become_user", lambda value: value == "root", _OTHER_USER, "delete it"),
+    Rule(
+        "ansible_become_method",
+        _is_sudo,
+        "stages become root by sudo",
+        "delete it, and have the board's user in its group sudo",
+    ),
+    Rule("ansible_ssh_args", lambda value: "Proxy" not in value, _ARGS, "write it as ansible_ssh_common_args"),
+    Rule(
+        "ansible_python_interpreter",
+        lambda value: value != sys.executable or value.startswith("/usr/bin/"),
+        "this is the control node's Python, which boards do not have",
+        "write it for localhost only",
+    ),
+)
+CONTROL_NODE = (
+    Rule(
+        "ansible_become",
+        _is_off,
+        "tasks of the control node would run as root, and what they write would be root's",
+        "delete it: roles become root on boards where they must",
+    ),
+)
+#: Options of ansible-playbook, by their names in its arguments; variables of ansible.cfg and the environment are their
+#: defaults.
+OPTIONS = (
+    Rule("become", _never, "tasks of the control node would run as root too", "omit --become (-b)"),
+    Rule("become_user", lambda value: value in (None, "root"), _OTHER_USER, "omit --become-user"),
+    Rule("become_method", lambda value: value is None or _is_sudo(value), "stages use sudo", "omit --become-method"),
+    Rule("connection", lambda value: value in (None, *_SSH), "boards are reached by ssh only", "omit --connection"),
+    Rule("ask_pass", _never, _BY_KEY, "have the boards accept a key (ssh-copy-id), and omit --ask-pass (-k)"),
+    Rule("ssh_common_args", _never, _ARGS, "write it as ansible_ssh_common_args in the inventory"),
+    Rule("ssh_extra_args", _never, _ARGS, "write it as ansible_ssh_common_args in the inventory"),
+)  # fmt: skip
+
+_CALLBACKS = {f"edge_ai.cluster.{name}" for name in ("typed_options", "nothing_done", "one_run")}
+#: Settings of Ansible, which a variable of the environment may have changed.
+SETTINGS = (
+    Rule(
+        "strategy",
+        lambda value: str(value).endswith("linear"),
+        "stages need all boards to be done with a task before the next one",
+        "unset ANSIBLE_STRATEGY",
+    ),
+    Rule("any_errors_fatal", bool, "other boards would go on when one fails", "unset ANSIBLE_ANY_ERRORS_FATAL"),
+    Rule(
+        "callbacks_enabled",
+        lambda value: set(value) >= _CALLBACKS,
+        "without those of ansible.cfg, runs are not locked, and -e name=value has no type",
+        f"unset ANSIBLE_CALLBACKS_ENABLED, or have {', '.join(sorted(_CALLBACKS))} in it",
+    ),
+)
+
+
+def check(inventory: Inventory, report: Report) -> None:
+    """Report variables of the connection that only a part of the stages would use, or none could work with."""
+    boards = inventory.boards()
+    for host in boards:
+        # root need not become root.
+        rules = [rule for rule in BOARDS if rule.name != "ansible_become" or host.get("ansible_user") != "root"]
+        _check(host, rules, report)
+    if control := inventory.hosts.get("localhost"):
+        _check(control, CONTROL_NODE, report)
+    without = [host.name for host in boards if not host.settings.get("ansible_user")]
+    if without and "ansible_user" not in inventory.unread:
+        remedy = "write the user of the boards in group_vars/all.yml, such as pi"
+        report.add(inventory.source, "ansible_user", None, f"missing for {', '.join(sorted(without))}", remedy)
+
+
+def check_options(arguments: Mapping[str, Any], report: Report) -> None:
+    """The same for the options of ansible-playbook."""
+    for rule in OPTIONS:
+        value = arguments.get(rule.name)
+        if not rule.works(value):
+            name = "--" + rule.name.replace("_", "-")
+            report.add(_COMMAND_LINE, name, None if value is True else value, rule.problem, rule.remedy)
+
+
+def check_settings(settings: Mapping[str, Any], report: Report) -> None:
+    """Report settings of Ansible that are not those of ansible.cfg, and with which stages would go wrong."""
+    for rule in SETTINGS:
+        if not rule.works(settings[rule.name]):
+            report.add(Place("ansible.cfg"), rule.name, settings[rule.name], rule.problem, rule.remedy)
+
+
+def _check(host: Host, rules: tuple[Rule, ...] | list[Rule], report: Report) -> None:
+    for rule in rules:
+        setting = host.settings.get(rule.name)
+        # One that is encrypted has no value here, and is set all the same.
+        if setting is None or (setting.value is None and setting.plain):
+            continue
+        if not rule.works("(encrypted)" if setting.value is None else setting.value):
+            value = "(not shown)" if "pass" in rule.name else setting.value
+            report.setting(host, setting, rule.problem, rule.remedy, value=value)
