@@ -19,7 +19,7 @@ options:
   image: {description: "Raw OS image.", type: path}
   scratch: {description: "Directory for the seeded boot partition during the write.", type: path}
   instance_id: {description: "Identity that the card must have.", type: str, required: true}
-  others: {description: "Identities of the cards of other boards, never overwritten.", type: list, elements: str, default: []}
+  others: {description: "Identities of other boards' cards, never overwritten.", type: list, elements: str, default: []}
   user_data: {description: "Seed.", type: str}
   meta_data: {description: "Seed.", type: str}
   network_config: {description: "Seed.", type: str}

@@ -1,8 +1,8 @@
 """A block device that behaves as a card in a reader does, also a bad one: a loop device on a file of FUSE.
 
-`python -m tests.support.card_device FILE --size 64M --real 32M --beyond wrap` serves FILE, and ends when it is unmounted.
-The word in the file FILE.state is what it does: `pulled`, all requests fail, and after `losetup --set-capacity` the reader
-is empty; `slow`, it takes its time.
+`python -m tests.support.card_device FILE --size BYTES --real BYTES` serves FILE, and ends when it is unmounted. The word in
+the file FILE.state is what it does: `pulled`, all requests fail, and after `losetup --set-capacity` the reader is empty;
+`slow`, it takes its time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.support.paths import ROOT
 
 MAX_WRITE = 128 * 1024
 GETATTR, SETATTR, OPEN, READ, WRITE, RELEASE, FSYNC, FLUSH, INIT = 3, 4, 14, 15, 16, 18, 20, 25, 26
-NO_REPLY = {2, 36, 42}  # FORGET, INTERRUPT, BATCH_FORGET
+NO_REPLY = {2, 36, 42}
 FOPEN_DIRECT_IO = 1  # nothing is kept in the page cache, so that what is read is what was stored
 
 

@@ -75,7 +75,7 @@ def has_card(facts: BlockFacts) -> bool:
 
 
 def named_content(facts: BlockFacts) -> list[str]:
-    """File systems that somebody gave a name, which a card from the shop seldom has: they may hold something."""
+    """File systems with a name, which a card from the shop seldom has: they may hold something."""
     parts = [part for part in _tree(facts.lsblk) if part.get("label")]
     return [re.sub(r"[^ -~]", "?", f"{part['label']} ({part.get('fstype') or 'unknown'})") for part in parts]
 
@@ -143,8 +143,8 @@ def refuse_block(
     elif removable and bus == "usb" and node.get("rm") in (False, "0", 0):
         model = " ".join(str(node.get("model") or "without a name").split())
         errors.append(
-            f"{facts.resolved} is a USB disk ({model}), not a card in a reader: set flash_card to the reader. If a board "
-            f"boots from this disk, set flash_card_removable: false for it"
+            f"{facts.resolved} is a USB disk ({model}), not a card in a reader: set flash_card to the reader. If a "
+            f"board boots from this disk, set flash_card_removable: false for it"
         )
     if not facts.is_accessible:
         errors.append(

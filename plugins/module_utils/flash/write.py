@@ -4,8 +4,8 @@ An interrupted write must never look like a card: an image file is written besid
 verification; on a block device the first sector (MBR) is cleared first and written last, after everything else was
 verified.
 
-A counterfeit card reports more than it has. What is written beyond its end is lost, or wraps to its beginning, which a
-board shows weeks later, when its card fills. So marks are written behind the image, all over the card, before the image.
+A counterfeit card reports more than it has. What is written beyond its end is lost, or wraps to its beginning: a
+board shows that weeks later, when its card fills. So marks are written all over the card, behind the image and before it.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def opened(path: Path, flags: int) -> Iterator[int]:
 
 
 def check_wanted() -> None:
-    """Raise WriteError when nobody waits for the result: after Ctrl-C Ansible ends, but not what it runs by sudo."""
+    """Raise WriteError when no process waits for the result, as after Ctrl-C: what Ansible runs by sudo goes on."""
     poll = select.poll()
     poll.register(1, 0)
     if any(events & select.POLLERR for _, events in poll.poll(0)):

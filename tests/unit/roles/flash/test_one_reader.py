@@ -1,4 +1,4 @@
-"""One reader for several boards: one command, which asks for one card after another. The reader is the path of a file."""
+"""One reader for several boards: one command, which asks for one card after another. The reader is a file."""
 
 import hashlib
 import http.server
@@ -114,9 +114,15 @@ def test_without_a_terminal_a_refused_card_ends_the_run(tmp_path: Path, url: str
 
 
 @pytest.mark.parametrize(
-    ("limit", "hosts"), [((), ["pi-01", "pi-02", "pi-03"]), (("-l", "pi-05"), ["pi-05"]), (("-l", "!pi-02"), ["pi-01", "pi-03"]),
-                         (("-l", "spare"), ["pi-05"]), (("-l", "pi-01,pi-05"), ["pi-01", "pi-05"])],
-)  # fmt: skip
+    ("limit", "hosts"),
+    [
+        ((), ["pi-01", "pi-02", "pi-03"]),
+        (("-l", "pi-05"), ["pi-05"]),
+        (("-l", "!pi-02"), ["pi-01", "pi-03"]),
+        (("-l", "spare"), ["pi-05"]),
+        (("-l", "pi-01,pi-05"), ["pi-01", "pi-05"]),
+    ],
+)
 def test_spare_board_is_flashed_when_the_limit_names_it(limit: tuple[str, ...], hosts: list[str]) -> None:
     argv = [PLAYBOOK, "-i", "inventory/example", "playbooks/flash.yml", "--list-hosts", *limit]
     listed = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
