@@ -13,7 +13,7 @@ _PATTERNS = (
     (re.compile(r"\b([a-z][a-z0-9+.-]*://)[^/\s\"']+"), r"\1<host>"),
     (re.compile(r"\b[\w.+-]+@[\w.-]+"), "<address>"),
     (re.compile(r"\b[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}\b"), "<address>"),
-    (re.compile(r"(?<![\d.])\d{1,3}(\.\d{1,3}){3}(?![\d.])"), "<address>"),
+    (re.compile(r"(?<![\d.])(?!127\.)\d{1,3}(\.\d{1,3}){3}(?!\d|\.\d)"), "<address>"),
     (re.compile(r"\bSHA256:\S+|\bK10\S+|\bssh-[a-z0-9-]+ AAAA\S+"), "<key>"),
     (re.compile(r"\b[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b|\b[0-9A-Fa-f]{12,}\b"), "<id>"),
     (re.compile(r"\b(?=\w*\d)[A-Za-z0-9]{24,}\b"), "<key>"),

@@ -1,8 +1,8 @@
 """A block device that behaves as a card in a reader does, also a bad one: a loop device on a file of FUSE.
 
-`python -m tests.support.card_device FILE --size BYTES --real BYTES` serves FILE, and ends when it is unmounted. The word in
-the file FILE.state is what it does: `pulled`, all requests fail, and after `losetup --set-capacity` the reader is empty;
-`slow`, it takes its time.
+`python -m tests.support.card_device FILE --size BYTES --real BYTES` serves FILE, and ends when it is unmounted.
+The word in the file FILE.state is what it does: `pulled`, all requests fail, and the reader is empty after
+`losetup --set-capacity`; `slow`, it takes its time.
 """
 
 from __future__ import annotations

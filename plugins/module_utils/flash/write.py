@@ -5,7 +5,7 @@ verification; on a block device the first sector (MBR) is cleared first and writ
 verified.
 
 A counterfeit card reports more than it has. What is written beyond its end is lost, or wraps to its beginning: a
-board shows that weeks later, when its card fills. So marks are written all over the card, behind the image and before it.
+board shows that weeks later, when its card fills. So marks are written all over the card, before the image.
 """
 
 from __future__ import annotations

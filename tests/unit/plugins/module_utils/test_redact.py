@@ -13,6 +13,7 @@ KNOWN = ["ada", "ada-laptop", "192.168.1.11", "10000000deadbeef", "pi", "router"
     [
         ("does not answer at 192.168.1.11: check power", "does not answer at <name>: check power"),
         ("server 10.0.0.1 port 123", "server <address> port 123"),
+        ("at 10.0.0.1.", "at <address>."),
         ("fe80::1%eth0 and 2001:db8::5", "<address> and <address>"),
         ("dc:a6:32:01:02:03", "<address>"),
         ("ssh ada@pi-01", "ssh <name>@pi-01"),
@@ -44,6 +45,7 @@ def test_what_tells_who_and_where_is_redacted(text: str, expected: str) -> None:
         "run site.yml, see docs/hardware.md and /boot/firmware/cmdline.txt",
         "CONFIG_CGROUP_HUGETLB: missing",
         "67.1 MB/s; 0.5 s",
+        "127.0.1.1 in /etc/hosts",
     ],
 )
 def test_what_is_of_use_stays(text: str) -> None:

@@ -37,7 +37,8 @@ def play(directory: Path) -> list[dict[str, Any]]:
     report = {
         "block": [{"ansible.builtin.import_role": {"name": "hardware_check", "tasks_from": "report"}}],
         "run_once": True, "delegate_to": "localhost",
-        "vars": {"hardware_check_tests": TESTS, "hardware_check_cluster": "  Node pi-02 is not Ready\n  pod x is bad\n"},
+        "vars": {"hardware_check_tests": TESTS,
+                 "hardware_check_cluster": "  pi-01: x\n  Node pi-02 is bad\n  pod x is bad\n"},
     }  # fmt: skip
     return [
         {
@@ -153,7 +154,7 @@ def test_tests_stages_and_problems_of_the_cluster_are_there(report: Any) -> None
         "tests/default/test_boards.py::test_clock_is_synchronised[pi-01] - AssertionError: no at <name>"
     ]
     assert report["stages"] == {"site.yml|stage|Install k3s": 93.5}
-    assert report["cluster"] == ["Node pi-02 is not Ready", "pod x is bad"]
+    assert report["cluster"] == ["Node pi-02 is bad", "pod x is bad"]
 
 
 def test_nothing_tells_who_or_where(made: Path) -> None:
