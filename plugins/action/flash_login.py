@@ -38,7 +38,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         is_local = self._connection.transport == "local"
-        user = getpass.getuser() if is_local else str(self._play_context.remote_user)
+        user = str((not is_local and self._play_context.remote_user) or getpass.getuser())
         try:
             # With input there is no terminal, as for the modules of later tasks (pipelining).
             done = self._low_level_execute_command("id -u", sudoable=True, in_data=b"\n")
