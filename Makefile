@@ -7,7 +7,7 @@ export PATH := $(BIN):$(PATH)
 export PYTHON
 SHELL := /bin/bash
 
-.PHONY: help site test test-all check check-trixie lint unit setup packages venv lab-up lab-down lock bench
+.PHONY: help site test test-all check check-trixie lint unit setup packages venv lab-up lab-down lock bench hardware-check
 
 help:
 	@echo 'make site      virtual lab from nothing, then site.yml to the report'
@@ -16,6 +16,7 @@ help:
 	@echo 'make check     lint and unit tests alone, no lab'
 	@echo 'make check-trixie  the same on Debian 13, in a root file system made for it'
 	@echo 'make lab-up lab-down   the virtual boards alone (docs/lab.md)'
+	@echo 'make hardware-check INVENTORY=inventory/home   what real boards are and how fast, in a report without addresses and names'
 	@echo 'make venv      only the Python environment: enough for real boards (docs/hardware.md)'
 
 setup:
@@ -33,6 +34,9 @@ site: setup lab-up
 
 lab-up: setup
 	python -m lab up
+
+hardware-check: venv
+	ansible-playbook -i $(INVENTORY) playbooks/hardware-check.yml
 
 lab-down: setup
 	python -m lab down

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -9,10 +10,10 @@ from ansible.plugins.action import ActionBase
 
 NO_PASSWORD = (
     "sudo asks {user} for a password, and none was given: run this with -K (--ask-become-pass), or write "
-    "ansible_become_password for this board, encrypted by ansible-vault"
+    "ansible_become_password for this host, encrypted by ansible-vault"
 )
 WRONG_PASSWORD = "sudo does not accept the password for {user}: correct what -K or ansible_become_password gives"
-NO_SUDO = "{user} may not use sudo: add the user to the board's group sudo, or write another one as ansible_user"
+NO_SUDO = "{user} may not use sudo: add the user to the group sudo there, or use another one"
 
 
 def problem(message: str, user: str) -> str:
@@ -36,15 +37,17 @@ class ActionModule(ActionBase):
         """Fail with a remedy unless the command runs as root."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        user = str(self._play_context.remote_user or "the control node's user")
+        is_local = self._connection.transport == "local"
+        user = str((not is_local and self._play_context.remote_user) or getpass.getuser())
         try:
             # With input there is no terminal, as for the modules of later tasks (pipelining).
-            done = self._low_level_execute_command("id -u", sudoable=True, in_data="\n")
+            done = self._low_level_execute_command("id -u", sudoable=True, in_data=b"\n")
         except AnsibleError as error:
             message = " ".join(str(error).split())
         else:
             if done["rc"] == 0 and done["stdout"].split()[-1:] == ["0"]:
                 return {**result, "changed": False}
             message = " ".join(f"{done['stderr']} {done['stdout']}".split()) or f"exit code {done['rc']}"
-        where = f"{variables.get('inventory_hostname', '')} ({self._play_context.remote_addr})"
+        host = f"{variables.get('inventory_hostname', '')} ({self._play_context.remote_addr})"
+        where = "this control node" if is_local else host
         return {**result, "failed": True, "msg": f"{where}: {problem(message, user)}"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
@@ -10,12 +9,12 @@ from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):
-    """Runs the module of the same name and compares its clock with ours."""
+    """Runs the module of the same name."""
 
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the module's result with host, address, clock_s, and `problem` if the board was unreachable.
+        """Return the module's result with host, address, and `problem` if the board was unreachable.
 
         `limits` is returned as it is: preflight_boards compares each board with its own.
         """
@@ -28,15 +27,10 @@ class ActionModule(ActionBase):
             "host": variables.get("inventory_hostname", ""),
             "address": str(variables.get("ansible_host", "")),
         }
-        before = time.time()
         try:
             result = self._execute_module("edge_ai.cluster.preflight_info", module_args=arguments, task_vars=variables)
         except AnsibleConnectionFailure as error:
             return known | {"problem": " ".join(str(error).split())}
-        after = time.time()
         if result.get("failed") or result.get("unreachable"):
             return known | {"problem": " ".join(str(result.get("msg", "no response")).split())}
-        # The board read its clock at some moment in between: only an offset beyond that is an error.
-        theirs = float(result["time_s"])
-        clock = theirs - after if theirs > after else min(0.0, theirs - before)
-        return known | result | {"changed": False, "clock_s": clock}
+        return known | result | {"changed": False}

@@ -15,9 +15,11 @@ options:
   serial: {description: "The serial (or model) the device must have, as confirmation.", type: str, default: ""}
   size: {description: "Size of an image file, grown sparse.", type: str, default: 16G}
   max_bytes: {description: "Larger block devices are rejected.", type: int, default: 274877906944}
+  removable: {description: "A USB disk, which is no card in a reader, is rejected.", type: bool, default: true}
   image: {description: "Raw OS image.", type: path}
   scratch: {description: "Directory for the seeded boot partition during the write.", type: path}
   instance_id: {description: "Identity that the card must have.", type: str, required: true}
+  others: {description: "Identities of other boards' cards, never overwritten.", type: list, elements: str, default: []}
   user_data: {description: "Seed.", type: str}
   meta_data: {description: "Seed.", type: str}
   network_config: {description: "Seed.", type: str}
@@ -41,6 +43,11 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 state: {description: "written, pending (would be written) or kept", type: str, returned: success}
+named:
+  description: File systems on it that have a name, and may hold something. Empty for a card of this module.
+  type: list
+  elements: str
+  returned: when it may be written
 reasons: {description: "Every reason why the card was rejected.", type: list, elements: str, returned: failure}
 """
 
@@ -53,7 +60,9 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.gate import (
     card_bytes,
+    has_card,
     is_block_path,
+    named_content,
     read_block_facts,
     read_file_facts,
     refuse_block,
@@ -111,9 +120,11 @@ def main() -> None:
             "serial": {"type": "str", "default": ""},
             "size": {"type": "str", "default": "16G"},
             "max_bytes": {"type": "int", "default": 256 * 2**30},
+            "removable": {"type": "bool", "default": True},
             "image": {"type": "path"},
             "scratch": {"type": "path"},
             "instance_id": text,
+            "others": {"type": "list", "elements": "str", "default": []},
             "user_data": {"type": "str"},
             "meta_data": {"type": "str"},
             "network_config": {"type": "str"},
@@ -132,15 +143,19 @@ def main() -> None:
     overwrite, block = params["overwrite"], is_block_path(params["card"])
     seed = {name: params[name.replace("-", "_")] for name in SEED_FILES}
 
+    named: list[str] = []
     try:
-        current = card_meta_data(card) if block or not card.is_symlink() else {}
+        device = read_block_facts(params["card"]) if block else None
+        readable = has_card(device) if device else not card.is_symlink()
+        current = card_meta_data(card) if readable else {}
         if current.get("instance-id") == wanted and not overwrite:
             module.exit_json(changed=False, state="kept", msg=f"already has {wanted}")
 
         image_bytes = image.stat().st_size if image.exists() else 0
-        if block:
-            reasons = refuse_block(read_block_facts(params["card"]), params["serial"], image_bytes, params["max_bytes"])
-            size = 0
+        if device:
+            limits = (params["serial"], image_bytes, params["max_bytes"], params["removable"])
+            reasons, size = refuse_block(device, *limits), 0
+            named = [] if current.get("edge-ai-user-data") else named_content(device)
         else:
             size = card_bytes(params["size"])
             is_card = card.is_file() and boot_partition(card) is not None
@@ -148,8 +163,13 @@ def main() -> None:
             need = allocated(image) + 16 * 2**20
             facts = read_file_facts(params["card"], is_card)
             reasons = refuse_file(facts, size, image_bytes, need, overwrite)
-        if current.get("edge-ai-user-data") and not overwrite:
-            host = wanted.rpartition("-")[0]
+        host = wanted.rpartition("-")[0]
+        if current.get("instance-id") in params["others"]:
+            reasons.append(
+                f"it is the card of {current['instance-id'].rpartition('-')[0]}, written for its present settings: "
+                f"insert the card for {host}"
+            )
+        elif current.get("edge-ai-user-data") and not overwrite:
             reasons.append(
                 f"it has {current.get('instance-id')}, not {wanted}, and may contain a board's data: "
                 f"insert the right card, or overwrite it with -e flash_reflash={host}"
@@ -163,7 +183,7 @@ def main() -> None:
             msg="\n".join([f"{card} was not written:", *(f"  - {reason}" for reason in reasons)]), reasons=reasons
         )
     if params["validate_only"]:
-        module.exit_json(changed=False, state="pending", msg=f"may be written for {wanted}")
+        module.exit_json(changed=False, state="pending", named=named, msg=f"may be written for {wanted}")
     if module.check_mode:
         module.exit_json(changed=True, state="written", msg=f"would be written for {wanted}")
 
@@ -172,6 +192,9 @@ def main() -> None:
         name = hashlib.sha256(str(card).encode()).hexdigest()[:12]
         scratch = Path(params["scratch"], f"card-{name}")
         with Path(f"{scratch}.lock").open("a") as lock:
+            if os.geteuid() == 0:  # by sudo, in a directory of the user, who may write the next card without it
+                owner = scratch.parent.stat()
+                os.fchown(lock.fileno(), owner.st_uid, owner.st_gid)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

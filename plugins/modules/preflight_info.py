@@ -42,16 +42,11 @@ disk_mb:
   description: Free disk space in MiB.
   type: int
   returned: always
-time_s:
-  description: Its clock, in seconds since 1970.
-  type: float
-  returned: always
 """
 
 import os
 import platform
 import struct
-import time
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -92,7 +87,6 @@ def main() -> None:
         memory_mb=int(fields(read("/proc/meminfo"), ":")["MemTotal"].split()[0]) // 1024,
         disk_mb=disk.f_bavail * disk.f_frsize // 2**20,
         disk_path=path,
-        time_s=time.time(),
     )
 
 

@@ -155,6 +155,23 @@ def test_03_check_says_that_all_is_well(plays: Plays) -> None:
     assert "is well: 3 Nodes are Ready" in step.output
 
 
+def test_03_boards_are_measured_in_a_report_to_share(plays: Plays, cluster: Cluster) -> None:
+    plays.run("hardware check", "playbooks/hardware-check.yml", "-e", "hardware_check_run_tests=false")
+    text = (cluster.path("cluster_results_dir") / "hardware-check/report.json").read_text()
+    report = json.loads(text)
+    assert list(report["boards"]) == cluster.hosts("cluster")
+    assert report["cluster"] == []
+    for name, rows in report["boards"].items():
+        found = {row["what"]: row for row in rows}
+        for what in ("model", "system", "cgroup v2 controllers", "swap", "clock", "cloud-init"):
+            assert found[what]["good"] is True, (name, found[what])
+        for what in ("card: write", "card: read", "card: small synced writes", "k3s: from start to ready"):
+            assert float(found[what]["value"].split()[0]) > 0, (name, found[what])
+        assert found["k3s: import of images"]["value"] != "unknown", name
+        assert cluster.address(name) not in text
+        assert connect(name).run("ls -d /var/tmp/hardware-check-*").rc != 0
+
+
 @pytest.mark.extended
 def test_03_a_second_run_says_who_has_the_cluster_and_ends(plays: Plays, cluster: Cluster, tmp_path: Path) -> None:
     # As on another control node, of which only the board knows.
@@ -252,6 +269,31 @@ def test_09_a_board_that_loses_power_restarts_with_its_pods(plays: Plays, cluste
     lab("power", "on", "pi-02")
     wait_until("pi-02 is ready", 240, lambda: ready_nodes()["pi-02"])
     wait_until("pi-02 has its pod", 240, lambda: running_on("pi-02"))
+    # k3s does not start before the clock is right.
+    shown = "systemctl show %s --property=%s --value"
+    right = int(connect("pi-02").check_output(shown, "systemd-time-wait-sync", "ActiveEnterTimestampMonotonic"))
+    assert 0 < right <= int(connect("pi-02").check_output(shown, "k3s-agent", "InactiveExitTimestampMonotonic"))
+
+
+@pytest.mark.extended
+def test_09_a_board_without_a_time_server_runs_its_pods_and_is_named(plays: Plays) -> None:
+    """The power is back before the internet is."""
+    silent = "/etc/systemd/timesyncd.conf.d/99-silent.conf"
+    board = connect("pi-02")
+    board.check_output("printf '[Time]\nNTP=\nNTP=192.0.2.1\n' > %s && sync", silent)
+    lab("power", "off", "--hard", "pi-02")
+    wait_until("pi-02 is seen as not ready", 180, lambda: not ready_nodes()["pi-02"])
+    lab("power", "on", "pi-02")
+    # raspberry_pi_time_wait is 120 s.
+    wait_until("pi-02 is ready", 360, lambda: ready_nodes()["pi-02"])
+    wait_until("pi-02 has its pod", 240, lambda: running_on("pi-02"))
+    step = plays.run("check without time", "playbooks/check.yml", expect=2)
+    assert "pi-02: unit systemd-time-wait-sync.service has failed" in step.output
+    assert "pi-02: its clock is not synchronized" in step.output
+    board = connect("pi-02")
+    board.check_output("rm %s && systemctl restart systemd-timesyncd", silent)
+    board.check_output("timeout 60 systemctl restart systemd-time-wait-sync")
+    plays.run("check with time", "playbooks/check.yml")
 
 
 @pytest.mark.extended

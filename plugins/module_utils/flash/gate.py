@@ -19,7 +19,7 @@ BY_ID = Path("/dev/disk/by-id")
 # Signatures of a member of a volume group, array or pool: the disk is in use although nothing is mounted from it.
 MEMBER_TYPES = {"LVM2_member", "linux_raid_member", "zfs_member", "crypto_LUKS", "bcache", "ceph_bluestore", "swap"}
 SYSTEM_MOUNTS = {"/", "/boot", "/boot/efi", "/boot/firmware", "/usr", "/var", "/home"}
-LSBLK_COLUMNS = "NAME,KNAME,PATH,TYPE,TRAN,SUBSYSTEMS,RO,RM,SIZE,SERIAL,MODEL,FSTYPE,MOUNTPOINTS"
+LSBLK_COLUMNS = "NAME,KNAME,PATH,TYPE,TRAN,SUBSYSTEMS,RO,RM,SIZE,SERIAL,MODEL,FSTYPE,LABEL,MOUNTPOINTS"
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class BlockFacts:
     resolved: str
     exists: bool = True
     is_block: bool = True
+    is_accessible: bool = True
     lsblk: dict[str, Any] = field(default_factory=dict)
     has_partition_file: bool = False
     holders: tuple[str, ...] = ()
@@ -68,10 +69,24 @@ def _mounts(node: dict[str, Any]) -> list[str]:
     return [mount for mount in node.get("mountpoints") or [] if mount]
 
 
-def refuse_block(facts: BlockFacts, confirmed: str, image_bytes: int, max_bytes: int) -> list[str]:
+def has_card(facts: BlockFacts) -> bool:
+    """Whether there is a device, and a card in it: an empty reader is a device without bytes."""
+    return facts.exists and facts.is_block and int(facts.lsblk.get("size") or 0) > 0
+
+
+def named_content(facts: BlockFacts) -> list[str]:
+    """File systems with a name, which a card from the shop seldom has: they may hold something."""
+    parts = [part for part in _tree(facts.lsblk) if part.get("label")]
+    return [re.sub(r"[^ -~]", "?", f"{part['label']} ({part.get('fstype') or 'unknown'})") for part in parts]
+
+
+def refuse_block(
+    facts: BlockFacts, confirmed: str, image_bytes: int, max_bytes: int, removable: bool = True
+) -> list[str]:
     """Reasons not to write to a block device, all of them; empty when it may be overwritten.
 
-    `confirmed` is the operator's flash_card_serial, `image_bytes` is 0 while the image is unknown.
+    `confirmed` is the operator's flash_card_serial, `image_bytes` is 0 while the image is unknown; `removable` is false
+    for a disk that a board boots from.
     """
     candidates = (
         f"; available cards: {', '.join(facts.candidates)}"
@@ -79,9 +94,13 @@ def refuse_block(facts: BlockFacts, confirmed: str, image_bytes: int, max_bytes:
         else "; no SD card or USB disk is connected"
     )
     if not facts.exists:
-        return [f"{facts.path} does not exist: insert the card into the reader, or correct flash_card{candidates}"]
+        # A reader on USB has its link with or without a card; a built-in one has a link for each card.
+        what = "connect the card reader" if Path(facts.path).name.startswith("usb-") else "insert the card"
+        return [f"{facts.path} does not exist: {what}, or correct flash_card{candidates}"]
     if not facts.is_block:
         return [f"{facts.path} is not a block device: set flash_card to a link in {BY_ID}{candidates}"]
+    if not has_card(facts):
+        return [f"{facts.path} is a reader without a card: insert the card, up to the stop"]
     errors: list[str] = []
     node = facts.lsblk
     name = Path(facts.resolved).name
@@ -121,11 +140,21 @@ def refuse_block(facts: BlockFacts, confirmed: str, image_bytes: int, max_bytes:
         errors.append(
             f"{facts.resolved} is on {bus or 'an unknown bus'}, a card must be on usb or mmc: choose another disk"
         )
+    elif removable and bus == "usb" and node.get("rm") in (False, "0", 0):
+        model = " ".join(str(node.get("model") or "without a name").split())
+        errors.append(
+            f"{facts.resolved} is a USB disk ({model}), not a card in a reader: set flash_card to the reader. If a "
+            f"board boots from this disk, set flash_card_removable: false for it"
+        )
+    if not facts.is_accessible:
+        errors.append(
+            f"{facts.resolved} may not be written by this user: leave flash_become unset, so that sudo is used"
+        )
     if node.get("ro") in (True, "1", 1):
         errors.append(f"{facts.resolved} is read-only: move the card's lock slider")
 
     size = int(node.get("size") or 0)
-    if size < max(image_bytes, 1):
+    if size < image_bytes:
         errors.append(f"{facts.resolved} has {size} bytes, the image needs {image_bytes}: use a bigger card")
     if size > max_bytes:
         errors.append(
@@ -237,6 +266,7 @@ def read_block_facts(path: str, sysfs: Path = Path("/sys")) -> BlockFacts:
     return BlockFacts(
         path=path,
         resolved=resolved,
+        is_accessible=os.access(resolved, os.R_OK | os.W_OK),
         lsblk=entries[0] if entries else {},
         has_partition_file=(block / "partition").exists(),
         holders=tuple(sorted(entry.name for entry in (block / "holders").glob("*"))),

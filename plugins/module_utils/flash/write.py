@@ -3,6 +3,9 @@
 An interrupted write must never look like a card: an image file is written beside the old one and renamed after
 verification; on a block device the first sector (MBR) is cleared first and written last, after everything else was
 verified.
+
+A counterfeit card reports more than it has. What is written beyond its end is lost, or wraps to its beginning: a
+board shows that weeks later, when its card fills. So marks are written all over the card, before the image.
 """
 
 from __future__ import annotations
@@ -10,7 +13,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
+import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHUNK = 4 * 1024 * 1024
+#: At most this much waits in memory for a slow card, so that a run that is ended need not write it all first.
+UNSYNCED = 16 * CHUNK
 SECTOR = 512
+MARK = 4096
 BLKFLSBUF = 0x1261
 BLKRRPART = 0x125F
 
@@ -77,12 +85,22 @@ def opened(path: Path, flags: int) -> Iterator[int]:
         os.close(descriptor)
 
 
+def check_wanted() -> None:
+    """Raise WriteError when no process waits for the result, as after Ctrl-C: what Ansible runs by sudo goes on."""
+    poll = select.poll()
+    poll.register(1, 0)
+    if any(events & select.POLLERR for _, events in poll.poll(0)):
+        raise WriteError("the run was ended")
+
+
 def copy_range(source: int, target: int, start: int, end: int, sparse: bool) -> None:
-    """Copy bytes to the same offset in another file; holes are skipped when `sparse`."""
+    """Copy bytes to the same offset in another file, or, unless `sparse` (holes are skipped), on a card."""
+    unsynced = 0
     parts = extents(source, start, end) if sparse else iter([(start, end)])
     for first, last in parts:
         position = first
         while position < last:
+            check_wanted()
             data = os.pread(source, min(CHUNK, last - position), position)
             if not data:
                 raise WriteError(f"the image ends at {position}, {last} bytes were expected: delete it from the cache")
@@ -91,6 +109,10 @@ def copy_range(source: int, target: int, start: int, end: int, sparse: bool) -> 
                 count = os.pwrite(target, view, position)
                 view = view[count:]
                 position += count
+            unsynced += len(data)
+            if not sparse and unsynced >= UNSYNCED:
+                os.fdatasync(target)
+                unsynced = 0
 
 
 def make_head(image: Path, head: Path, head_bytes: int) -> None:
@@ -110,6 +132,7 @@ def compare(source: Source, card: int, skip: int = 0) -> int:
         with opened(path, os.O_RDONLY) as reference:
             position = max(start, skip)
             while position < end:
+                check_wanted()
                 want = os.pread(reference, min(CHUNK, end - position), position)
                 have = os.pread(card, len(want), position)
                 if have != want or not want:
@@ -160,21 +183,53 @@ def write_file_card(source: Source, card: Path, size: int) -> Written:
     return Written(written - started, time.monotonic() - written, compared)
 
 
+def mark_positions(image_bytes: int, card_bytes: int) -> list[int]:
+    """Where marks are written: from the image's end to the card's, at most half an image apart, and at the end.
+
+    Whatever a card has really, one of them, if it wraps, is in the image's area, and overwritten by the image.
+    """
+    step = max(image_bytes // 2 // MARK, 1) * MARK
+    first, last = -(-image_bytes // MARK) * MARK, card_bytes // MARK * MARK - MARK
+    return [*range(first, last, step), last] if first <= last else []
+
+
+def mark(position: int, nonce: bytes) -> bytes:
+    """Content of the mark at a position, in this write only."""
+    return hashlib.shake_256(nonce + position.to_bytes(8, "big")).digest(MARK)
+
+
+def check_marks(card: int, positions: list[int], nonce: bytes, size: int) -> None:
+    """Raise WriteError when a mark is not where it was written."""
+    for position in positions:
+        if os.pread(card, MARK, position) != mark(position, nonce):
+            raise WriteError(
+                f"the card reports {size / 1e9:.1f} GB and has less, at most {position / 1e9:.1f} GB: what is written "
+                f"beyond is lost. It is counterfeit or faulty: use another card"
+            )
+
+
 def write_block_card(source: Source, device: Path) -> Written:
     """Write a block device from end to end. The gate has passed; O_EXCL makes the kernel refuse a device in use.
 
     Raises WriteError when it cannot be opened or written, or the comparison fails.
     """
     started = time.monotonic()
+    nonce = os.urandom(16)
     try:
         with opened(device, os.O_RDWR | os.O_EXCL) as target:
+            size = os.lseek(target, 0, os.SEEK_END)
+            positions = mark_positions(source.image_bytes, size)
             os.pwrite(target, bytes(SECTOR), 0)
+            for position in positions:
+                os.pwrite(target, mark(position, nonce), position)
             os.fsync(target)
             for path, start, end in source.pieces():
                 with opened(path, os.O_RDONLY) as reference:
                     copy_range(reference, target, max(start, SECTOR), end, sparse=False)
             _flush(target)
             written = time.monotonic()
+            # Before the image, so that a card that has less than the image is named for what it is, too.
+            check_marks(target, positions, nonce, size)
             compared = compare(source, target, skip=SECTOR)
             with opened(source.head, os.O_RDONLY) as reference:
                 copy_range(reference, target, 0, SECTOR, sparse=False)
@@ -184,16 +239,31 @@ def write_block_card(source: Source, device: Path) -> Written:
             with contextlib.suppress(OSError):
                 fcntl.ioctl(target, BLKRRPART)
     except OSError as error:
+        if error.errno != errno.EBUSY and device_bytes(device) == 0:
+            raise WriteError(
+                f"{device} is gone: the card or its reader was removed while it was written. The card is not usable "
+                f"before it is written again: insert it, and do not touch it until it is verified"
+            ) from error
         reasons = {
             errno.EACCES: "run ansible-playbook as root, or set flash_become: true",
             errno.EPERM: "run ansible-playbook as root, or set flash_become: true",
-            errno.EBUSY: "the kernel reports it as in use: unmount it",
+            errno.EROFS: "the card is read-only: move its lock slider",
+            errno.EBUSY: "the kernel reports it as in use: unmount it, or wait for the run that writes it",
             errno.ENOSPC: "the card is smaller than it reports: it is faulty or counterfeit",
             errno.EIO: "the card or its reader is faulty, use another",
         }
         hint = reasons.get(error.errno or 0, "check the kernel log (dmesg)")
         raise WriteError(f"{device} cannot be written ({error.strerror}): {hint}") from error
     return Written(written - started, time.monotonic() - written, compared)
+
+
+def device_bytes(device: Path) -> int:
+    """Size of a device; 0 when it, or what was in it, is gone."""
+    try:
+        with opened(device, os.O_RDONLY) as target:
+            return os.lseek(target, 0, os.SEEK_END)
+    except OSError as error:
+        return -1 if error.errno in (errno.EACCES, errno.EPERM, errno.EBUSY) else 0
 
 
 def _flush(device: int) -> None:

@@ -17,15 +17,13 @@ class Limits:
     releases: list[str]
     memory_mb: int
     disk_mb: int
-    clock_skew_s: float
 
 
 @dataclass(frozen=True)
 class BoardInfo:
     """What a board reported; `problem` is set, and nothing else, if it was unreachable.
 
-    `memory_mb` and `disk_mb` are MiB in total and MiB free; `clock_s` is by how many seconds its clock is at least
-    ahead of the control node's (negative: behind); the query itself takes time.
+    `memory_mb` and `disk_mb` are MiB in total and MiB free.
     """
 
     host: str
@@ -39,7 +37,6 @@ class BoardInfo:
     memory_mb: int = 0
     disk_mb: int = 0
     disk_path: str = ""
-    clock_s: float = 0.0
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> BoardInfo:
@@ -116,13 +113,4 @@ def _check_board(board: BoardInfo, limits: Limits, place: Place, report: Report)
             f"{board.disk_mb} MiB on {board.disk_path}",
             f"less than {limits.disk_mb} MiB",
             "use a larger card, or check that its root file system was expanded (df -h /)",
-        )
-    if abs(board.clock_s) > limits.clock_skew_s:
-        direction = "ahead of" if board.clock_s > 0 else "behind"
-        report.add(
-            place,
-            "clock",
-            f"{abs(board.clock_s):.0f} s {direction} the control node",
-            f"more than {limits.clock_skew_s:g} s: certificates may be not yet valid, or expired",
-            "check `timedatectl` on both, each needs a time server",
         )

@@ -51,14 +51,14 @@ def _card(host: Host, taken: dict[PurePosixPath, tuple[Host, Setting]], report: 
                 f"write the serial number that `lsblk -dno SERIAL {setting.value}` shows: "
                 "it confirms that this disk may be erased",
             )
-    if path in taken and not setting.from_command_line:
+    # Boards may have one reader, which is asked for a card after another; two may not have one file.
+    if path in taken and path.parts[1:2] != ("dev",) and not setting.from_command_line:
         other, first = taken[path]
         report.setting(
             host,
             setting,
             f"{other.name} has the same card ({first.place})",
-            "give each board its own card; with one reader for all, omit flash_card and write "
-            f"`-l {host.name} -e flash_card=...` for one board at a time",
+            "give each board its own file",
         )
     taken.setdefault(path, (host, setting))
 

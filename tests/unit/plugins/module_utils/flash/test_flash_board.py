@@ -216,7 +216,7 @@ def test_a_host_key_with_another_fingerprint_is_not_added(tmp_path: Path, shown:
     [
         ("Missing sudo password", "run this with -K"),
         ("Incorrect sudo password", "sudo does not accept the password for ada"),
-        ("ada is not in the sudoers file.", "add the user to the board"),
+        ("ada is not in the sudoers file.", "add the user to the group sudo"),
         ("Failed to connect to the host via ssh: Permission denied", "Ansible cannot log in as ada: Failed"),
     ],
 )

@@ -65,7 +65,8 @@ def test_reader_without_serial_is_confirmed_by_its_model() -> None:
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (facts(exists=False), "does not exist: insert the card into the reader"),
+        (facts(exists=False), "does not exist: connect the card reader"),
+        (facts(exists=False, path="/dev/disk/by-id/mmc-SC32G_0x1a2b"), "does not exist: insert the card"),
         (facts(is_block=False), "is not a block device"),
         (facts(path="/dev/sdb"), "set flash_card: /dev/disk/by-id/usb-Generic"),
         (facts(disk(type="part"), has_partition_file=True), "is a part, not a whole disk"),
@@ -94,7 +95,9 @@ def test_reader_without_serial_is_confirmed_by_its_model() -> None:
         (facts(disk(tran=None, subsystems="block:virtio:pci")), "is on an unknown bus"),
         (facts(disk(ro=True)), "is read-only: move the card's lock slider"),
         (facts(disk(size=2 * GB)), "the image needs 3000000000"),
-        (facts(disk(size=0)), "use a bigger card"),
+        (facts(disk(size=0)), "is a reader without a card"),
+        (facts(disk(rm=False)), "is a USB disk (MassStorageClass), not a card in a reader"),
+        (facts(is_accessible=False), "may not be written by this user"),
         (facts(disk(size=2000 * GB)), "more than flash_card_max_bytes"),
         (facts(disk(serial=None, model=None)), "neither serial nor model"),
     ],
