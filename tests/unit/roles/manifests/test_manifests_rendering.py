@@ -73,6 +73,9 @@ def check_values_of_the_cluster(objects: Objects) -> None:
     assert b64decode(secret["data"]["hashed_password"]).decode() == HASH
     assert b64decode(secret["data"]["cookie_secret"]).decode() == "of all replicas"
     assert objects["PersistentVolume", "nfs"]["spec"]["nfs"] == {"server": "10.77.0.11", "path": "/"}
+    configuration = objects["ConfigMap", "jupyter-config"]
+    assert set(configuration["data"]) == {"jupyter_server_config.py", "idle_timeout"}
+    assert configuration["data"]["idle_timeout"] == "28800"
     for (kind, name), each in objects.items():
         assert each["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "edge-ai-cluster"
         assert each["metadata"]["labels"]["app.kubernetes.io/part-of"] == "edge-ai"
@@ -81,6 +84,7 @@ def check_values_of_the_cluster(objects: Objects) -> None:
         if kind == "Deployment":
             assert container(objects, name)["image"] == "edge-ai/tensorflow-jupyter:7"
             volumes = {volume["name"]: volume for volume in each["spec"]["template"]["spec"]["volumes"]}
+            assert volumes["config"]["configMap"]["name"] == configuration["metadata"]["name"]
             assert volumes["password"]["secret"]["secretName"] == secret["metadata"]["name"]
             label = {"app": name}
             assert each["spec"]["selector"]["matchLabels"] == label
@@ -97,7 +101,7 @@ COMMON = {
 
 
 def test_split_has_a_jupyter_for_each_role_of_boards(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "split")
+    objects = rendered(tmp_path, "split", manifests_ingress="none")
     check_values_of_the_cluster(objects)
     instances = {
         (kind, f"{each}-instance") for kind in ("Deployment", "Service") for each in ("training", "prediction")
@@ -113,7 +117,7 @@ def test_split_has_a_jupyter_for_each_role_of_boards(tmp_path: Path) -> None:
 
 
 def test_combined_has_two_replicas_on_two_boards(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "combined")
+    objects = rendered(tmp_path, "combined", manifests_ingress="none")
     check_values_of_the_cluster(objects)
     name = "tensorflow-jupyter-rpi"
     assert set(objects) == COMMON | {(kind, name) for kind in ("Deployment", "Service", "PodDisruptionBudget")}
@@ -129,9 +133,10 @@ def test_combined_has_two_replicas_on_two_boards(tmp_path: Path) -> None:
 
 
 def test_combined_is_behind_the_ingress_where_there_is_one(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "combined", manifests_ingress="traefik")
+    objects = rendered(tmp_path, "combined")
     check_values_of_the_cluster(objects)
-    assert {kind for kind, _ in objects} - {kind for kind, _ in rendered(tmp_path, "combined")} == {
+    without = rendered(tmp_path, "combined", manifests_ingress="none")
+    assert {kind for kind, _ in objects} - {kind for kind, _ in without} == {
         "IngressRoute", "Middleware", "ServersTransport", "TLSStore",
     }  # fmt: skip
     # A session stays on its replica whatever it asks for.
@@ -143,7 +148,7 @@ def test_combined_is_behind_the_ingress_where_there_is_one(tmp_path: Path) -> No
 
 
 def test_split_is_behind_the_ingress_under_a_path_each(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "split", manifests_ingress="traefik")
+    objects = rendered(tmp_path, "split")
     check_values_of_the_cluster(objects)
     for name in ("training", "prediction"):
         server = container(objects, f"{name}-instance")
@@ -158,7 +163,7 @@ def test_split_is_behind_the_ingress_under_a_path_each(tmp_path: Path) -> None:
 
 def test_node_ports_of_split_lead_to_the_ingress_or_are_off(tmp_path: Path) -> None:
     """So that nothing answers by plain http beside it."""
-    objects = rendered(tmp_path, "split", manifests_ingress="traefik")
+    objects = rendered(tmp_path, "split")
     for name in ("training", "prediction"):
         service = objects["Service", f"{name}-instance"]["spec"]
         assert service["type"] == "ClusterIP"
@@ -169,7 +174,7 @@ def test_node_ports_of_split_lead_to_the_ingress_or_are_off(tmp_path: Path) -> N
         (30000, "websecure"),
         (30001, "websecure"),
     ]
-    without = rendered(tmp_path, "split", manifests_ingress="traefik", manifests_node_ports=False)
+    without = rendered(tmp_path, "split", manifests_node_ports=False)
     assert set(objects) - set(without) == {("Service", PORTS)}
 
 
