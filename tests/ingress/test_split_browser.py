@@ -35,6 +35,7 @@ SECRETS = CLUSTER.path("cluster_secrets_dir")
 CELL = """import tensorflow as tf
 import matplotlib.pyplot as plt
 squares = tf.square(tf.range(5.0))
+plt.figure(figsize=(5, 2.5))
 plt.plot(squares)
 print("sum", int(tf.reduce_sum(squares)))"""
 NOTEBOOK = "browser-test.ipynb"

@@ -6,10 +6,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from tests.support.paths import ROOT
 
@@ -88,10 +88,18 @@ def new_notebook(page: Page) -> None:
 
 
 def run(page: Page, code: str) -> None:
-    """Write code into the last cell, and run it."""
-    page.locator(".jp-Notebook .jp-Cell .cm-content").last.click()
+    """Write code into the last cell, and run it, again where Jupyter took nothing: the kernel may not be connected."""
+    cells = page.locator(".jp-Notebook .jp-Cell")
+    cell = cells.nth(cells.count() - 1)
+    cell.locator(".cm-content").click()
     page.keyboard.insert_text(code)
-    page.keyboard.press("Shift+Enter")
+    for _ in range(10):
+        cell.locator(".cm-content").click()
+        page.keyboard.press("Shift+Enter")
+        with suppress(AssertionError):
+            expect(cell.locator(".jp-InputPrompt")).not_to_have_text("[ ]:", timeout=5_000)
+            return
+    raise AssertionError(f"Jupyter did not run: {code}")
 
 
 def printed(page: Page, text: str) -> Locator:
