@@ -2,7 +2,7 @@
 
     molecule test -s ingress
 
-The tests are steps: those of `split` and of `combined`, then the Ingress is taken away and comes back.
+The tests are steps: those of `split` and of `combined`, then the Ingress is taken away and made again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A person with a browser, who has an address and a password, and trusts the cluster's CA.
+"""A user with a browser, who has an address and a password, and trusts the cluster's CA.
 
     pytest tests/ingress/test_split_browser.py
 

@@ -27,7 +27,7 @@ COMPUTED_MS = 300_000
 
 @contextmanager
 def chromium(home: Path, ca: Path | None = None) -> Iterator[Page]:
-    """A window of a browser that nobody has used before."""
+    """A window of a new browser."""
     program = shutil.which("chromium")
     assert program, "there is no chromium: run tools/setup --browser"
     if ca:

@@ -27,7 +27,8 @@ if cookie_secret.exists():
 # The Ingress says by which scheme and from where a request came: cookies are Secure over https.
 c.ServerApp.trust_xheaders = True
 
-# What nobody uses ends, and its memory is free: kernels that compute nothing and that no browser shows, terminals without output.
+# What is idle ends, and its memory is free: kernels that compute nothing and that no browser shows, terminals that
+# print nothing.
 # A file with the seconds (0: never) beside this one sets it; the default is a night.
 idle_timeout = Path("/etc/jupyter-config/idle_timeout")
 seconds = int(idle_timeout.read_text()) if idle_timeout.exists() else 8 * 3600
