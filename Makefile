@@ -7,7 +7,7 @@ export PATH := $(BIN):$(PATH)
 export PYTHON
 SHELL := /bin/bash
 
-.PHONY: help site test test-all check check-trixie lint unit setup packages venv lab-up lab-down lock bench hardware-check
+.PHONY: help site test test-all check check-trixie lint unit setup setup-browser packages venv lab-up lab-down lock bench hardware-check
 
 help:
 	@echo 'make site      virtual lab from nothing, then site.yml to the report'
@@ -21,6 +21,10 @@ help:
 
 setup:
 	@tools/setup
+
+# 130 MB of packages more.
+setup-browser:
+	@tools/setup --browser
 
 # For what starts no virtual board: this machine need not be able to carry the lab.
 packages:
@@ -51,7 +55,7 @@ test: setup check
 check-trixie: packages
 	tools/check-in-root trixie
 
-test-all: setup check check-trixie
+test-all: setup-browser check check-trixie
 	molecule test
 	molecule test -s lifecycle
 	molecule test -s failed-cards

@@ -36,18 +36,21 @@ def manifests_plan(objects: list[Object], recorded: list[Object]) -> dict[str, A
     """What to delete and what to record, from the rendered objects and the record (a list of 0 or 1 ConfigMap).
 
     Returns lists of ids: `union` to record before applying (so that an interrupted run loses nothing), `final` to
-    record at the end, `kept` which are no longer in k8s/ but hold data; and objects to delete: `stale`, and
-    `stale_configuration` at the very end.
+    record at the end, `kept` which are no longer in k8s/ but hold data; objects to delete: `stale`, and
+    `stale_configuration` at the very end; and `checkable`, the objects that the API can compare with --check: it does
+    not have the namespaces and kinds of new ones yet, and a node port may be taken until another Service is gone.
     """
     new = manifests_ids(objects)
     old = json.loads(recorded[0]["data"]["objects"]) if recorded else []
     gone = [i for i in old if i not in new]
     kept = [i for i in gone if i[1] in PROTECTED]
     delete = [i for i in gone if i not in kept]
+    refused = ("Service",) if any(i[1] == "Service" for i in delete) else ()
     return {
         "union": sorted(new + gone),
         "final": sorted(new + kept),
         "kept": kept,
+        "checkable": [o for o in objects if manifests_ids([o])[0] in old and o["kind"] not in refused],
         "stale": [as_object(i) for i in delete if i[1] not in CONFIGURATION],
         "stale_configuration": [as_object(i) for i in delete if i[1] in CONFIGURATION],
     }

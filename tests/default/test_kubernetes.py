@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.cookiejar
 import re
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -15,6 +16,11 @@ from tests.support.cluster import Cluster
 
 NAMESPACE = "edge-ai"
 PORTS = {"training": 30000, "prediction": 30001}
+
+
+def address(cluster: Cluster, node: str, role: str) -> str:
+    """Where a board has the Jupyter of a role on a port of its own."""
+    return f"https://{cluster.address(node)}:{PORTS[role]}"
 
 
 def test_every_board_is_a_ready_node_of_the_wanted_version(core: client.CoreV1Api, cluster: Cluster) -> None:
@@ -58,12 +64,15 @@ def test_all_system_pods_run(core: client.CoreV1Api) -> None:
 
 
 class Browser:
-    """A client with cookies, as a browser has; never asks a proxy."""
+    """A client with cookies, as a browser has, that trusts the cluster's CA and no other; never asks a proxy."""
 
-    def __init__(self) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self.cookies = http.cookiejar.CookieJar()
+        trusted = ssl.create_default_context(cafile=cluster.path("cluster_secrets_dir") / "ingress-ca.crt")
         self.opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(self.cookies)
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=trusted),
+            urllib.request.HTTPCookieProcessor(self.cookies),
         )
 
     def open(self, url: str, form: dict[str, str] | None = None) -> tuple[int, str, str]:
@@ -79,20 +88,27 @@ class Browser:
 @pytest.mark.parametrize("node", ["pi-01", "pi-02", "pi-03"])
 @pytest.mark.parametrize("role", PORTS)
 def test_node_ports_answer_with_a_login_page_on_every_board(cluster: Cluster, role: str, node: str) -> None:
-    status, address, page = Browser().open(f"http://{cluster.address(node)}:{PORTS[role]}/")
+    status, arrived, page = Browser(cluster).open(f"{address(cluster, node, role)}/")
     assert status == 200
-    assert "/login" in address
+    assert arrived.startswith(f"{address(cluster, node, role)}/{role}/login")
     assert 'type="password"' in page
+
+
+@pytest.mark.parametrize("role", PORTS)
+def test_nothing_answers_by_plain_http(cluster: Cluster, role: str) -> None:
+    status, _, page = Browser(cluster).open(address(cluster, "pi-01", role).replace("https:", "http:"))
+    assert status == 404
+    assert "password" not in page
 
 
 @pytest.mark.parametrize("role", PORTS)
 def test_what_boards_forward_arrives_unchanged(cluster: Cluster, role: str) -> None:
     """A board that has not the pod forwards many packets of a large file, and must not change a byte of it."""
-    base = {node: f"http://{cluster.address(node)}:{PORTS[role]}" for node in ("pi-01", "pi-02", "pi-03")}
-    page = Browser().open(f"{base['pi-01']}/login")[2]
+    base = {node: address(cluster, node, role) for node in ("pi-01", "pi-02", "pi-03")}
+    page = Browser(cluster).open(f"{base['pi-01']}/{role}/login")[2]
     sheet = next(name for name in re.findall(r'href="([^"?]+[.]css)', page) if "bootstrap.min" in name)
     for _ in range(5):
-        answers = {node: Browser().open(f"{url}{sheet}") for node, url in base.items()}
+        answers = {node: Browser(cluster).open(f"{url}{sheet}") for node, url in base.items()}
         assert {status for status, _, _ in answers.values()} == {200}
         texts = {text for _, _, text in answers.values()}
         assert len(texts) == 1, f"{sheet} differs from board to board"
@@ -100,14 +116,14 @@ def test_what_boards_forward_arrives_unchanged(cluster: Cluster, role: str) -> N
 
 
 def test_nothing_is_served_without_the_password(cluster: Cluster) -> None:
-    url = f"http://{cluster.address('pi-02')}:{PORTS['training']}/api/contents"
-    assert Browser().open(url)[0] == 403
+    url = f"{address(cluster, 'pi-02', 'training')}/training/api/contents"
+    assert Browser(cluster).open(url)[0] == 403
 
 
 def test_the_generated_password_opens_the_shared_data(cluster: Cluster) -> None:
-    base = f"http://{cluster.address('pi-03')}:{PORTS['prediction']}"
+    base = f"{address(cluster, 'pi-03', 'prediction')}/prediction"
     password = (cluster.path("cluster_secrets_dir") / "jupyter-password").read_text().strip()
-    browser = Browser()
+    browser = Browser(cluster)
     browser.open(f"{base}/login")
     token = next(cookie.value for cookie in browser.cookies if cookie.name == "_xsrf")
     browser.open(f"{base}/login", {"password": password, "_xsrf": str(token)})

@@ -52,8 +52,9 @@ DELETIONS: dict[str, tuple[Callable[[], Any], ...]] = {
 def answers_from(board: str, node: str) -> bool:
     """Whether Jupyter on a node answers a board, so that the board has a route to the node's pods."""
     pods = core().list_namespaced_pod(NAMESPACE, field_selector=f"spec.nodeName={node}").items
-    (address,) = [pod.status.pod_ip for pod in pods if pod.metadata.name in running_on(node)]
-    return bool(connect(board).run("curl --fail --silent --max-time 10 http://%s:8888/login", address).rc == 0)
+    (pod,) = [pod for pod in pods if pod.metadata.name in running_on(node)]
+    url = f"http://{pod.status.pod_ip}:8888{pod.spec.containers[0].readiness_probe.http_get.path}"
+    return bool(connect(board).run("curl --fail --silent --max-time 10 %s", url).rc == 0)
 
 
 @pytest.mark.parametrize("deletions", DELETIONS.values(), ids=DELETIONS.keys())

@@ -1,4 +1,4 @@
-"""A cluster that runs without an Ingress, and gets one by site.yml."""
+"""A cluster with its Ingress, of which nothing else is asked."""
 
 from __future__ import annotations
 

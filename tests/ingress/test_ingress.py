@@ -2,25 +2,33 @@
 
     molecule test -s ingress
 
-The tests are steps: the first one gives the cluster its Ingress, the last one takes it away.
+The tests are steps: those of `split` and of `combined`, then the Ingress is taken away and made again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections import Counter
+from pathlib import Path
 
+import pytest
 import requests
 from kubernetes import client
+from playwright.sync_api import expect
 
+from tests.support import browser
+from tests.support.browser import chromium
 from tests.support.cluster import CLUSTER, kubernetes_api
 from tests.support.plays import FAST, Plays, Step, lab
 from tests.support.watch import NAMESPACE, core, ready_nodes, wait_until
 
-SPLIT = (*FAST, "-e", "k3s_ingress=traefik")
-INGRESS = (*SPLIT, "-e", "manifests_overlay=combined")
+COMBINED = (*FAST, "-e", "manifests_overlay=combined")
+NONE = (*FAST, "-e", "k3s_ingress=none")
+WORKLOAD = "playbooks/stages/workload.yml"
 CHECK = ("--check",)
+PORTS = {"training": 30000, "prediction": 30001}
 BOARDS = CLUSTER.hosts("k3s_servers") + CLUSTER.hosts("k3s_agents")
 CA = CLUSTER.path("cluster_secrets_dir") / "ingress-ca.crt"
 NAME = "tensorflow-jupyter-rpi"
@@ -31,8 +39,12 @@ def unchanged(step: Step) -> None:
     assert not step.changed_hosts(), f"{step.command} changed something: {step.changed}"
 
 
-def url(board: str, path: str = "/login", scheme: str = "https") -> str:
-    return f"{scheme}://{CLUSTER.address(board)}{path}"
+def url(board: str, path: str = "/login", scheme: str = "https", port: int | None = None) -> str:
+    return f"{scheme}://{CLUSTER.address(board)}{f':{port}' if port else ''}{path}"
+
+
+def jupyter_password() -> str:
+    return (CLUSTER.path("cluster_secrets_dir") / "jupyter-password").read_text().strip()
 
 
 def visitor() -> requests.Session:
@@ -46,11 +58,12 @@ def visitor() -> requests.Session:
 def log_in(session: requests.Session, board: str, password: str | None = None, path: str = "") -> int:
     """Status of a login by its form, which asks for a value of a cookie too."""
     session.get(url(board, f"{path}/login"), timeout=30)
-    if password is None:
-        password = (CLUSTER.path("cluster_secrets_dir") / "jupyter-password").read_text().strip()
     answer = session.post(
         url(board, f"{path}/login"),
-        {"password": password, "_xsrf": session.cookies.get("_xsrf", path=f"{path}/")},
+        {
+            "password": jupyter_password() if password is None else password,
+            "_xsrf": session.cookies.get("_xsrf", path=f"{path}/"),
+        },
         timeout=30,
         allow_redirects=False,
     )
@@ -91,8 +104,8 @@ def ask(session: requests.Session, board: str, seconds: float) -> tuple[Counter[
 
 
 def test_00_split_has_both_servers_under_one_address(plays: Plays) -> None:
-    plays.run("site with Traefik", "site.yml", *SPLIT)
-    unchanged(plays.run("site with Traefik again", "site.yml", *SPLIT))
+    plays.run("site", "site.yml", *FAST)
+    unchanged(plays.run("site again", "site.yml", *FAST))
     assert visitor().get(url("pi-02", "/"), timeout=30, allow_redirects=False).headers["location"] == url(
         "pi-02", "/training/"
     )
@@ -101,14 +114,19 @@ def test_00_split_has_both_servers_under_one_address(plays: Plays) -> None:
         assert session.get(url("pi-02", f"{path}/api/contents"), timeout=30).status_code == 403
         assert log_in(session, "pi-02", path=path) == 302
         assert session.get(url("pi-02", f"{path}/api/contents"), timeout=30).status_code == 200
-    unchanged(plays.run("check", "playbooks/check.yml", *SPLIT))
+    for name, port in PORTS.items():
+        at_port = f"{url('pi-03', '', port=port)}/{name}"
+        root = visitor().get(url("pi-03", "/", port=port), timeout=30, allow_redirects=False)
+        assert root.headers["location"] == f"{at_port}/"
+        assert visitor().get(f"{at_port}/login", timeout=30).status_code == 200
+    unchanged(plays.run("check", "playbooks/check.yml", *FAST))
 
 
 def test_01_combined_has_two_replicas_under_one_address(plays: Plays) -> None:
-    plays.run("site, combined", "site.yml", *INGRESS)
-    unchanged(plays.run("site, combined, again", "site.yml", *INGRESS))
-    unchanged(plays.run("site, combined, --check", "site.yml", *INGRESS, *CHECK))
-    unchanged(plays.run("check, combined", "playbooks/check.yml", *INGRESS))
+    plays.run("site, combined", "site.yml", *COMBINED)
+    unchanged(plays.run("site, combined, again", "site.yml", *COMBINED))
+    unchanged(plays.run("site, combined, --check", "site.yml", *COMBINED, *CHECK))
+    unchanged(plays.run("check, combined", "playbooks/check.yml", *COMBINED))
     traefik = core().read_namespaced_service("traefik", "kube-system")
     published = {each.ip for each in traefik.status.load_balancer.ingress}
     assert published == {CLUSTER.address(board) for board in BOARDS}
@@ -158,6 +176,25 @@ def test_06_a_login_with_one_replica_is_a_login_with_the_other() -> None:
         session.cookies.set(STICKY, replica, domain=CLUSTER.address("pi-03"))
         assert session.get(url("pi-03", "/api/contents?content=0"), timeout=30).status_code == 200
         assert session.cookies[STICKY] == replica
+
+
+def test_06_a_browser_finds_its_kernel_again(tmp_path: Path) -> None:
+    """With two replicas: its WebSockets go where its requests go."""
+    with chromium(tmp_path, CA) as page:
+        page.goto(url("pi-01", "/"))
+        browser.log_in(page, jupyter_password())
+        browser.lab_is_there(page)
+        browser.new_notebook(page)
+        browser.run(page, "kept = 41")
+        browser.run(page, "print('kept', kept)")
+        expect(browser.printed(page, "kept 41")).to_be_visible()
+        for answer in (42, 43):
+            page.reload()
+            browser.lab_is_there(page)
+            browser.kernel_is_idle(page)
+            browser.run(page, "kept += 1; print('now', kept)")
+            expect(browser.printed(page, f"now {answer}")).to_be_visible()
+        browser.clean(page, "/")
 
 
 def test_07_guesses_of_the_password_are_limited_and_nothing_else() -> None:
@@ -219,8 +256,66 @@ def test_10_a_board_without_power_hangs_nobody() -> None:
     wait_until("both replicas are ready", 300, jupyter_is_ready)
 
 
-def test_11_site_takes_the_ingress_away_again(plays: Plays) -> None:
-    plays.run("site without an Ingress", "site.yml", *FAST)
-    unchanged(plays.run("site without an Ingress again", "site.yml", *FAST))
+def test_11_site_takes_the_ingress_away(plays: Plays) -> None:
+    plays.run("site without an Ingress", "site.yml", *NONE)
+    unchanged(plays.run("site without an Ingress again", "site.yml", *NONE))
+    unchanged(plays.run("check without an Ingress", "playbooks/check.yml", *NONE))
     services = core().list_namespaced_service("kube-system").items
-    assert "traefik" not in {service.metadata.name for service in services}
+    assert not {"traefik", "jupyter-node-ports"} & {service.metadata.name for service in services}
+    for port in PORTS.values():
+        assert visitor().get(url("pi-01", "/login", "http", port), timeout=30).status_code == 200
+
+
+def test_12_site_gives_it_back(plays: Plays) -> None:
+    for each in CA.parent.glob("ingress*"):
+        each.unlink()
+    plays.run("site with an Ingress, --check, before there is a certificate", "site.yml", *FAST, *CHECK)
+    assert not list(CA.parent.glob("ingress*"))
+    plays.run("site with an Ingress", "site.yml", *FAST)
+    unchanged(plays.run("site with an Ingress again", "site.yml", *FAST))
+    unchanged(plays.run("check with an Ingress", "playbooks/check.yml", *FAST))
+    for name, port in PORTS.items():
+        assert visitor().get(url("pi-01", f"/{name}/login"), timeout=30).status_code == 200
+        assert visitor().get(url("pi-02", f"/{name}/login", port=port), timeout=30).status_code == 200
+        assert visitor().get(url("pi-02", "/", "http", port), timeout=30).status_code == 404
+
+
+def test_13_node_ports_are_off_by_variable(plays: Plays) -> None:
+    without = (*FAST, "-e", "manifests_node_ports=false")
+    plays.run("no node ports", WORKLOAD, *without)
+    unchanged(plays.run("no node ports, again", WORKLOAD, *without))
+    for port in PORTS.values():
+        with pytest.raises(requests.ConnectionError):
+            visitor().get(url("pi-01", "/", port=port), timeout=30)
+    assert visitor().get(url("pi-01", "/training/login"), timeout=30).status_code == 200
+
+
+def kernels(session: requests.Session) -> list[str]:
+    answer = session.get(url("pi-01", "/training/api/kernels"), timeout=30)
+    return [each["id"] for each in answer.json()]
+
+
+def with_a_kernel() -> requests.Session:
+    """Someone who has started a kernel, and looks at it no more."""
+    session = visitor()
+    wait_until("a login", 60, lambda: log_in(session, "pi-01", path="/training") == 302)
+    token = {"X-XSRFToken": session.cookies.get("_xsrf", path="/training/")}
+    made = session.post(url("pi-01", "/training/api/kernels"), json={}, headers=token, timeout=60)
+    assert made.status_code == 201, made.text
+    assert kernels(session) == [made.json()["id"]]
+    return session
+
+
+def test_14_open_kernels_are_reported_before_a_run(plays: Plays) -> None:
+    """The way back from test_13 has new pods: there is no other kernel."""
+    plays.run("node ports", WORKLOAD, *FAST)
+    with_a_kernel()
+    step = plays.run("run beside a kernel", "playbooks/experiment.yml", *FAST, "-e", "notebooks_rerun=true")
+    assert re.search(r"Jupyter on pi-02 has 1 open kernel\s+with \d+ MB, 0 of them computing", step.output), step.output
+
+
+def test_15_kernels_that_nobody_uses_end(plays: Plays) -> None:
+    plays.run("short time for idle kernels", WORKLOAD, *FAST, "-e", "manifests_idle_timeout=20")
+    session = with_a_kernel()
+    wait_until("the kernel has ended", 90, lambda: not kernels(session))
+    plays.run("usual time for idle kernels", WORKLOAD, *FAST)

@@ -26,3 +26,11 @@ if cookie_secret.exists():
 
 # The Ingress says by which scheme and from where a request came: cookies are Secure over https.
 c.ServerApp.trust_xheaders = True
+
+# What is idle ends, and its memory is free: kernels that compute nothing and that no browser shows, terminals that
+# print nothing.
+# A file with the seconds (0: never) beside this one sets it; the default is a night.
+idle_timeout = Path("/etc/jupyter-config/idle_timeout")
+seconds = int(idle_timeout.read_text()) if idle_timeout.exists() else 8 * 3600
+c.MappingKernelManager.cull_idle_timeout = c.TerminalManager.cull_inactive_timeout = seconds
+c.MappingKernelManager.cull_interval = c.TerminalManager.cull_interval = max(1, min(300, seconds // 10))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..k3s.keys import VARIABLES, named_problem, problems
 from ..k3s.version import parse, release_problem
 from .model import Host, Inventory, Report, Setting
@@ -15,9 +17,8 @@ def check(inventory: Inventory, report: Report) -> None:
         version = host.settings.get("k3s_version")
         if version and version.value is not None:
             _version(host, version, report)
-        disabled = host.settings.get("k3s_disable")
-        if disabled and host.get("k3s_ingress") == "traefik":
-            _ingress(host, disabled, report)
+        if (host.get("k3s_ingress") or inventory.defaults.get("k3s_ingress")) == "traefik":
+            _ingress(host, report)
         release = str(host.get("k3s_version") or inventory.defaults.get("k3s_version", ""))
         for role, name in VARIABLES.items():
             config = host.settings.get(name)
@@ -41,12 +42,20 @@ def _version(host: Host, setting: Setting, report: Report) -> None:
         )
 
 
-def _ingress(host: Host, disabled: Setting, report: Report) -> None:
-    """Report what the Ingress consists of and k3s_disable leaves out."""
-    for name in ("traefik", "servicelb"):
-        if isinstance(disabled.value, list) and name in disabled.value:
-            remedy = "remove it from the list, or write k3s_ingress: none"
-            report.setting(host, disabled, f"{name} is left out, but k3s_ingress is traefik, which needs it", remedy)
+def _ingress(host: Host, report: Report) -> None:
+    """Report what the Ingress consists of and a list of components to disable leaves out."""
+    disabled = host.settings.get("k3s_disable")
+    config = host.settings.get("k3s_server_config")
+    lists: list[tuple[Setting, str | None, Any]] = [(disabled, None, disabled.value)] if disabled else []
+    if config and isinstance(config.value, dict):
+        lists += [(config, key, config.value[key]) for key in ("disable", "disable+") if key in config.value]
+    for setting, inner, value in lists:
+        names = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
+        for name in ("traefik", "servicelb"):
+            if name in names:
+                problem = f"{name} is left out, but k3s_ingress is traefik, which needs it"
+                remedy = "remove it from the list, or write k3s_ingress: none"
+                report.setting(host, setting, problem, remedy, inner=inner, value=value)
 
 
 def _config(host: Host, config: Setting, role: str, version: str, report: Report) -> None:

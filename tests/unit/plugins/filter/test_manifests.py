@@ -49,6 +49,17 @@ def test_other_overlay_is_removed_pods_first_configuration_last() -> None:
     assert plan["final"] == manifests.manifests_ids(combined)
 
 
+def test_with_check_only_what_the_api_can_compare_is_compared() -> None:
+    ports = [obj("Service", "training-instance"), obj("Service", "jupyter-node-ports")]
+    route = obj("IngressRoute", "jupyter", "traefik.io/v1alpha1")
+    # Kinds that are not installed yet; and a node port that is taken until its Service is gone.
+    assert manifests.manifests_plan([*COMMON, *ports, route], record([*COMMON, ports[0]]))["checkable"] == [
+        *COMMON,
+        ports[0],
+    ]
+    assert manifests.manifests_plan([*COMMON, ports[0]], record([*COMMON, *ports]))["checkable"] == COMMON
+
+
 def test_data_is_never_deleted_and_stays_recorded() -> None:
     plan = manifests.manifests_plan([COMMON[1]], record(COMMON))
     assert plan["stale"] == plan["stale_configuration"] == []

@@ -18,6 +18,7 @@ from tests.support.paths import ROOT
 Objects = dict[tuple[str, str], dict[str, Any]]
 OVERLAYS, JOBS = ROOT / "k8s" / "overlays", ROOT / "k8s" / "jobs"
 HASH = "argon2:$argon2id$of-the-role"
+PORTS = "jupyter-node-ports"
 
 pytestmark = kustomize.needed
 
@@ -41,7 +42,7 @@ def build(folder: Path) -> Objects:
     return by_name(done.stdout)
 
 
-def role(folder: Path, overlay: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def role(folder: Path, overlay: str, **variables: Any) -> subprocess.CompletedProcess[str]:
     (folder / "jupyter-password.argon2").write_text(HASH + "\n")
     (folder / "jupyter-password.cookies").write_text("of all replicas\n")
     return kustomize.play(
@@ -56,7 +57,7 @@ def role(folder: Path, overlay: str, **variables: str) -> subprocess.CompletedPr
     )
 
 
-def rendered(folder: Path, overlay: str, **variables: str) -> Objects:
+def rendered(folder: Path, overlay: str, **variables: Any) -> Objects:
     done = role(folder, overlay, **variables)
     assert done.returncode == 0, done.stdout + done.stderr
     return by_name((folder / "output.yml").read_text())
@@ -72,13 +73,18 @@ def check_values_of_the_cluster(objects: Objects) -> None:
     assert b64decode(secret["data"]["hashed_password"]).decode() == HASH
     assert b64decode(secret["data"]["cookie_secret"]).decode() == "of all replicas"
     assert objects["PersistentVolume", "nfs"]["spec"]["nfs"] == {"server": "10.77.0.11", "path": "/"}
+    configuration = objects["ConfigMap", "jupyter-config"]
+    assert set(configuration["data"]) == {"jupyter_server_config.py", "idle_timeout"}
+    assert configuration["data"]["idle_timeout"] == "28800"
     for (kind, name), each in objects.items():
         assert each["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "edge-ai-cluster"
         assert each["metadata"]["labels"]["app.kubernetes.io/part-of"] == "edge-ai"
-        assert kind in ("Namespace", "PersistentVolume") or each["metadata"]["namespace"] == "edge-ai"
+        namespace = "kube-system" if name == PORTS else "edge-ai"
+        assert kind in ("Namespace", "PersistentVolume") or each["metadata"]["namespace"] == namespace
         if kind == "Deployment":
             assert container(objects, name)["image"] == "edge-ai/tensorflow-jupyter:7"
             volumes = {volume["name"]: volume for volume in each["spec"]["template"]["spec"]["volumes"]}
+            assert volumes["config"]["configMap"]["name"] == configuration["metadata"]["name"]
             assert volumes["password"]["secret"]["secretName"] == secret["metadata"]["name"]
             label = {"app": name}
             assert each["spec"]["selector"]["matchLabels"] == label
@@ -95,7 +101,7 @@ COMMON = {
 
 
 def test_split_has_a_jupyter_for_each_role_of_boards(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "split")
+    objects = rendered(tmp_path, "split", manifests_ingress="none")
     check_values_of_the_cluster(objects)
     instances = {
         (kind, f"{each}-instance") for kind in ("Deployment", "Service") for each in ("training", "prediction")
@@ -111,7 +117,7 @@ def test_split_has_a_jupyter_for_each_role_of_boards(tmp_path: Path) -> None:
 
 
 def test_combined_has_two_replicas_on_two_boards(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "combined")
+    objects = rendered(tmp_path, "combined", manifests_ingress="none")
     check_values_of_the_cluster(objects)
     name = "tensorflow-jupyter-rpi"
     assert set(objects) == COMMON | {(kind, name) for kind in ("Deployment", "Service", "PodDisruptionBudget")}
@@ -127,9 +133,10 @@ def test_combined_has_two_replicas_on_two_boards(tmp_path: Path) -> None:
 
 
 def test_combined_is_behind_the_ingress_where_there_is_one(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "combined", manifests_ingress="traefik")
+    objects = rendered(tmp_path, "combined")
     check_values_of_the_cluster(objects)
-    assert {kind for kind, _ in objects} - {kind for kind, _ in rendered(tmp_path, "combined")} == {
+    without = rendered(tmp_path, "combined", manifests_ingress="none")
+    assert {kind for kind, _ in objects} - {kind for kind, _ in without} == {
         "IngressRoute", "Middleware", "ServersTransport", "TLSStore",
     }  # fmt: skip
     # A session stays on its replica whatever it asks for.
@@ -141,7 +148,7 @@ def test_combined_is_behind_the_ingress_where_there_is_one(tmp_path: Path) -> No
 
 
 def test_split_is_behind_the_ingress_under_a_path_each(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "split", manifests_ingress="traefik")
+    objects = rendered(tmp_path, "split")
     check_values_of_the_cluster(objects)
     for name in ("training", "prediction"):
         server = container(objects, f"{name}-instance")
@@ -154,13 +161,31 @@ def test_split_is_behind_the_ingress_under_a_path_each(tmp_path: Path) -> None:
         assert f"(`/{path}" in route["match"], route
 
 
+def test_node_ports_of_split_lead_to_the_ingress_or_are_off(tmp_path: Path) -> None:
+    """So that nothing answers by plain http beside it."""
+    objects = rendered(tmp_path, "split")
+    for name in ("training", "prediction"):
+        service = objects["Service", f"{name}-instance"]["spec"]
+        assert service["type"] == "ClusterIP"
+        assert service["ports"] == [{"name": "http", "port": 8888, "targetPort": "http"}]
+    service = objects["Service", PORTS]["spec"]
+    assert service["selector"]["app.kubernetes.io/name"] == "traefik"
+    assert [(port["nodePort"], port["targetPort"]) for port in service["ports"]] == [
+        (30000, "websecure"),
+        (30001, "websecure"),
+    ]
+    without = rendered(tmp_path, "split", manifests_node_ports=False)
+    assert set(objects) - set(without) == {("Service", PORTS)}
+
+
 def example(folder: Path) -> Path:
     """The example as README has it copied: to a place outside the repository."""
     own = folder / "home"
     shutil.copytree(OVERLAYS / "example", own)
-    kustomization = own / "kustomization.yaml"
-    split = os.path.relpath(OVERLAYS / "split", own.resolve())
-    kustomization.write_text(kustomization.read_text().replace("../split", split))
+    for each in (own, own / "ingress"):
+        kustomization = each / "kustomization.yaml"
+        split = os.path.relpath(OVERLAYS / "split", own.resolve())
+        kustomization.write_text(kustomization.read_text().replace("../split", split))
     return own
 
 
@@ -172,9 +197,11 @@ def check_example(objects: Objects) -> None:
 
 
 def test_overlay_outside_the_repository_is_rendered_with_the_clusters_values(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, str(example(tmp_path)))
-    check_values_of_the_cluster(objects)
-    check_example(objects)
+    for way, kinds in (("none", set()), ("traefik", {"IngressRoute", "Middleware"})):
+        objects = rendered(tmp_path, str(example(tmp_path / way)), manifests_ingress=way)
+        check_values_of_the_cluster(objects)
+        check_example(objects)
+        assert {kind for kind, _ in objects} & {"IngressRoute", "Middleware"} == kinds
 
 
 def test_error_shows_the_path_on_the_control_node(tmp_path: Path) -> None:
