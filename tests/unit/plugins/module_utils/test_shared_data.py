@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils import shared_data
 
-# A lease is what the NFS server takes for a delegation; a signal says that somebody else wants the file.
+# A lease is what the NFS server takes for a delegation; a signal says that another process wants the file.
 HOLDER = """
 import fcntl, os, signal, sys, time
 file, seconds = os.open(sys.argv[1], os.O_RDWR), float(sys.argv[2])
@@ -26,7 +26,7 @@ fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 @pytest.fixture
 def delegated(tmp_path: Path) -> Iterator[Callable[[float], AbstractContextManager[Path]]]:
-    """A context in which a file is held, and given back some seconds after somebody wants it."""
+    """A context in which a file is held, and given back some seconds after another process wants it."""
     (tmp_path / "complete.json").write_text("{}")
 
     @contextmanager
