@@ -234,12 +234,12 @@ class LiteModel:
         self._output = self._network.get_output_details()[0]["index"]
 
     def __call__(self, images: np.ndarray, batch: int = 1000) -> np.ndarray:
-        """Probabilities (count, digits) of standardised images; `batch` of them at a time, which bounds the memory."""
+        """Probabilities (count, digits) of images; `batch` of them at a time are scaled, which bounds the memory."""
         import numpy as np
 
         parts = []
         for start in range(0, len(images), batch):
-            some = images[start : start + batch]
+            some = standardise(images[start : start + batch])
             self._network.resize_tensor_input(self._input, some.shape)
             self._network.allocate_tensors()
             self._network.set_tensor(self._input, some)
