@@ -14,12 +14,13 @@ from pathlib import Path
 
 #: Of both images.
 COMMON = (
-    # Test suites. Those of numpy/_core stay: numpy.testing imports one of them.
+    # Test suites, 12 MB. numpy.testing imports those of numpy/_core whose names begin with a line.
     "tornado/test",
     "zmq/tests",
     "traitlets/tests",
     "papermill/tests",
     "numpy/[!_]*/tests",
+    "numpy/_core/tests/[!_]*",
     # The Dockerfile's installer. The environment is owned by root, so no notebook can install with it.
     "pip",
     "pip-*.dist-info",
@@ -43,6 +44,11 @@ REMOVE = {
         "mpl_toolkits/*/tests",
         "jupyterlab/tests",
         "jupyterlab/galata",
+        # 17 MB: a second copy of the page, for `jupyter lab --core-mode`. Every other start uses share/jupyter/lab/static.
+        "jupyterlab/static",
+        # 5 MB: pictures in AV1, without which Pillow reads and writes all the others.
+        "pillow.libs/libavif-*",
+        "PIL/_avif.*.so",
         # 29 MB: how 1,080 languages write dates. JupyterLab needs the names of the languages it has: English.
         "babel/locale-data/[a-df-qs-z]*.dat",
         "babel/locale-data/e[!n]*.dat",
@@ -54,6 +60,8 @@ REMOVE = {
         "ai_edge_litert/libLiteRt.so",
         "ai_edge_litert/aot",
         "ai_edge_litert/tools",
+        # 2 MB: types, which only editors read.
+        "**/*.pyi",
     ),
 }
 
