@@ -94,9 +94,9 @@ def test_model_that_training_did_not_record_is_not_used(
     assert "these are not the weights of training" in answer["error"]
 
 
-@pytest.mark.parametrize("path", ["/", "/images/", "/images/1e3", "/images/-1", "/images/123456", "/images/²", "/x"])
+@pytest.mark.parametrize("path", ["/", "/images/", "/images/1e3", "/images/-1", "/images/123456", "/images/%B2", "/x"])
 def test_other_paths_are_refused(ask: Ask, path: str) -> None:
-    assert ask(path.encode().decode("latin-1"))[0] == 404
+    assert ask(path)[0] == 404
 
 
 @pytest.mark.parametrize("content", [b"", bytes(783), bytes(785)])
