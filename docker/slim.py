@@ -44,7 +44,7 @@ REMOVE = {
         "mpl_toolkits/*/tests",
         "jupyterlab/tests",
         "jupyterlab/galata",
-        # 17 MB: a second copy of the page, for `jupyter lab --core-mode`. Every other start uses share/jupyter/lab/static.
+        # 17 MB: a second copy of the page, for `jupyter lab --core-mode`; every other start uses the one in share.
         "jupyterlab/static",
         # 5 MB: pictures in AV1, without which Pillow reads and writes all the others.
         "pillow.libs/libavif-*",

@@ -40,7 +40,7 @@ def ask(edge: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     assert spec and spec.loader
     serve = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(serve)
-    monkeypatch.setattr(serve, "BOOKS", tmp_path)
+    monkeypatch.setattr(serve, "SHARED", tmp_path)
     monkeypatch.setattr(edge, "LiteModel", Network)
     monkeypatch.setenv("NODE_NAME", "pi-03")
     server = serve.server(0)
@@ -59,10 +59,10 @@ def ask(edge: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     server.server_close()
 
 
-def publish(edge: Any, books: Path, digit: int) -> Path:
+def publish(edge: Any, shared: Path, digit: int) -> Path:
     """A model as training publishes it, and its path."""
-    path: Path = books / "weights" / edge.MODELS["lite"]
-    (local := books / "local").write_text(str(digit))
+    path: Path = shared / "weights" / edge.MODELS["lite"]
+    (local := shared / "local").write_text(str(digit))
     edge._publish_model(local, RUN, [path])
     os.utime(path, ns=(digit, digit))
     return path

@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-BOOKS = Path(os.environ.get("BOOKS", "/books"))
+SHARED = Path(os.environ.get("SHARED_DATA", "/books"))
 PIXELS = 28 * 28
 #: Most digits of an image's number.
 NUMBER_LENGTH = 5
@@ -49,13 +49,13 @@ class Model:
             # In a new cluster the notebooks come after the pods.
             importlib.invalidate_caches()
             edge = importlib.import_module("edge_notebooks")
-            path = BOOKS / "weights" / edge.MODELS["lite"]
+            path = SHARED / "weights" / edge.MODELS["lite"]
             published = path.stat().st_mtime_ns
         except (ImportError, OSError) as error:
             raise NoModel(f"there is no model yet: execute training.ipynb with the profile fast ({error})") from None
         if published != self._published:
             try:
-                with edge.trained_weights(BOOKS, path) as (file, digest):
+                with edge.trained_weights(SHARED, path) as (file, digest):
                     self._predict, self._digest = edge.LiteModel(file), digest
             except edge.shared_data.Refused as error:
                 raise NoModel(str(error)) from None
@@ -83,7 +83,7 @@ class Model:
             edge = self._load()
             if self._images is None:
                 try:
-                    self._images, self._labels = edge.load_images(BOOKS / "data" / "mnist", "t10k")
+                    self._images, self._labels = edge.load_images(SHARED / "data" / "mnist", "t10k")
                 except edge.shared_data.Refused as error:
                     raise NoModel(str(error)) from None
             return self._images[number].tobytes(), int(self._labels[number])
@@ -146,7 +146,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def server(port: int) -> ThreadingHTTPServer:
     """The server, not yet running."""
-    sys.path.append(str(BOOKS / "notebooks"))
+    sys.path.append(str(SHARED / "notebooks"))
     Handler.model = Model()
     return ThreadingHTTPServer(("", port), Handler)
 
