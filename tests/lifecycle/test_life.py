@@ -208,7 +208,8 @@ def test_03_four_pods_on_one_board_predict_without_tensorflow(plays: Plays, clus
         assert answer["probabilities"] == pytest.approx(fast["probabilities"], abs=1e-4)
     for pod in pods:
         command = ["grep", "VmHWM", "/proc/1/status"]
-        shown = stream(core().connect_get_namespaced_pod_exec, pod.metadata.name, NAMESPACE, command=command)
+        exec_in = core().connect_get_namespaced_pod_exec
+        shown = stream(exec_in, pod.metadata.name, NAMESPACE, command=command, stdout=True)
         assert int(shown.split()[1]) < 150_000, shown
     unchanged(plays.run("lite again", "site.yml", *LITE, *stages))
     # The steps that follow have the Jupyter of both roles, and results of fast alone.
