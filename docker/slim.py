@@ -1,6 +1,6 @@
 """Removes from an installed environment what no notebook needs at run time; the Dockerfile runs it once.
 
-usage: slim.py SITE_PACKAGES
+usage: slim.py SITE_PACKAGES REQUIREMENTS
 
 A board writes the image to its SD card, so each megabyte is time. Works on the files of any architecture, since the
 boards' image may be built on another machine: nothing of the environment runs.
@@ -12,40 +12,64 @@ import struct
 import sys
 from pathlib import Path
 
-REMOVE = (
-    # 290 MB: C++ headers and sources, to compile new operations against.
-    "tensorflow/include",
-    "tensorflow/xla_aot_runtime_src",
-    # 45 MB that no module of TensorFlow loads: StableHLO's own bindings and a second copy of XLA's operations.
-    "tensorflow/compiler/mlir/stablehlo/stablehlo_extension.so",
-    "tensorflow/compiler/tf2xla/ops/_xla_ops.so",
-    # Test suites, 40 MB. Those of numpy/_core stay: numpy.testing imports one of them.
-    "pandas/tests",
-    "matplotlib/tests",
-    "mpl_toolkits/*/tests",
+#: Of both images.
+COMMON = (
+    # Test suites, 12 MB. numpy.testing imports those of numpy/_core whose names begin with a line.
     "tornado/test",
     "zmq/tests",
     "traitlets/tests",
     "papermill/tests",
-    "jupyterlab/tests",
-    "jupyterlab/galata",
     "numpy/[!_]*/tests",
-    # 28 MB: completion for packages that are not in the image; the standard library's stays.
-    "jedi/third_party/django-stubs",
-    "jedi/third_party/typeshed/stubs/*",
-    # 29 MB: how 1,080 languages write dates. JupyterLab needs the names of the languages it has: English.
-    "babel/locale-data/[a-df-qs-z]*.dat",
-    "babel/locale-data/e[!n]*.dat",
+    "numpy/_core/tests/[!_]*",
     # The Dockerfile's installer. The environment is owned by root, so no notebook can install with it.
     "pip",
     "pip-*.dist-info",
 )
+#: By the name of the requirements that were installed.
+REMOVE = {
+    "requirements": (
+        *COMMON,
+        # 290 MB: C++ headers and sources, to compile new operations against.
+        "tensorflow/include",
+        "tensorflow/xla_aot_runtime_src",
+        # 45 MB that no module of TensorFlow loads: StableHLO's own bindings and a second copy of XLA's operations.
+        "tensorflow/compiler/mlir/stablehlo/stablehlo_extension.so",
+        "tensorflow/compiler/tf2xla/ops/_xla_ops.so",
+        # 28 MB: completion for packages that are not in the image; the standard library's stays.
+        "jedi/third_party/django-stubs",
+        "jedi/third_party/typeshed/stubs/*",
+        # Test suites, 40 MB.
+        "pandas/tests",
+        "matplotlib/tests",
+        "mpl_toolkits/*/tests",
+        "jupyterlab/tests",
+        "jupyterlab/galata",
+        # 17 MB: a second copy of the page, for `jupyter lab --core-mode`; every other start uses the one in share.
+        "jupyterlab/static",
+        # 5 MB: pictures in AV1, without which Pillow reads and writes all the others.
+        "pillow.libs/libavif-*",
+        "PIL/_avif.*.so",
+        # 29 MB: how 1,080 languages write dates. JupyterLab needs the names of the languages it has: English.
+        "babel/locale-data/[a-df-qs-z]*.dat",
+        "babel/locale-data/e[!n]*.dat",
+    ),
+    "requirements-lite": (
+        *COMMON,
+        # 19 MB for graphics processors, 8 MB for other accelerators, and 11 MB of tools that compile models.
+        "ai_edge_litert/libLiteRtWebGpuAccelerator.so",
+        "ai_edge_litert/libLiteRt.so",
+        "ai_edge_litert/aot",
+        "ai_edge_litert/tools",
+        # 2 MB: types, which only editors read.
+        "**/*.pyi",
+    ),
+}
 
 ELF64_LITTLE_ENDIAN = b"\x7fELF\x02\x01"
 PROGRAM_HEADER_SIZE = 56
 
 
-def remove(site_packages: Path, patterns: tuple[str, ...] = REMOVE) -> None:
+def remove(site_packages: Path, patterns: tuple[str, ...]) -> None:
     """Delete the files and trees that match. Raises SystemExit when a pattern matches nothing."""
     for pattern in patterns:
         matches = sorted(site_packages.glob(pattern))
@@ -93,11 +117,11 @@ def strip(library: Path) -> int:
 
 def main(argv: list[str]) -> int:
     """Slim the environment and report the saved space, in MB of 10^6 bytes."""
-    if len(argv) != 2 or not Path(argv[1]).is_dir():
+    if len(argv) != 3 or not Path(argv[1]).is_dir() or argv[2] not in REMOVE:
         print(__doc__, file=sys.stderr)
         return 2
     site_packages = Path(argv[1])
-    remove(site_packages)
+    remove(site_packages, REMOVE[argv[2]])
     libraries = [path for path in site_packages.rglob("*.so*") if path.is_file() and not path.is_symlink()]
     saved = sum(strip(path) for path in libraries)
     print(f"slim.py: symbols of {len(libraries)} libraries removed, {saved / 1e6:.0f} MB")

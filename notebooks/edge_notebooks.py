@@ -1,7 +1,7 @@
 """Shared code of the three notebooks: phase clock, IDX files, timings records, atomic files on NFS.
 
-Nothing here imports TensorFlow, and numpy only where arrays are created: the control node of the cluster uses this
-module too, and has neither. Times are seconds, images are uint8 arrays (count, rows, columns).
+TensorFlow, LiteRT and numpy are imported only where they are used: the control node of the cluster uses this module
+too, and has none of them. Times are seconds, images are uint8 arrays (count, rows, columns).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import argparse
 import contextlib
 import errno
 import hashlib
+import html
+import io
 import json
 import os
 import platform
@@ -18,6 +20,7 @@ import socket
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,8 +35,12 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 #: The phases of a notebook, in the order in which they happen.
 PHASES = ("import", "data", "build", "fit", "save", "load", "predict")
-#: The thesis's own workload, and the optimized one.
-PROFILES = ("thesis", "fast")
+#: The thesis's own workload, the optimized one, and prediction without TensorFlow.
+PROFILES = ("thesis", "fast", "lite")
+#: What each profile predicts with: a file in a run, and the newest one below <books>/weights.
+MODELS = {"thesis": "thesis/model.weights.h5", "fast": "fast/model.weights.h5", "lite": "fast/model.tflite"}
+#: The profile whose training also leaves the model of `lite`, which has no training of its own.
+LITE_SOURCE = "fast"
 #: The thesis's measurements on two Raspberry Pi 4B, by its own clock (seconds).
 THESIS_SECONDS = {"training": 46.1171, "prediction": 6.0485}
 #: Mean and standard deviation of all pixels of MNIST's training images, in grey levels of 0 to 255.
@@ -99,6 +106,11 @@ class PhaseClock:
         """Sum of the phases so far (seconds)."""
         return round(sum(seconds or 0.0 for seconds in self.seconds.values()), 4)
 
+    def rows(self) -> list[tuple[str, float]]:
+        """Each phase that was timed and its seconds, and their sum: the rows of a table."""
+        timed = [(phase, seconds) for phase, seconds in self.seconds.items() if seconds is not None]
+        return [*timed, ("total", self.total)]
+
 
 def utc(moment: datetime) -> str:
     """RFC 3339 in UTC with whole seconds, for example 2026-11-22T02:15:30Z."""
@@ -106,17 +118,8 @@ def utc(moment: datetime) -> str:
 
 
 @contextlib.contextmanager
-def lean_import(*hidden: str) -> Iterator[None]:
-    """Import TensorFlow quietly inside, and without the optional packages named in `hidden`.
-
-    Keras imports pandas and matplotlib whenever they are installed, only to accept data frames and to draw plots:
-    about a third of the whole import. Hidden names import as if they were not installed; afterwards they are
-    importable again. TensorFlow's C++ start-up lines go to standard error before any of its log levels apply, so
-    standard error is closed for the time of the import; a failing import still raises.
-    """
-    absent = [name for name in hidden if name not in sys.modules]
-    for name in absent:
-        sys.modules[name] = None  # type: ignore[assignment]
+def quiet() -> Iterator[None]:
+    """Keep what TensorFlow's C++ parts write to standard error from being shown; errors are still raised."""
     sys.stderr.flush()
     kept = os.dup(2)
     silent = os.open(os.devnull, os.O_WRONLY)
@@ -127,6 +130,23 @@ def lean_import(*hidden: str) -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(silent)
+
+
+@contextlib.contextmanager
+def lean_import(*hidden: str) -> Iterator[None]:
+    """Import TensorFlow quietly inside, and without the optional packages named in `hidden`.
+
+    Keras imports pandas and matplotlib whenever they are installed, only to accept data frames and to draw plots:
+    about a third of the whole import. Hidden names import as if they were not installed; afterwards they are
+    importable again. TensorFlow's start-up lines are written before any of its log levels apply.
+    """
+    absent = [name for name in hidden if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        with quiet():
+            yield
+    finally:
         for name in absent:
             sys.modules.pop(name, None)
 
@@ -200,6 +220,60 @@ def standardise(images: np.ndarray) -> np.ndarray:
     return scaled
 
 
+class LiteModel:
+    """A model of the profile `lite`, from a file that `save_lite` wrote; it is called with images, like one of Keras.
+
+    LiteRT computes it: a tenth of TensorFlow's memory, and of the time to import it.
+    """
+
+    def __init__(self, file: Path) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._network = Interpreter(model_content=file.read_bytes(), num_threads=len(os.sched_getaffinity(0)))
+        self._input = self._network.get_input_details()[0]["index"]
+        self._output = self._network.get_output_details()[0]["index"]
+
+    def __call__(self, images: np.ndarray, batch: int = 1000) -> np.ndarray:
+        """Probabilities (count, digits) of images; `batch` of them at a time are scaled, which bounds the memory."""
+        import numpy as np
+
+        parts = []
+        for start in range(0, len(images), batch):
+            some = standardise(images[start : start + batch])
+            self._network.resize_tensor_input(self._input, some.shape)
+            self._network.allocate_tensors()
+            self._network.set_tensor(self._input, some)
+            self._network.invoke()
+            parts.append(self._network.get_tensor(self._output))
+        return np.concatenate(parts)
+
+
+# --- pictures -------------------------------------------------------------------------------------------------------
+
+
+def table(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """Rows as a table of HTML. Without pandas, which a board that only predicts does not have."""
+    lines = [f"<tr>{''.join(f'<th>{html.escape(str(head))}</th>' for head in heads)}</tr>"]
+    for row in rows:
+        lines.append(f"<tr>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in row)}</tr>")
+    return f"<table>{''.join(lines)}</table>"
+
+
+def picture(image: np.ndarray, scale: int = 8) -> bytes:
+    """A PNG of a grey image, dark on light, `scale` times as large. Without matplotlib, as `table` without pandas."""
+    pixels = 255 - image.repeat(scale, axis=0).repeat(scale, axis=1)
+    rows, columns = pixels.shape
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(kind + content)
+        return len(content).to_bytes(4, "big") + kind + content + checksum.to_bytes(4, "big")
+
+    # 8 bits a pixel, grey; each row begins with the number of its filter: none.
+    header = columns.to_bytes(4, "big") + rows.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
+    lines = b"".join(b"\0" + row.tobytes() for row in pixels)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
@@ -247,16 +321,37 @@ def save_weights(model: Any, run: str, *paths: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / "model.weights.h5"
         model.save_weights(local)
-        digest = sha256(local)
-        for path in paths:
-            copy_file(local, path)
-            write_text(path.with_suffix(".json"), json.dumps({"sha256": digest, "run": run}) + "\n")
-        return digest
+        return _publish_model(local, run, paths)
+
+
+def save_lite(model: Any, run: str, *paths: Path) -> str:
+    """Convert a Keras model to the one of the profile `lite`, published with its record as `save_weights` does."""
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / "model.tflite"
+        # Keras prints the signature of the model that it exports.
+        with quiet(), contextlib.redirect_stdout(io.StringIO()):
+            local.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+        return _publish_model(local, run, paths)
+
+
+def _publish_model(local: Path, run: str, paths: Iterable[Path]) -> str:
+    digest = sha256(local)
+    for path in paths:
+        copy_file(local, path)
+        write_text(path.with_name(_record(path.name)), json.dumps({"sha256": digest, "run": run}) + "\n")
+    return digest
+
+
+def _record(name: str) -> str:
+    """The file beside weights that records their digest: model.weights.json, model.tflite.json."""
+    return name.removesuffix(".h5") + ".json"
 
 
 def _read_weights(root: Path, name: str, local: Path) -> tuple[str, str]:
     """Copy weights to `local`; the digest of what was copied, and the one that training recorded. Raises Refused."""
-    record = name.removesuffix(".h5") + ".json"
+    record = _record(name)
     found = hashlib.sha256()
     with local.open("wb") as copy:
         for block in shared_data.chunks(root, name, WEIGHTS_BYTES):
@@ -269,7 +364,7 @@ def _read_weights(root: Path, name: str, local: Path) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def trained_weights(books: Path, path: Path, patience: float = 5.0) -> Iterator[tuple[Path, str]]:
-    """A private copy of a file of weights, and its SHA-256: the one that training recorded beside it.
+    """A private copy of a file of MODELS, and its SHA-256: the one that training recorded beside it.
 
     The private copy is verified and used, so no other process can change it in between. While weights are being
     published their record is briefly that of others, so a difference is checked again for `patience` seconds.
@@ -277,7 +372,7 @@ def trained_weights(books: Path, path: Path, patience: float = 5.0) -> Iterator[
     """
     root, name = (books, str(path.relative_to(books))) if path.is_relative_to(books) else (path.parent, path.name)
     with tempfile.TemporaryDirectory() as folder:
-        local = Path(folder) / "model.weights.h5"
+        local = Path(folder) / path.name
         until = time.monotonic() + patience
         while True:
             try:
@@ -437,7 +532,10 @@ def make_record(
     inputs: str,
     weights: str,
 ) -> dict[str, Any]:
-    """One record of timings.json, as defined by timings.schema.json; `weights` is their SHA-256."""
+    """One record of timings.json, as defined by timings.schema.json.
+
+    `tensorflow` is its version or that of LiteRT, `weights` the SHA-256 of the file of MODELS.
+    """
     return {
         "notebook": notebook,
         "profile": profile,

@@ -1,7 +1,7 @@
 """Execute one notebook of a run with papermill, and complete a run: the program of the cluster's Jobs.
 
     python run.py training   --profile fast [--run NAME] [--books /books] [--inputs-digest HEX]
-    python run.py prediction --profile fast [--run NAME]
+    python run.py prediction --profile lite [--run NAME]    # without TensorFlow, from the training of fast
     python run.py report     [--run NAME]                   # also writes HTML, archive and complete.json
     python run.py prediction --profile fast --run NEW --extends OLD   # add a board to a complete run
 
@@ -145,6 +145,8 @@ def command_line(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if (options.notebook == "report") == bool(options.profile):
         parser.error("training and prediction need --profile; report has none")
+    if options.notebook == "training" and options.profile == "lite":
+        parser.error(f"lite is not trained: training with --profile {edge.LITE_SOURCE} leaves its model")
     if options.extends and (options.notebook != "prediction" or not options.run):
         parser.error("--extends is for prediction, and needs --run with the new run's name")
     return options
@@ -174,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
         stem = f"{stem}-{edge.host()}"
     elif options.notebook == "prediction":
         # The weights of this run, not the newest ones: another run may be publishing its own at the same time.
-        parameters["weights"] = str(folder / options.profile / "model.weights.h5")
+        parameters["weights"] = str(folder / edge.MODELS[options.profile])
     try:
         execute(options.notebook, folder, stem, parameters)
         if options.notebook == "report":

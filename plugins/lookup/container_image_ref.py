@@ -20,6 +20,7 @@ options:
   name: {description: Reference without tag., type: str, default: localhost/edge-ai/tensorflow-jupyter}
   base: {description: Base image; empty for the Dockerfile's own., type: str, default: ""}
   source: {description: Where the base comes from., type: str, choices: [registry, mmdebstrap], default: registry}
+  requirements: {description: Name of the locks that are installed., type: str, default: requirements}
   suite: {description: Debian release of a base by mmdebstrap., type: str, default: trixie}
 """
 
@@ -38,9 +39,9 @@ class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
         """One reference. Raises AnsibleLookupError when the directory is not a build context."""
         self.set_options(var_options=variables, direct=kwargs)
-        option = {key: str(self.get_option(key)) for key in ("name", "base", "source", "suite")}
+        option = {key: str(self.get_option(key)) for key in ("name", "base", "source", "suite", "requirements")}
         try:
-            what = inputs.Inputs(Path(terms[0]), option["base"], option["source"], option["suite"])
-            return [inputs.reference(what, option["name"])]
+            name = option.pop("name")
+            return [inputs.reference(inputs.Inputs(Path(terms[0]), **option), name)]
         except inputs.ImageError as error:
             raise AnsibleLookupError(str(error)) from error

@@ -23,11 +23,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import seal
 from jsonschema import validate
 from kubernetes import client
+from kubernetes.stream import stream
 
 from tests.support import secrets as cluster_secrets
 from tests.support.cluster import ROOT, Cluster, connect
@@ -35,6 +37,7 @@ from tests.support.plays import FAST, INVENTORY, KEY, KEY_FILE, NEXT, ON_NEXT, P
 from tests.support.watch import NAMESPACE, Requests, core, machine_ids, ready_nodes, running_on, versions, wait_until
 
 CHECK = ("--check", "--diff")
+LITE = ("-e", '\'{"notebooks_profiles": ["fast", "lite"], "manifests_overlay": "lite"}\'')
 FIRST = "v1.36.3+lab1"
 SITE_STAGES = (
     # Play of site.yml, and how many seconds into it the control process is killed.
@@ -191,6 +194,44 @@ def test_03_a_second_run_says_who_has_the_cluster_and_ends(plays: Plays, cluster
         assert not step.changed_hosts()
     first.join()
     unchanged(plays.run("site after a killed run", "site.yml", *FAST))
+
+
+@pytest.mark.extended
+def test_03_four_pods_on_one_board_predict_without_tensorflow(plays: Plays, cluster: Cluster) -> None:
+    stages = ("--tags", "workload,experiment")
+    plays.run("lite", "site.yml", *LITE, *stages)
+    latest = cluster.path("cluster_results_dir") / "latest"
+    fast, lite = (json.loads((latest / profile / "prediction.json").read_text()) for profile in ("fast", "lite"))
+    assert (lite["digit"], lite["label"]) == (0, 0)
+    assert lite["probabilities"] == pytest.approx(fast["probabilities"], abs=1e-4)
+    predicted = {each["profile"]: each for each in records(cluster) if each["notebook"] == "prediction"}
+    assert predicted["lite"]["test_accuracy"] == predicted["fast"]["test_accuracy"]
+    assert predicted["lite"]["host"] == predicted["fast"]["host"] == "pi-03"
+
+    pods = core().list_namespaced_pod(NAMESPACE, label_selector="app=prediction-lite").items
+    assert [pod.spec.node_name for pod in pods] == 4 * ["pi-03"]
+    url = f"http://{cluster.address('pi-01')}:30001/images/10"
+    answers = []
+    for _ in range(60):
+        with urlopen(url, timeout=30) as response:
+            answers.append(json.load(response))
+    assert {answer["pod"] for answer in answers} == {pod.metadata.name for pod in pods}
+    for answer in answers:
+        assert (answer["node"], answer["digit"], answer["weights_sha256"]) == (
+            "pi-03",
+            0,
+            predicted["lite"]["weights_sha256"],
+        )
+        assert answer["probabilities"] == pytest.approx(fast["probabilities"], abs=1e-4)
+    for pod in pods:
+        command = ["grep", "VmHWM", "/proc/1/status"]
+        exec_in = core().connect_get_namespaced_pod_exec
+        shown = stream(exec_in, pod.metadata.name, NAMESPACE, command=command, stdout=True)
+        assert int(shown.split()[1]) < 150_000, shown
+    unchanged(plays.run("lite again", "site.yml", *LITE, *stages))
+    # The steps that follow have the Jupyter of both roles, and results of fast alone.
+    plays.run("without lite", "site.yml", *FAST, *stages)
+    assert {each["profile"] for each in records(cluster)} == {"fast"}
 
 
 @pytest.mark.interrupted

@@ -22,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
         "--source", choices=["registry", "mmdebstrap"], default="registry", help="where the base comes from"
     )
     common.add_argument("--suite", default="trixie", help="Debian release of a base by mmdebstrap")
+    common.add_argument("--requirements", default="requirements", help="name of the locks that are installed")
     commands.add_parser("ref", parents=[common], help="print the reference of the image that is built from the files")
     builder = commands.add_parser("build", parents=[common], help="build the image's archive unless it is in the cache")
     builder.add_argument("--arch", action="append", required=True, choices=["amd64", "arm64"])
@@ -57,7 +58,7 @@ def main() -> int:
             seconds = send.send(known, json.load(sys.stdin), script, options.timeout)
             print("RESULT " + json.dumps({"seconds": round(seconds, 1), **asdict(known)}))
             return 0
-        inputs = Inputs(options.context, options.base, options.source, options.suite)
+        inputs = Inputs(options.context, options.base, options.source, options.suite, options.requirements)
         if options.command == "ref":
             print(reference(inputs, options.name))
             return 0

@@ -24,7 +24,7 @@ PYTHON = "3.13"
 #: Wheels tags that glibc 2.28 and newer run, as in docker/Dockerfile.
 MANYLINUX = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_26", "manylinux_2_24", "manylinux_2_17", "manylinux2014")
 
-#: Archives kept for each architecture: the current one and earlier ones for a rollback.
+#: Archives kept for each image and architecture: the current one and earlier ones for a rollback.
 KEEP = 3
 
 
@@ -107,7 +107,7 @@ def build(inputs: Inputs, arch: str, settings: Settings) -> tuple[Archive, bool]
             known = _build(inputs, arch, settings, path, progress)
         size = f"{known.size / 1e6:.0f} MB to send, {known.unpacked_size / 1e6:.0f} MB on a node"
         progress.show(f"image for {arch}: {size}")
-        _remove_old(settings.cache, arch)
+        _remove_old(settings, arch)
     return known, True
 
 
@@ -135,6 +135,7 @@ def _build(inputs: Inputs, arch: str, settings: Settings, path: Path, progress: 
         if inputs.source == "registry" and inputs.base:
             argv += ["--build-arg", f"BASE_IMAGE={inputs.base}"]
         argv += ["--build-context", f"wheels={wheels}", "--platform", f"linux/{arch}"]
+        argv += ["--build-arg", f"REQUIREMENTS={inputs.requirements}"]
         if builder == "docker":
             argv += ["--output", f"type=oci,tar=false,dest={layout},name={reference},{_docker_compression(settings)}"]
         argv += ["--tag", reference, str(inputs.context)]
@@ -215,7 +216,7 @@ def _import_base(
 
 def _wheels(inputs: Inputs, arch: str, settings: Settings, progress: Progress) -> Path:
     """Directory of locked wheels, downloaded by this machine's pip and its settings (index, proxy, certificates)."""
-    lock = inputs.context / f"requirements.{arch}.txt"
+    lock = inputs.context / f"{inputs.requirements}.{arch}.txt"
     if not lock.is_file():
         raise ImageError(f"{lock} does not exist, so there is no image for {arch}: docker/lock.sh creates the locks")
     count = sum("==" in line for line in lock.read_text().splitlines())
@@ -238,7 +239,7 @@ def _wheels(inputs: Inputs, arch: str, settings: Settings, progress: Progress) -
         return f"download has been running for {seconds:.0f} s: {_downloaded(log)} of {count}"
 
     log = settings.cache / f"wheels-{arch}.log"
-    with progress.step(f"wheels-{arch}", f"{count} locked packages for {arch}, 400 MB, are downloaded if missing"):
+    with progress.step(f"wheels-{arch}", f"{count} locked packages for {arch} are downloaded if missing"):
         run(argv, log, progress, status, settings.timeout)
     complete.touch()
     return folder
@@ -258,8 +259,13 @@ def _empty_store(tool: list[str]) -> None:
         subprocess.run([*tool, *command], capture_output=True, check=False)
 
 
-def _remove_old(cache: Path, arch: str) -> None:
-    archives = sorted(cache.glob(f"????????????-{arch}.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in archives[KEEP:]:
+def _remove_old(settings: Settings, arch: str) -> None:
+    archives = sorted(
+        settings.cache.glob(f"????????????-{arch}.tar"), key=lambda path: path.stat().st_mtime, reverse=True
+    )
+    known = [(path, archive.load(path)) for path in archives]
+    # The other image's archives are not counted; incomplete ones are.
+    of_this = [path for path, found in known if not found or found.reference.startswith(f"{settings.name}:")]
+    for path in of_this[KEEP:]:
         archive.sidecar(path).unlink(missing_ok=True)
         path.unlink()

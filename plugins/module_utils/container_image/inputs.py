@@ -34,6 +34,8 @@ class Inputs:
     base: str = ""
     source: str = "registry"
     suite: str = "trixie"
+    requirements: str = "requirements"
+    """Which locks are installed: the two files requirements.ARCH.txt, or others beside them."""
 
 
 def context_files(context: Path) -> list[Path]:
@@ -84,11 +86,15 @@ def digest(inputs: Inputs) -> str:
         ImageError: see context_files and check_base.
     """
     total = hashlib.sha256(f"recipe {RECIPE}\nsource {inputs.source}\nbase {inputs.base}\n".encode())
+    total.update(f"requirements {inputs.requirements}\n".encode())
     if inputs.source == "mmdebstrap":
         total.update(f"suite {inputs.suite} {BASE_PACKAGES} {BASE_EXCLUDES}\n".encode())
     files = context_files(inputs.context)
     check_base(inputs)
     for path in files:
+        lock = re.fullmatch(r"(requirements.*)\.(amd64|arm64)\.txt", path.name)
+        if lock and lock[1] != inputs.requirements:
+            continue
         content = path.read_bytes()
         total.update(f"file {path.relative_to(inputs.context).as_posix()} {len(content)}\n".encode())
         total.update(content)

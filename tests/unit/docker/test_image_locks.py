@@ -9,14 +9,15 @@ import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.build import MANYLINUX, PYTHON
 
 ARCHITECTURES = ("amd64", "arm64")
+IMAGES = ("requirements", "requirements-lite")
 ENTRY = re.compile(r"^([a-z0-9._-]+)==(\S+) \\$")
 
 
-def lock(docker: Path, arch: str) -> dict[str, tuple[str, list[str]]]:
+def lock(docker: Path, arch: str, image: str = "requirements") -> dict[str, tuple[str, list[str]]]:
     """Package to version and hashes."""
     found: dict[str, tuple[str, list[str]]] = {}
     hashes: list[str] = []
-    for line in (docker / f"requirements.{arch}.txt").read_text().splitlines():
+    for line in (docker / f"{image}.{arch}.txt").read_text().splitlines():
         if entry := ENTRY.match(line):
             hashes = []
             found[entry[1]] = (entry[2], hashes)
@@ -32,9 +33,10 @@ def names(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_each_package_is_pinned_by_hashes(docker: Path, arch: str) -> None:
-    packages = lock(docker, arch)
-    assert len(packages) > 100
+@pytest.mark.parametrize(("image", "least"), [("requirements", 100), ("requirements-lite", 30)])
+def test_each_package_is_pinned_by_hashes(docker: Path, arch: str, image: str, least: int) -> None:
+    packages = lock(docker, arch, image)
+    assert len(packages) > least
     for name, (version, hashes) in packages.items():
         assert hashes, f"{name} {version} has no hash"
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", one) for one in hashes), name
@@ -44,6 +46,16 @@ def test_both_have_the_same_packages_and_versions(docker: Path) -> None:
     amd64, arm64 = ({name: version for name, (version, _) in lock(docker, arch).items()} for arch in ARCHITECTURES)
     assert amd64.pop("tensorflow-cpu") == arm64.pop("tensorflow")
     assert amd64 == arm64
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_small_image_has_the_versions_of_the_other_and_no_tensorflow(docker: Path, arch: str) -> None:
+    both, lite = ({name: one[0] for name, one in lock(docker, arch, image).items()} for image in IMAGES)
+    assert names((docker / "requirements-lite.in").read_text()) <= set(lite)
+    assert not names((docker / "requirements-lite.exclude").read_text()) & set(lite)
+    assert {name: version for name, version in lite.items() if name in both} | both == both
+    # What only the small image has.
+    assert set(lite) - set(both) == {"ai-edge-litert"}
 
 
 @pytest.mark.parametrize(("arch", "tensorflow"), [("amd64", "tensorflow-cpu"), ("arm64", "tensorflow")])

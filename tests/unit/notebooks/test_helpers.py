@@ -14,6 +14,7 @@ import sys
 import tarfile
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -272,6 +273,18 @@ def test_weights_without_a_record_are_rejected(edge: Any, tmp_path: Path, weight
         pass
 
 
+def test_model_of_lite_is_recorded_and_verified_as_weights_are(edge: Any, tmp_path: Path) -> None:
+    (local := tmp_path / "converted").write_bytes(b"converted")
+    model = tmp_path / "weights" / edge.MODELS["lite"]
+    digest = edge._publish_model(local, RUN, [model])
+    assert sorted(path.name for path in model.parent.iterdir()) == ["model.tflite", "model.tflite.json"]
+    with edge.trained_weights(tmp_path, model) as (copy, found):
+        assert (copy.read_bytes(), found) == (b"converted", digest)
+    model.write_bytes(b"another")
+    with pytest.raises(edge.InvalidFile, match="SHA-256 is"), edge.trained_weights(tmp_path, model, patience=0.1):
+        pass
+
+
 def test_weights_are_not_read_through_links(edge: Any, tmp_path: Path, weights: Path) -> None:
     (tmp_path / "weights").rename(tmp_path / "elsewhere")
     (tmp_path / "weights").symlink_to("elsewhere")
@@ -288,6 +301,35 @@ def test_reader_waits_for_weights_that_are_being_published(edge: Any, tmp_path: 
     with edge.trained_weights(tmp_path, weights) as (copy, _):
         assert copy.read_bytes() == b"newer"
     timer.join()
+
+
+def test_lite_has_no_training(edge: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert runner.command_line(["prediction", "--profile=lite"]).profile == "lite"
+    with pytest.raises(SystemExit):
+        runner.command_line(["training", "--profile=lite"])
+    assert "training with --profile fast leaves its model" in capsys.readouterr().err
+
+
+# --- pictures
+
+
+def test_picture_is_a_png_with_dark_on_light(edge: Any) -> None:
+    image = np.zeros((2, 3), dtype=np.uint8)
+    image[1, 2] = 200
+    png = edge.picture(image, scale=2)
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    assert png[16:24] == (6).to_bytes(4, "big") + (4).to_bytes(4, "big")
+    begin = png.index(b"IDAT") + 4
+    size = int.from_bytes(png[begin - 8 : begin - 4], "big")
+    lines = zlib.decompress(png[begin : begin + size])
+    assert lines == 2 * (b"\0" + bytes([255] * 6)) + 2 * (b"\0" + bytes([255] * 4 + [55] * 2))
+
+
+def test_cells_of_a_table_are_text(edge: Any) -> None:
+    assert (
+        edge.table(["a"], [["<b>"], [2]])
+        == "<table><tr><th>a</th></tr><tr><td>&lt;b&gt;</td></tr><tr><td>2</td></tr></table>"
+    )
 
 
 # --- completion of a run

@@ -52,6 +52,7 @@ def role(folder: Path, overlay: str, **variables: Any) -> subprocess.CompletedPr
         manifests_overlay=overlay,
         manifests_nfs_server="10.77.0.11",
         manifests_image="edge-ai/tensorflow-jupyter:7",
+        manifests_lite_image="localhost/edge-ai/litert:8",
         manifests_render_host="localhost",
         **variables,
     )
@@ -178,6 +179,40 @@ def test_node_ports_of_split_lead_to_the_ingress_or_are_off(tmp_path: Path) -> N
     assert set(objects) - set(without) == {("Service", PORTS)}
 
 
+def test_lite_predicts_in_four_small_pods_behind_the_port_of_split(tmp_path: Path) -> None:
+    objects = rendered(tmp_path, "lite", manifests_ingress="none")
+    training = {(kind, "training-instance") for kind in ("Deployment", "Service")}
+    prediction = {
+        ("Deployment", "prediction-lite"),
+        ("Service", "prediction-instance"),
+        ("ConfigMap", "prediction-server"),
+    }
+    assert set(objects) == COMMON | training | prediction
+    deployment = objects["Deployment", "prediction-lite"]["spec"]
+    pod, server = deployment["template"]["spec"], container(objects, "prediction-lite")
+    assert (deployment["replicas"], pod["nodeSelector"]) == (4, {"role": "prediction"})
+    assert server["image"] == "localhost/edge-ai/litert:8"
+    assert container(objects, "training-instance")["image"] == "edge-ai/tensorflow-jupyter:7"
+    label = {"app": "prediction-lite"}
+    assert (
+        deployment["selector"]["matchLabels"] == objects["Service", "prediction-instance"]["spec"]["selector"] == label
+    )
+    assert pod["topologySpreadConstraints"][0]["labelSelector"] == {"matchLabels": label}
+    assert {mount["mountPath"] for mount in server["volumeMounts"] if mount.get("readOnly")} >= {"/books"}
+    # A Service keeps its node port when the overlay is switched only if it is the same one.
+    split = rendered(tmp_path, "split", manifests_ingress="none")["Service", "prediction-instance"]["spec"]
+    assert objects["Service", "prediction-instance"]["spec"]["ports"] == split["ports"]
+
+
+def test_lite_has_its_jupyter_behind_the_ingress(tmp_path: Path) -> None:
+    objects = rendered(tmp_path, "lite", manifests_ingress="traefik")
+    services = [each for route in objects["IngressRoute", "jupyter"]["spec"]["routes"] for each in route["services"]]
+    assert {each["name"] for each in services} == {"training-instance"}
+    # Nothing of Jupyter answers by plain http beside it; predictions do.
+    assert objects["Service", "training-instance"]["spec"]["type"] == "ClusterIP"
+    assert objects["Service", "prediction-instance"]["spec"]["type"] == "NodePort"
+
+
 def example(folder: Path) -> Path:
     """The example as README has it copied: to a place outside the repository."""
     own = folder / "home"
@@ -224,7 +259,7 @@ def test_example_needs_no_ansible(tmp_path: Path) -> None:
     assert b64decode(objects["Secret", "jupyter-password"]["data"]["hashed_password"]) == b"argon2:own"
 
 
-@pytest.mark.parametrize("name", ["split", "combined", "example"])
+@pytest.mark.parametrize("name", ["split", "combined", "lite", "example"])
 def test_there_is_no_default_password(name: str) -> None:
     assert build(OVERLAYS / name)["Secret", "jupyter-password"]["data"] == {"hashed_password": ""}
 
@@ -234,6 +269,16 @@ def test_job_runs_on_the_boards_for_its_notebook(name: str) -> None:
     pod = build(JOBS / name)["Job", name]["spec"]["template"]["spec"]
     assert pod["containers"][0]["args"][0] == name
     assert pod.get("nodeSelector") == (None if name == "report" else {"role": name})
+
+
+def test_four_predictions_without_tensorflow_fit_on_a_small_board() -> None:
+    pod = build(JOBS / "prediction-lite")["Job", "prediction"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == "edge-ai/litert:1"
+    assert container["args"] == ["prediction", "--profile=lite"]
+    assert pod["nodeSelector"] == {"role": "prediction"}
+    # A board of 2 GB with an agent of k3s has more than 1 GiB left.
+    assert 4 * int(container["resources"]["limits"]["memory"].removesuffix("Mi")) <= 1024
 
 
 def test_job_of_ones_own_has_other_values() -> None:

@@ -115,6 +115,29 @@ def test_jobs_of_ones_own_may_be_outside_the_repository(tmp_path: Path) -> None:
         assert container["args"][1] == f"--run={RUN}"
 
 
+@kustomize.needed
+def test_lite_is_not_trained_and_predicts_in_its_own_image(tmp_path: Path, edge: Any) -> None:
+    lite = {"notebooks_profiles": ["fast", "lite"], "notebooks_lite_image": "localhost/edge-ai/litert:9"}
+    specs = pods(jobs(tmp_path, **lite))
+    assert list(specs) == ["training-fast", "prediction-fast", "prediction-lite", "report"]
+    images = {name: pod["containers"][0]["image"] for name, pod in specs.items()}
+    assert images.pop("prediction-lite") == "localhost/edge-ai/litert:9"
+    assert set(images.values()) == {"edge-ai/tensorflow-jupyter:0123456789ab"}
+    assert specs["prediction-lite"]["containers"][0]["args"][-1] == "--profile=lite"
+    assert specs["prediction-lite"]["nodeSelector"] == {"role": "prediction"}
+    # The report needs the other image, which boards that predict may lack.
+    (term,) = specs["report"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
+    ]
+    assert term == {"matchExpressions": [{"key": "role", "operator": "NotIn", "values": ["prediction"]}]}
+
+
+@kustomize.needed
+def test_predictions_may_be_of_other_profiles_than_trainings(tmp_path: Path) -> None:
+    found = jobs(tmp_path, notebooks_profiles=["fast"], notebooks_prediction_profiles=["lite"])
+    assert list(pods(found)) == ["training-fast", "prediction-lite", "report"]
+
+
 def test_arguments_of_jobs_without_ansible_are_valid_for_the_runner(edge: Any) -> None:
     wanted = []
     for path in sorted((ROOT / "k8s" / "jobs").glob("*/kustomization.yaml")):

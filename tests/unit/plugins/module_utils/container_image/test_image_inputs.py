@@ -79,6 +79,15 @@ def test_image_of_this_machine_alone_needs_no_digest(docker: Path) -> None:
     assert digest(Inputs(docker, base="localhost/my-python:3.13"))
 
 
+def test_each_image_counts_its_own_locks_alone(context: Path) -> None:
+    other, lite = Inputs(context), Inputs(context, requirements="requirements-lite")
+    before = digest(other), digest(lite)
+    assert before[0] != before[1]
+    (context / "requirements-lite.arm64.txt").write_text("changed\n")
+    assert digest(other) == before[0]
+    assert digest(lite) != before[1]
+
+
 def test_suite_counts_only_where_it_is_used(docker: Path) -> None:
     assert digest(Inputs(docker, suite="forky")) == digest(Inputs(docker))
 
@@ -88,7 +97,11 @@ def test_every_file_that_the_dockerfile_copies_is_an_input(docker: Path) -> None
     for line in (docker / "Dockerfile").read_text().splitlines():
         if line.startswith("COPY ") and "--from" not in line:
             for source in line.split()[1:-1]:
-                wanted = {source.replace("${TARGETARCH}", arch) for arch in ("amd64", "arm64")}
+                wanted = {
+                    source.replace("${TARGETARCH}", arch).replace("${REQUIREMENTS}", image)
+                    for arch in ("amd64", "arm64")
+                    for image in ("requirements", "requirements-lite")
+                }
                 assert wanted <= names
 
 

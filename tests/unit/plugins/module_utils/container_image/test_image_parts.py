@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tarfile
 import threading
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 
@@ -137,6 +139,18 @@ def test_incomplete_archive_of_a_killed_run_is_ignored(tmp_path: Path, layout: P
     assert archive.load(path) == known
     path.write_bytes(path.read_bytes()[:-1])
     assert archive.load(path) is None
+
+
+def test_three_archives_of_each_image_are_kept(tmp_path: Path) -> None:
+    for age, (name, number) in enumerate(product(("localhost/one", "localhost/two"), range(5))):
+        path = tmp_path / f"{'ab'[name == 'localhost/two']}{number:011d}-amd64.tar"
+        path.write_bytes(b"x")
+        os.utime(path, (age, age))
+        archive.sidecar(path).write_text(json.dumps(vars(Archive(str(path), f"{name}:{number}", "", 1, 1))))
+    build._remove_old(build.Settings(tmp_path, "localhost/one"), "amd64")
+    left = sorted(path.name[:12] for path in tmp_path.glob("*.tar"))
+    assert left == [f"a{number:011d}" for number in (2, 3, 4)] + [f"b{number:011d}" for number in range(5)]
+    assert len(list(tmp_path.glob("*.json"))) == 8
 
 
 NODE = {"connection": "local", "user": "root"}
