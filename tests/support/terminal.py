@@ -71,7 +71,7 @@ class Terminal:
         self._write(text)
         return True
 
-    def until(self, text: str, seconds: float = 60) -> None:
+    def until(self, text: str, seconds: float = 180) -> None:
         """Wait until a text is on the screen."""
         end = time.monotonic() + seconds
         while text not in self.screen:
