@@ -38,6 +38,8 @@ class Terminal:
             os.setsid()
             fcntl.ioctl(child, termios.TIOCSCTTY, 0)
 
+        # The size is the terminal's own: pytest's workers have another one in their environment.
+        env = {name: value for name, value in env.items() if name not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             command, cwd=cwd, env=env, stdin=child, stdout=child, stderr=child if stderr is None else stderr,
             preexec_fn=own_terminal, close_fds=True,
