@@ -122,7 +122,7 @@ def host_variables(inventory: str, host: str) -> dict[str, str]:
          "msg={{ {'address': ansible_host, 'user': ansible_user, 'key': ansible_ssh_private_key_file, "
          "'args': ansible_ssh_common_args | default(''), 'card': flash_card | default('')} }}"],
         cwd=ROOT, check=True, capture_output=True, text=True,
-        env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_CALLBACKS_ENABLED": ""},
+        env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
     ).stdout  # fmt: skip
     found: dict[str, str] = json.loads(printed[printed.index("{") :])["msg"]
     return found
