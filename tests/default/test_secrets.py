@@ -15,7 +15,7 @@ from tests.support.cluster import Cluster
 
 def test_secrets_on_the_control_node_are_for_their_owner_only(cluster: Cluster) -> None:
     directory = cluster.path("cluster_secrets_dir")
-    public = {".pub"}
+    public = {".pub", ".crt"}
     wide = [
         str(path)
         for path in [directory, *directory.rglob("*")]
