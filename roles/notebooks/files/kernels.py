@@ -13,7 +13,7 @@ SAMPLE_S = 0.5
 
 def kernels() -> list[Path]:
     """Folders in /proc of processes that are kernels."""
-    return [each for each in Path("/proc").glob("[0-9]*") if "ipykernel_launcher" in text(each / "cmdline")]
+    return [each for each in Path("/proc").glob("[0-9]*") if "ipykernel_launcher" in text(each / "cmdline").split("\0")]
 
 
 def text(path: Path) -> str:
