@@ -158,6 +158,7 @@ def test_03_check_says_that_all_is_well(plays: Plays) -> None:
     assert "is well: 3 Nodes are Ready" in step.output
 
 
+@pytest.mark.extended
 def test_03_boards_are_measured_in_a_report_to_share(plays: Plays, cluster: Cluster) -> None:
     plays.run("hardware check", "playbooks/hardware-check.yml", "-e", "hardware_check_run_tests=false")
     text = (cluster.path("cluster_results_dir") / "hardware-check/report.json").read_text()
