@@ -61,7 +61,7 @@ class CallbackModule(CallbackBase):
     CALLBACK_NEEDS_ENABLED = True
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """All plays share the variables, so only the first finds texts."""
+        """All plays share the variables: the first converts them, the others find only what stays a text."""
         variables = play.get_variable_manager().extra_vars
         if any(isinstance(value, str) for value in variables.values()):
             variables.update(typed(variables, load_options(ROLES)[0]))

@@ -258,7 +258,7 @@ def write_block_card(source: Source, device: Path) -> Written:
 
 
 def device_bytes(device: Path) -> int:
-    """Size of a device; 0 when it, or what was in it, is gone."""
+    """Size of a device; 0 when it, or what was in it, is gone; -1 when it is there and may not be opened."""
     try:
         with opened(device, os.O_RDONLY) as target:
             return os.lseek(target, 0, os.SEEK_END)
