@@ -40,11 +40,11 @@ class Card:
         return self.state.read_text() if self.state.exists() else ""
 
     def check(self) -> None:
-        """Fail, or be slow."""
-        if self.word == "pulled":
-            raise OSError(errno.EIO, "pulled")
+        """Be slow, or fail: also a request that is under way when the card is pulled out."""
         if self.word == "slow":
             time.sleep(0.05)
+        if self.word == "pulled":
+            raise OSError(errno.EIO, "pulled")
 
     def pieces(self, offset: int, length: int) -> Iterator[tuple[int | None, int]]:
         """(place in the store or None, bytes) for a request."""

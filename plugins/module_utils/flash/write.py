@@ -27,6 +27,8 @@ CHUNK = 4 * 1024 * 1024
 UNSYNCED = 16 * CHUNK
 SECTOR = 512
 MARK = 4096
+#: How long the removal of a device may take to be known, after a write to it failed (seconds).
+REMOVAL_S = 2
 BLKFLSBUF = 0x1261
 BLKRRPART = 0x125F
 
@@ -239,7 +241,7 @@ def write_block_card(source: Source, device: Path) -> Written:
             with contextlib.suppress(OSError):
                 fcntl.ioctl(target, BLKRRPART)
     except OSError as error:
-        if error.errno != errno.EBUSY and device_bytes(device) == 0:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY) and is_gone(device):
             raise WriteError(
                 f"{device} is gone: the card or its reader was removed while it was written. The card is not usable "
                 f"before it is written again: insert it, and do not touch it until it is verified"
@@ -257,13 +259,18 @@ def write_block_card(source: Source, device: Path) -> Written:
     return Written(written - started, time.monotonic() - written, compared)
 
 
-def device_bytes(device: Path) -> int:
-    """Size of a device; 0 when it, or what was in it, is gone; -1 when it is there and may not be opened."""
-    try:
-        with opened(device, os.O_RDONLY) as target:
-            return os.lseek(target, 0, os.SEEK_END)
-    except OSError as error:
-        return -1 if error.errno in (errno.EACCES, errno.EPERM, errno.EBUSY) else 0
+def is_gone(device: Path) -> bool:
+    """Whether a device, or what was in it, was removed. Writes fail a moment before the kernel knows why."""
+    latest = time.monotonic() + REMOVAL_S
+    while True:
+        try:
+            with opened(device, os.O_RDONLY) as target:
+                gone = os.lseek(target, 0, os.SEEK_END) == 0
+        except OSError as error:
+            gone = error.errno not in (errno.EACCES, errno.EPERM, errno.EBUSY)
+        if gone or time.monotonic() > latest:
+            return gone
+        time.sleep(0.1)
 
 
 def _flush(device: int) -> None:
