@@ -1,4 +1,4 @@
-"""roles/card_image/files/prepare.sh on a small image of this machine's own programs, mounted as the role has it mounted."""
+"""roles/card_image/files/prepare.sh on a small image of this machine's own programs, in namespaces as the role runs it."""
 
 from __future__ import annotations
 
