@@ -1,4 +1,4 @@
-"""roles/card_image/files/prepare.sh on a small image of this machine's own programs, in namespaces as the role runs it."""
+"""roles/card_image/files/prepare.sh on a small image of this machine's own programs, in namespaces of its own."""
 
 from __future__ import annotations
 
