@@ -96,6 +96,9 @@ func dispatch(name string, args []string) bool {
 		case "ctr":
 			setDefault("CONTAINERD_ADDRESS", agent.Socket)
 			setDefault("CONTAINERD_NAMESPACE", "k8s.io")
+			if err := unpack(); err != nil {
+				log.Fatal(err)
+			}
 		}
 		os.Args = append([]string{name}, args...)
 		// Started through /proc/self/exe, the kernel would call the process "exe".
@@ -109,6 +112,21 @@ func dispatch(name string, args []string) bool {
 		return false
 	}
 	return true
+}
+
+// unpack makes the data directory's programs where there are none, as k3s does before it runs one of them. Only root may.
+func unpack() error {
+	setDefault("K3S_DATA_DIR", config.DefaultDataDir)
+	data := filepath.Join(os.Getenv("K3S_DATA_DIR"), "data")
+	if _, err := os.Stat(filepath.Join(data, "current")); err == nil || os.Getuid() != 0 {
+		return nil
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	_, err = bundle.Extract(data, exe)
+	return err
 }
 
 func setDefault(variable, value string) {

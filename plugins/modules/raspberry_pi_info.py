@@ -147,7 +147,6 @@ def base_system() -> dict[str, Any]:
         "cgroup_v2": Path("/sys/fs/cgroup/cgroup.controllers").exists(),
         "cgroup_controllers": text_of("/sys/fs/cgroup/cgroup.controllers").split(),
         "swaps": swaps,
-        "rpi_swap": Path("/etc/rpi/swap.conf").exists() or Path("/etc/rpi/swap.conf.d").is_dir(),
         "dphys_swapfile": output_of("systemctl", "is-enabled", "dphys-swapfile") == "enabled",
         "clock_synchronized": output_of("timedatectl", "show", "-p", "NTPSynchronized", "--value") == "yes",
         # A fresh image has no package lists, however young their directory is.

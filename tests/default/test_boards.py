@@ -38,6 +38,22 @@ def test_root_file_system_fills_the_card(board: Any) -> None:
     assert int(board.check_output("df --output=size -BG / | tail -n 1 | tr -dc 0-9")) >= 13
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/usr/local/bin/k3s",
+        "/var/lib/dpkg/info/nfs-common.list",
+        "/etc/sysctl.d/99-edge-ai-cluster.conf",
+        "/var/lib/rancher/k3s/agent/containerd/io.containerd.metadata.v1.bolt/meta.db",
+    ],
+)
+def test_card_had_it_when_it_was_written(board: Any, path: str) -> None:
+    born, first_boot = board.check_output(
+        f"stat --format=%W {path} /var/lib/cloud/instance/first-boot-finished"
+    ).split()
+    assert int(born) < int(first_boot)
+
+
 def test_cloud_init_finished(board: Any) -> None:
     # "degraded done" is what stock Raspberry Pi OS says too: it lists a module that its package lacks.
     assert board.run("cloud-init status").stdout.split()[-1] == "done"

@@ -1,4 +1,4 @@
-"""Which images each board gets: playbooks/stages/image.yml decides by profiles, overlay and role of the board."""
+"""Which images each board gets: playbooks/stages/vars/images.yml decides by profiles, overlay and role of the board."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def needed(folder: Path, variables: dict[str, Any]) -> dict[str, list[str]]:
     task = {
         "ansible.builtin.copy": {"content": content, "dest": f"{folder}/{{{{ inventory_hostname }}}}", "mode": "0600"}
     }
+    play["vars_files"] = [str(ROOT / "playbooks/stages" / name) for name in play["vars_files"]]
     play |= {"gather_facts": False, "become": False, "tasks": [task]}
     del play["roles"]
     (folder / "play.yml").write_text(yaml.safe_dump([play]))

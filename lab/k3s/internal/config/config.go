@@ -23,6 +23,9 @@ import (
 	log "github.com/sirupsen/logrus"
 )
 
+// DefaultDataDir is where k3s keeps its data unless data-dir says otherwise.
+const DefaultDataDir = "/var/lib/rancher/k3s"
+
 // Role is what a node is started as; keys.txt lists which keys belong to which.
 type Role string
 
@@ -104,7 +107,7 @@ type Config struct {
 func defaults(role Role) *Config {
 	return &Config{
 		Role:                 role,
-		DataDir:              "/var/lib/rancher/k3s",
+		DataDir:              DefaultDataDir,
 		PauseImage:           "docker.io/lab/pause:1",
 		LBServerPort:         6444,
 		PrivateRegistry:      "/etc/rancher/k3s/registries.yaml",
