@@ -1,8 +1,8 @@
 #!/bin/sh
 # Builds the lab's k3s: build.sh OUT_DIR VERSION, for example build.sh dist v1.36.3+lab1
 #
-# Makes OUT_DIR/k3s, OUT_DIR/k3s-airgap-images-amd64.tar.zst and OUT_DIR/k3s-images.txt. Needs Go on PATH and, for runc,
-# apt on a Debian machine. RUNC=FILE takes that runc instead of Debian's. Nothing is written beside the sources.
+# Makes OUT_DIR/k3s, OUT_DIR/k3s-airgap-images-amd64.tar.zst and OUT_DIR/k3s-images.txt. Needs Go and patchelf on PATH, and
+# apt on a Debian machine for runc and ipset. Nothing is written beside the sources.
 set -eu
 
 [ $# -eq 2 ] || { echo "usage: $0 OUT_DIR VERSION" >&2; exit 2; }
@@ -10,15 +10,17 @@ case $2 in
 v[0-9]*.[0-9]*.[0-9]*+lab[0-9]*) version=$2 ;;
 *) echo "$0: version \"$2\" is not of the form v1.36.3+lab1" >&2; exit 2 ;;
 esac
-command -v go >/dev/null || { echo "$0: go is not on PATH" >&2; exit 2; }
+for program in go patchelf; do
+    command -v "$program" >/dev/null || { echo "$0: $program is not on PATH" >&2; exit 2; }
+done
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# runc_suite is the release whose runc and libc the boards have.
-runc_suite=trixie
+# boards_suite is the release of the boards: these programs use its libc, libseccomp and libmnl.
+boards_suite=trixie
 arch=$(go env GOARCH)
 . "$here/env.sh"
 
@@ -33,13 +35,13 @@ mirror() {
     done | grep -E '/debian/?$' | head -n 1
 }
 
-# fetch_runc gets Debian's runc package with an apt configuration of its own: nothing is installed or changed.
-fetch_runc() {
+# fetch_programs gets Debian's packages with an apt configuration of its own: nothing is installed or changed.
+fetch_programs() {
     uri=$(mirror)
-    [ -n "$uri" ] || { echo "$0: no Debian mirror in /etc/apt; give RUNC=FILE" >&2; exit 1; }
+    [ -n "$uri" ] || { echo "$0: no Debian mirror in /etc/apt" >&2; exit 1; }
     apt=$work/apt
     mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/state" "$apt/empty"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $runc_suite main" >"$apt/sources.list"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $boards_suite main" >"$apt/sources.list"
     cat >"$apt/apt.conf" <<EOF
 Dir::Etc::sourcelist "$apt/sources.list";
 Dir::Etc::sourceparts "$apt/empty";
@@ -53,9 +55,11 @@ APT::Sandbox::User "root";
 Acquire::Languages "none";
 EOF
     (cd "$apt" && export APT_CONFIG="$apt/apt.conf" &&
-        apt-get -q update --error-on=any >log 2>&1 && apt-get -q download runc >>log 2>&1 &&
-        dpkg-deb --extract runc_*.deb root) || { cat "$apt/log" >&2; exit 1; }
-    cp "$apt/root/usr/sbin/runc" "$1"
+        apt-get -q update --error-on=any >log 2>&1 && apt-get -q download runc ipset libipset13t64 >>log 2>&1 &&
+        for package in *.deb; do dpkg-deb --extract "$package" root; done) || { cat "$apt/log" >&2; exit 1; }
+    cp "$apt/root/usr/sbin/runc" "$apt/root/usr/sbin/ipset" "$apt"/root/usr/lib/*/libipset.so.13 "$1"
+    # The library is beside the program, on boards too.
+    patchelf --set-rpath '$ORIGIN' "$1/ipset"
 }
 
 # module prints where the sources of a module of coredns/ or traefik/ are.
@@ -75,12 +79,8 @@ build_traefik() {
 
 cd "$here"
 mkdir "$work/bin" "$work/images"
-if [ -n "${RUNC:-}" ]; then
-    cp "$RUNC" "$work/bin/runc"
-else
-    say "runc from Debian $runc_suite"
-    fetch_runc "$work/bin/runc"
-fi
+say "runc and ipset from Debian $boards_suite"
+fetch_programs "$work/bin"
 
 say "containerd's shim and the CNI plugins"
 go build -ldflags "-s -w" -o "$work/bin/" \

@@ -70,6 +70,8 @@ LINKS = ("kubectl", "crictl", "ctr")
 INTERFACES = ("cni0", "flannel.1", "flannel-v6.1", "kube-ipvs0", "flannel-wg", "flannel-wg-v6")
 #: What iptables rules and chains of kube-proxy, the CNI plugins and flannel have in common.
 RULE = re.compile(r"KUBE-|CNI-|flannel", re.IGNORECASE)
+#: Sets of addresses that rules of network policies match; those for IPv6 have another beginning, unfinished ones a third.
+SET = re.compile(r"(inet6:)?KUBE-(SRC|DST)-|TMP-[A-Z2-7]{16}$")
 CGROUPS = Path("/sys/fs/cgroup")
 #: Directories that k3s fills; the data directory comes on top.
 DIRECTORIES = (
@@ -186,6 +188,10 @@ class Board:
         self.binary: str = params["binary"]
         self.data_dir: str = params["data_dir"].rstrip("/")
         self.pod_networks: list[str] = params["pod_networks"]
+        # k3s brings ipset, and iptables for a board that has none.
+        bundled = [str(path) for path in Path(self.data_dir).glob("data/*/bin")]
+        bundled += [f"{path}/aux" for path in bundled]
+        os.environ["PATH"] = ":".join([os.environ.get("PATH", os.defpath), *bundled])
         self.programs = [name for name in ("iptables", "ip6tables") if shutil.which(name)]
 
     # --- inspect ---
@@ -244,6 +250,11 @@ class Board:
             found += re.findall(r"^table (ip6? kube-proxy)$", text, re.MULTILINE)
         return found
 
+    def sets(self) -> list[str]:
+        """Sets of addresses that network policies left."""
+        code, text = run("ipset", "list", "-name")
+        return [name for name in text.splitlines() if SET.match(name)] if code == 0 else []
+
     def namespaces(self) -> list[str]:
         """Network namespaces of pods."""
         return sorted(str(path) for path in Path("/run/netns").glob("cni-*"))
@@ -279,6 +290,7 @@ class Board:
             "interfaces": self.interfaces(),
             "routes": self.routes(),
             "packet filter": self.rules(),
+            "address sets": self.sets(),
             "cgroups": self.cgroups(),
             "files": self.files(),
         }
@@ -334,9 +346,12 @@ class Board:
             if program in self.programs:
                 _, text = run(f"{program}-save")
                 if (kept := without_rules(text)) is not None:
-                    run(f"{program}-restore", text=kept)
+                    run(f"{program}-restore", "--wait", text=kept)
             else:
                 run("nft", "delete", "table", *program.split())
+        # No rule uses them any more.
+        for name in self.sets():
+            run("ipset", "destroy", name)
 
     def clear_cgroups(self) -> None:
         """Remove the cgroups, which systemd made, by way of systemd; what it does not know of, manually."""

@@ -16,9 +16,11 @@ import (
 	"edge-ai/lab/k3s/internal/certcheck"
 	"edge-ai/lab/k3s/internal/config"
 	"edge-ai/lab/k3s/internal/images"
+	"edge-ai/lab/k3s/internal/netpol"
 	"edge-ai/lab/k3s/internal/network"
 	"edge-ai/lab/k3s/internal/nodepassword"
 	"edge-ai/lab/k3s/internal/passwd"
+	"edge-ai/lab/k3s/internal/routes"
 	"edge-ai/lab/k3s/internal/supervise"
 	"edge-ai/lab/k3s/internal/token"
 )
@@ -66,6 +68,10 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 	}
 	prepareKernel()
+	// containerd finds its shim by it, the shim its tools, and the network policies ipset.
+	if err := os.Setenv("PATH", a.Bin+":"+os.Getenv("PATH")); err != nil {
+		return err
+	}
 
 	// containerd and its images need nothing of the server: they get ready while the join waits.
 	runtimeReady := make(chan error, 1)
@@ -140,6 +146,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := n.Start(ctx); err != nil {
 		return err
 	}
+	if !cluster.DisableNetworkPolicy {
+		if err := a.startPolicies(ctx, cluster); err != nil {
+			return err
+		}
+	}
 	// As the node itself, which may write events about it.
 	access, err := clientcmd.BuildConfigFromFlags("", filepath.Join(a.dir, "kubelet.kubeconfig"))
 	if err != nil {
@@ -150,6 +161,21 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	go certcheck.Monitor(ctx, client, a.Config.DataDir, a.nodeName)
+	return nil
+}
+
+// startPolicies does not wait: the rights to read policies come with the first manifests of a cluster.
+func (a *Agent) startPolicies(ctx context.Context, cluster *routes.Cluster) error {
+	kubeconfig, err := a.kubeconfig("k3scontroller.kubeconfig", "client-k3s-controller")
+	if err != nil {
+		return err
+	}
+	p := &netpol.Policies{Kubeconfig: kubeconfig, NodeName: a.nodeName, ServiceCIDR: cluster.ServiceCIDR, NodePortRange: cluster.NodePortRange}
+	go func() {
+		if err := p.Run(ctx); err != nil && ctx.Err() == nil {
+			log.Errorf("Network policies: %v", err)
+		}
+	}()
 	return nil
 }
 

@@ -263,7 +263,7 @@ func (j *joiner) tryCertificates(ctx context.Context) error {
 		}
 	}
 	// New ones at each start: the node's address may have changed, and this is how the server checks its password.
-	for _, name := range []string{"serving-kubelet", "client-kubelet", "client-kube-proxy"} {
+	for _, name := range []string{"serving-kubelet", "client-kubelet", "client-kube-proxy", "client-k3s-controller"} {
 		key, err := certs.EnsureKey(j.path(name + ".key"))
 		if err != nil {
 			return err

@@ -69,10 +69,8 @@ func (a *Agent) startContainerd(ctx context.Context) error {
 		return err
 	}
 	a.Group.Start(supervise.Component{
-		Name: "containerd",
-		Args: []string{"--config", file, "--log-level", "info"},
-		// containerd finds its shim, and the shim its tools, by PATH.
-		Env:   []string{"PATH=" + a.Bin + ":" + os.Getenv("PATH")},
+		Name:  "containerd",
+		Args:  []string{"--config", file, "--log-level", "info"},
 		Phase: 3,
 	})
 	for {
@@ -152,7 +150,6 @@ func (a *Agent) startKubelet(cluster *routes.Cluster) error {
 	a.Group.Start(supervise.Component{
 		Name:  "kubelet",
 		Args:  config.Flags(args, a.Config.KubeletArgs),
-		Env:   []string{"PATH=" + a.Bin + ":" + os.Getenv("PATH")},
 		Phase: 1,
 		Fatal: kernelDiffers,
 	})

@@ -46,6 +46,7 @@ var pairs = map[string][]string{
 	"supervisor":         {"server/tls/client-supervisor"},
 	"kubelet":            {"agent/client-kubelet", "agent/serving-kubelet"},
 	"kube-proxy":         {"agent/client-kube-proxy"},
+	"k3s-controller":     {"agent/client-k3s-controller"},
 }
 
 // Services completes a choice: without one it is all that this machine has. An unknown name is an error.

@@ -103,6 +103,7 @@ func TestErrors(t *testing.T) {
 		{Agent, agent + "system-default-registry: a\n", `flag provided but not defined: -system-default-registry`},
 		{Agent, agent + "docker: true\n", `"docker" is a key of k3s that this lab build does not support`},
 		{Server, "etcd-s3: true\n", `"etcd-s3" is a key of k3s that this lab build does not support`},
+		{Agent, agent + "disable-network-policy: true\n", "flag provided but not defined: -disable-network-policy"},
 		{Agent, agent + "cluster-init: true\n", "flag provided but not defined: -cluster-init"},
 		{Server, "cluster-reset-restore-path: /a\n", "invalid flag use; --cluster-reset required with --cluster-reset-restore-path"},
 		{Server, "cluster-reset: true\nserver: https://s:6443\ntoken: t\n", "cannot perform cluster-reset while server URL is set"},

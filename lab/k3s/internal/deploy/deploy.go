@@ -43,6 +43,9 @@ var coreDNS string
 //go:embed traefik.yaml
 var traefik string
 
+//go:embed rolebindings.yaml
+var roleBindings string
+
 // Vars fill the packaged manifests.
 type Vars struct {
 	ClusterDNS    string
@@ -51,7 +54,7 @@ type Vars struct {
 	TraefikImage  string
 }
 
-// Packaged renders the packaged manifests, by the name that `disable` has for each.
+// Packaged renders the packaged manifests, by the name that `disable` has for each; role bindings cannot be disabled.
 func Packaged(v Vars) map[string]string {
 	fill := strings.NewReplacer(
 		"%{CLUSTER_DNS}%", v.ClusterDNS,
@@ -60,7 +63,8 @@ func Packaged(v Vars) map[string]string {
 		"%{TRAEFIK_IMAGE}%", v.TraefikImage,
 	)
 	return map[string]string{
-		"coredns": fill.Replace(coreDNS),
+		"coredns":      fill.Replace(coreDNS),
+		"rolebindings": roleBindings,
 		// The kinds first: Traefik's provider wants them at its start.
 		"traefik": traefikCRDs + "---\n" + fill.Replace(traefik),
 	}

@@ -55,7 +55,7 @@ metadata: {name: a}
 
 func TestPackaged(t *testing.T) {
 	packaged := Packaged(Vars{ClusterDNS: "10.9.0.10", ClusterDomain: "example.local", CoreDNSImage: "reg/coredns:1", TraefikImage: "reg/traefik:1"})
-	for name, want := range map[string]int{"coredns": 6, "traefik": 6} {
+	for name, want := range map[string]int{"coredns": 6, "traefik": 6, "rolebindings": 2} {
 		text := packaged[name]
 		if strings.Contains(text, "%{") {
 			t.Errorf("%s: a variable is left in the manifest", name)

@@ -84,15 +84,17 @@ type Join struct {
 
 // Cluster is the answer of /v1-k3s/config: what an agent must know about the cluster.
 type Cluster struct {
-	ClusterCIDR      string
-	ServiceCIDR      string
-	ClusterDNS       string
-	ClusterDomain    string
-	FlannelBackend   string
-	DisableKubeProxy bool
-	EncryptSecrets   bool
-	EncryptProvider  string
-	Version          string
+	ClusterCIDR          string
+	ServiceCIDR          string
+	NodePortRange        string
+	ClusterDNS           string
+	ClusterDomain        string
+	FlannelBackend       string
+	DisableKubeProxy     bool
+	DisableNetworkPolicy bool
+	EncryptSecrets       bool
+	EncryptProvider      string
+	Version              string
 }
 
 // Differ gives the keys whose values are not the same, with both values.
@@ -107,6 +109,7 @@ func (c Cluster) Differ(other Cluster) (different []string) {
 		{"cluster-domain", c.ClusterDomain, other.ClusterDomain},
 		{"flannel-backend", c.FlannelBackend, other.FlannelBackend},
 		{"disable-kube-proxy", c.DisableKubeProxy, other.DisableKubeProxy},
+		{"disable-network-policy", c.DisableNetworkPolicy, other.DisableNetworkPolicy},
 		{"secrets-encryption", c.EncryptSecrets, other.EncryptSecrets},
 		{"secrets-encryption-provider", c.EncryptProvider, other.EncryptProvider},
 	} {
@@ -171,7 +174,8 @@ func New(o Options, client kubernetes.Interface, next http.Handler) (http.Handle
 	h.agent("GET", "readyz", h.readyz)
 	h.agent("POST", "serving-kubelet.crt", h.servingKubelet)
 	h.agent("POST", "client-kubelet.crt", h.clientKubelet)
-	h.agent("POST", "client-kube-proxy.crt", h.clientProxy)
+	h.agent("POST", "client-kube-proxy.crt", h.clientOf("system:kube-proxy"))
+	h.agent("POST", "client-k3s-controller.crt", h.clientOf("system:k3s-controller"))
 	h.handle("GET", "server-bootstrap", h.serverBootstrap, passwd.ServerGroup)
 	h.handle("PUT", "token", h.rotateToken, passwd.ServerGroup)
 	h.handle("GET", "encrypt/status", h.encryptionStatus, passwd.ServerGroup)
@@ -455,8 +459,11 @@ func (h *handler) clientKubelet(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (h *handler) clientProxy(w http.ResponseWriter, r *http.Request) {
-	h.sign(w, r, h.clientCA, certs.Leaf{CommonName: "system:kube-proxy", Usage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+// clientOf signs for one of the users that all nodes share.
+func (h *handler) clientOf(user string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		h.sign(w, r, h.clientCA, certs.Leaf{CommonName: user, Usage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	}
 }
 
 // signForNode signs for the node that the headers name, after its password was checked.

@@ -180,13 +180,14 @@ func TestWhatServersMustHaveInCommon(t *testing.T) {
 	if different := one.Differ(two); different != nil {
 		t.Errorf("%v", different)
 	}
-	two.EncryptSecrets, two.ClusterDNS, two.Version = false, "10.43.0.10", "another"
-	if got := strings.Join(one.Differ(two), "; "); got != "cluster-dns ( here, 10.43.0.10 in the cluster); secrets-encryption (true here, false in the cluster)" {
+	two.EncryptSecrets, two.ClusterDNS, two.DisableNetworkPolicy, two.Version = false, "10.43.0.10", true, "another"
+	if got := strings.Join(one.Differ(two), "; "); got != "cluster-dns ( here, 10.43.0.10 in the cluster); "+
+		"disable-network-policy (false here, true in the cluster); secrets-encryption (true here, false in the cluster)" {
 		t.Errorf("got %q", got)
 	}
 }
 
-func TestProxyCertificate(t *testing.T) {
+func TestCertificatesOfSharedUsers(t *testing.T) {
 	s := serve(t)
 	key, err := certs.EnsureKey(filepath.Join(t.TempDir(), "key"))
 	if err != nil {
@@ -196,8 +197,8 @@ func TestProxyCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	post := func(body string) (int, string) {
-		request, err := http.NewRequest("POST", s.URL+"/v1-k3s/client-kube-proxy.crt", strings.NewReader(body))
+	post := func(user, body string) (int, string) {
+		request, err := http.NewRequest("POST", s.URL+"/v1-k3s/client-"+user+".crt", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -212,21 +213,23 @@ func TestProxyCertificate(t *testing.T) {
 		_, pem, _ := strings.Cut(text.String(), "-----BEGIN")
 		return answer.StatusCode, "-----BEGIN" + pem
 	}
-	code, pem := post(string(csr))
-	if code != 200 {
-		t.Fatal(code)
+	for _, user := range []string{"kube-proxy", "k3s-controller"} {
+		code, pem := post(user, string(csr))
+		if code != 200 {
+			t.Fatal(code)
+		}
+		cert, err := certs.ParseCert([]byte(pem))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cert.Subject.CommonName != "system:"+user || len(cert.Subject.Organization) != 0 || cert.ExtKeyUsage[0] != x509.ExtKeyUsageClientAuth {
+			t.Errorf("got %v", cert.Subject)
+		}
 	}
-	cert, err := certs.ParseCert([]byte(pem))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if cert.Subject.CommonName != "system:kube-proxy" || len(cert.Subject.Organization) != 0 || cert.ExtKeyUsage[0] != x509.ExtKeyUsageClientAuth {
-		t.Errorf("got %v", cert.Subject)
-	}
-	if code, _ := post("nonsense"); code != 400 {
+	if code, _ := post("kube-proxy", "nonsense"); code != 400 {
 		t.Errorf("nonsense: %d", code)
 	}
-	if code, _ := post(strings.Repeat("x", maxRequest+1)); code != 400 {
+	if code, _ := post("kube-proxy", strings.Repeat("x", maxRequest+1)); code != 400 {
 		t.Errorf("a huge request: %d", code)
 	}
 }

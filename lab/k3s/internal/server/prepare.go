@@ -67,15 +67,17 @@ func (s *Server) prepare(now time.Time) error {
 // cluster is what agents get, and what must be equal on every server.
 func (s *Server) cluster() routes.Cluster {
 	return routes.Cluster{
-		ClusterCIDR:      s.Config.ClusterCIDR[0],
-		ServiceCIDR:      s.Config.ServiceCIDR[0],
-		ClusterDNS:       s.Config.ClusterDNS[0],
-		ClusterDomain:    s.Config.ClusterDomain,
-		FlannelBackend:   s.Config.FlannelBackend,
-		DisableKubeProxy: s.Config.DisableKubeProxy,
-		EncryptSecrets:   s.Config.SecretsEncryption,
-		EncryptProvider:  s.Config.SecretsEncryptionProvider,
-		Version:          version.Version,
+		ClusterCIDR:          s.Config.ClusterCIDR[0],
+		ServiceCIDR:          s.Config.ServiceCIDR[0],
+		NodePortRange:        s.Config.ServiceNodePortRange,
+		ClusterDNS:           s.Config.ClusterDNS[0],
+		ClusterDomain:        s.Config.ClusterDomain,
+		FlannelBackend:       s.Config.FlannelBackend,
+		DisableKubeProxy:     s.Config.DisableKubeProxy,
+		DisableNetworkPolicy: s.Config.DisableNetworkPolicy,
+		EncryptSecrets:       s.Config.SecretsEncryption,
+		EncryptProvider:      s.Config.SecretsEncryptionProvider,
+		Version:              version.Version,
 	}
 }
 

@@ -89,6 +89,14 @@ func TestARandomTokenIsMade(t *testing.T) {
 	}
 }
 
+func TestAgentsLearnOfNetworkPolicies(t *testing.T) {
+	c := &config.Config{ClusterCIDR: []string{"10.42.0.0/16"}, ServiceCIDR: []string{"10.43.0.0/16"}, ClusterDNS: []string{"10.43.0.10"},
+		ServiceNodePortRange: "30000-32767", DisableNetworkPolicy: true}
+	if got := (&Server{Config: c}).cluster(); !got.DisableNetworkPolicy || got.NodePortRange != "30000-32767" {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestHas(t *testing.T) {
 	have := map[string]string{"a": "1", "b": "2"}
 	for value, want := range map[string]bool{"1": true, "2": false} {

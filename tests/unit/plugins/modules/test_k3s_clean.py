@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 from ansible_collections.edge_ai.cluster.plugins.modules import k3s_clean as clean
 
 SAVED = """\
@@ -15,6 +17,11 @@ SAVED = """\
 :CNI-HOSTPORT-DNAT - [0:0]
 :FLANNEL-POSTRTG - [0:0]
 :DOCKER - [0:0]
+:KUBE-ROUTER-FORWARD - [0:0]
+:KUBE-POD-FW-3YNVZWWGX3UQQ4VQ - [0:0]
+:KUBE-NWPLCY-DEFAULT - [0:0]
+-A FORWARD -m comment --comment "kube-router netpol - TEMCG2JMHZYE7H7T" -j KUBE-ROUTER-FORWARD
+-A KUBE-POD-FW-3YNVZWWGX3UQQ4VQ -m mark ! --mark 0x10000/0x10000 -j REJECT
 -A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
 -A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
 -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
@@ -32,6 +39,21 @@ def test_rules_of_others_stay() -> None:
     assert "DOCKER" in kept and "172.17.0.0/16" in kept and kept.rstrip().endswith("COMMIT")
     assert not any(word in kept for word in ("KUBE", "CNI", "FLANNEL", "flannel"))
     assert clean.without_rules(kept) is None
+
+
+def test_sets_of_network_policies_are_known_by_their_names() -> None:
+    names = ["KUBE-SRC-3YNVZWWGX3UQQ4VQ", "inet6:KUBE-DST-A", "TMP-7AHI4KCZXWPVUMQ6", "TMP-mine", "blocked", "MY-KUBE-SRC-"]
+    assert [name for name in names if clean.SET.match(name)] == names[:3]
+
+
+def test_programs_that_k3s_brings_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "data/abc/bin/aux/ipset"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\nprintf 'KUBE-DST-A\\nblocked\\n'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", "/nowhere")
+    board = clean.Board({"units": [], "binary": "", "data_dir": str(tmp_path), "pod_networks": []})
+    assert board.sets() == ["KUBE-DST-A"]
 
 
 def test_mounts_go_from_the_inside_out_and_a_persons_disk_stays() -> None:
