@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
+import ipaddress
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -205,6 +207,17 @@ def salted(password: str, salt: str) -> str:
     return hashlib.sha512(password.encode() + salt.encode()).hexdigest()
 
 
+def manifests_networks(boards: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The IPv4 networks of boards and their gateways; addresses that the inventory has as a name are left out."""
+    found = set()
+    for board in boards:
+        own = hostvars[board]
+        for address in (own.get("ansible_host") or board, own.get("k3s_node_ip"), own.get("flash_gateway")):
+            with contextlib.suppress(ValueError):
+                found.add(ipaddress.IPv4Network(f"{address}/{own.get('flash_prefix', 24)}", strict=False))
+    return [str(network) for network in sorted(found)]
+
+
 class FilterModule:
     """The filters of this file."""
 
@@ -218,6 +231,7 @@ class FilterModule:
             manifests_released,
             manifests_unready,
             manifests_reasons,
+            manifests_networks,
             manifests_hash_matches,
             manifests_hash,
         ]

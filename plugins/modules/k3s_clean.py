@@ -70,7 +70,7 @@ LINKS = ("kubectl", "crictl", "ctr")
 INTERFACES = ("cni0", "flannel.1", "flannel-v6.1", "kube-ipvs0", "flannel-wg", "flannel-wg-v6")
 #: What iptables rules and chains of kube-proxy, the CNI plugins and flannel have in common.
 RULE = re.compile(r"KUBE-|CNI-|flannel", re.IGNORECASE)
-#: Sets of addresses that rules of network policies match; those for IPv6 have another beginning, unfinished ones a third.
+#: Sets of addresses for the rules of network policies: for IPv4, for IPv6, and unfinished ones.
 SET = re.compile(r"(inet6:)?KUBE-(SRC|DST)-|TMP-[A-Z2-7]{16}$")
 CGROUPS = Path("/sys/fs/cgroup")
 #: Directories that k3s fills; the data directory comes on top.
@@ -349,9 +349,12 @@ class Board:
                     run(f"{program}-restore", "--wait", text=kept)
             else:
                 run("nft", "delete", "table", *program.split())
-        # No rule uses them any more.
-        for name in self.sets():
-            run("ipset", "destroy", name)
+        # The kernel lets go of a set some time after the last rule that used it.
+        end = time.monotonic() + 10
+        while (names := self.sets()) and time.monotonic() < end:
+            for name in names:
+                run("ipset", "destroy", name)
+            time.sleep(0.2)
 
     def clear_cgroups(self) -> None:
         """Remove the cgroups, which systemd made, by way of systemd; what it does not know of, manually."""

@@ -611,6 +611,8 @@ def test_15_reset_asks_and_leaves_a_base_system(plays: Plays, cluster: Cluster, 
         assert not re.search(r"(k3s|kubelet|cni|containerd)", board.check_output("cat /proc/mounts")), name
         assert not re.search(r"cni0|flannel|veth", board.check_output("ip -o link")), name
         assert not re.search(r"KUBE-|CNI-|FLANNEL", board.check_output("iptables-save; ip6tables-save")), name
+        # The program ipset has gone with k3s. Third is how many sets of a type there are.
+        assert board.check_output("awk '/^ip_set_hash/ && $3 > 0' /proc/modules") == "", name
         for path in (
             "/etc/rancher",
             "/var/lib/rancher",

@@ -75,10 +75,10 @@ func (p *Policies) Run(ctx context.Context) error {
 		}
 	}
 	log.Info("Starting network policy controller")
-	// The controller says each time it works, and waits until somebody listened.
+	// The controller reports each time that it works, and waits until the report was read.
 	beats := make(chan *healthcheck.ControllerHeartbeat)
 	go func() {
-		for range beats { //nolint:revive // nobody asks how it is
+		for range beats {
 		}
 	}()
 	var running sync.WaitGroup

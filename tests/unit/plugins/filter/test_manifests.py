@@ -25,6 +25,19 @@ def names(objects: list[dict[str, Any]]) -> list[str]:
 COMMON = [obj("PersistentVolumeClaim", "nfs"), obj("ConfigMap", "config-1")]
 
 
+def test_networks_of_boards() -> None:
+    hostvars = {
+        "pi-01": {"ansible_host": "203.0.113.70", "flash_prefix": 26},
+        "pi-02": {"ansible_host": "198.51.100.7", "k3s_node_ip": "10.9.0.2", "flash_gateway": ""},
+        "192.168.1.9": {},
+        "pi-04": {"ansible_host": "pi-04.local"},
+        "pi-05": {"ansible_host": "fd00::5"},
+    }
+    assert manifests.manifests_networks(list(hostvars), hostvars) == [
+        "10.9.0.0/24", "192.168.1.0/24", "198.51.100.0/24", "203.0.113.64/26",
+    ]  # fmt: skip
+
+
 def test_first_run_deletes_nothing() -> None:
     plan = manifests.manifests_plan(COMMON, [])
     assert plan["stale"] == plan["stale_configuration"] == plan["kept"] == []

@@ -42,7 +42,14 @@ def test_rules_of_others_stay() -> None:
 
 
 def test_sets_of_network_policies_are_known_by_their_names() -> None:
-    names = ["KUBE-SRC-3YNVZWWGX3UQQ4VQ", "inet6:KUBE-DST-A", "TMP-7AHI4KCZXWPVUMQ6", "TMP-mine", "blocked", "MY-KUBE-SRC-"]
+    names = [
+        "KUBE-SRC-3YNVZWWGX3UQQ4VQ",
+        "inet6:KUBE-DST-A",
+        "TMP-7AHI4KCZXWPVUMQ6",
+        "TMP-mine",
+        "blocked",
+        "MY-KUBE-SRC-",
+    ]
     assert [name for name in names if clean.SET.match(name)] == names[:3]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import shutil
 import subprocess
@@ -98,6 +99,10 @@ COMMON = {
     ("PersistentVolumeClaim", "nfs"),
     ("ConfigMap", "jupyter-config"),
     ("Secret", "jupyter-password"),
+    ("NetworkPolicy", "default"),
+    ("NetworkPolicy", "served"),
+    ("ResourceQuota", "edge-ai"),
+    ("LimitRange", "edge-ai"),
 }
 
 
@@ -177,6 +182,100 @@ def test_node_ports_of_split_lead_to_the_ingress_or_are_off(tmp_path: Path) -> N
     ]
     without = rendered(tmp_path, "split", manifests_node_ports=False)
     assert set(objects) - set(without) == {("Service", PORTS)}
+
+
+def internet(objects: Objects) -> tuple[list[Any], dict[str, Any]]:
+    """Ways out of the namespace: all but the last one, and the internet."""
+    *others, last = objects["NetworkPolicy", "default"]["spec"]["egress"]
+    (peer,) = last["to"]
+    assert set(last) == {"to"}
+    return others, peer["ipBlock"]
+
+
+@pytest.mark.parametrize("overlay", ["split", "combined", "lite"])
+def test_every_pod_is_kept_from_other_networks_and_pods(overlay: str) -> None:
+    objects = build(OVERLAYS / overlay)
+    spec = objects["NetworkPolicy", "default"]["spec"]
+    # An empty selector is every pod, those of Jobs too; no ingress is none.
+    assert (spec["podSelector"], sorted(spec["policyTypes"])) == ({}, ["Egress", "Ingress"])
+    assert "ingress" not in spec
+    (names,), block = internet(objects)
+    assert {port["port"] for port in names["ports"]} == {53}
+    assert names["to"][0]["podSelector"]["matchLabels"] == {"k8s-app": "kube-dns"}
+    denied = [ipaddress.ip_network(each) for each in block["except"]]
+
+    def is_denied(address: str) -> bool:
+        return any(ipaddress.ip_address(address) in network for network in denied)
+
+    private = ("10.42.0.9", "10.43.0.1", "192.168.1.1", "172.20.0.1", "100.100.1.1", "169.254.169.254")
+    assert [each for each in private if not is_denied(each)] == []
+    assert [each for each in ("9.9.9.9", "198.51.100.1") if is_denied(each)] == []
+
+
+@pytest.mark.parametrize("overlay", ["split", "combined", "lite"])
+def test_what_serves_is_reached_on_its_port_and_jobs_are_not(overlay: str) -> None:
+    objects = build(OVERLAYS / overlay)
+    served = objects["NetworkPolicy", "served"]["spec"]
+    assert served["podSelector"] == {"matchExpressions": [{"key": "app", "operator": "Exists"}]}
+    for (kind, name), each in objects.items():
+        if kind == "Deployment":
+            assert "app" in each["spec"]["template"]["metadata"]["labels"], name
+            ports = [port["containerPort"] for port in container(objects, name)["ports"]]
+            assert [port["port"] for port in served["ingress"][0]["ports"]] == ports
+    for job in ("training", "prediction", "report"):
+        assert "app" not in build(JOBS / job)["Job", job]["spec"]["template"]["metadata"]["labels"]
+
+
+def test_boards_with_public_addresses_are_no_part_of_the_internet(tmp_path: Path) -> None:
+    objects = rendered(tmp_path, "split", _manifests_networks=["203.0.113.0/24"])
+    every = internet(build(OVERLAYS / "split"))[1]["except"]
+    assert internet(objects)[1]["except"] == [*every, "203.0.113.0/24"]
+
+
+def test_policies_are_off_by_a_variable(tmp_path: Path) -> None:
+    objects = rendered(tmp_path, "split", manifests_network_policies=False)
+    assert "NetworkPolicy" not in {kind for kind, _ in objects}
+    assert ("ResourceQuota", "edge-ai") in objects
+
+
+@pytest.mark.parametrize("overlay", ["split", "combined", "lite", "example"])
+def test_overlay_fits_into_the_quota_of_its_namespace(overlay: str) -> None:
+    """Beside three Jobs, and with a rollout that has all pods twice."""
+    objects = build(OVERLAYS / overlay)
+    units = {"Mi": 1, "Gi": 1024}
+    hard = objects["ResourceQuota", "edge-ai"]["spec"]["hard"]
+    for kind in ("requests", "limits"):
+        used = 3 * 6 * 1024
+        for each, name in objects:
+            if each == "Deployment":
+                memory = container(objects, name)["resources"][kind]["memory"]
+                used += 2 * objects[each, name]["spec"]["replicas"] * int(memory[:-2]) * units[memory[-2:]]
+        assert used <= int(hard[f"{kind}.memory"][:-2]) * units[hard[f"{kind}.memory"][-2:]]
+
+
+def test_a_hub_talks_to_its_proxy_and_peoples_servers_alone(tmp_path: Path) -> None:
+    kustomization = {"components": [os.path.relpath(ROOT / "k8s/components/hub-policies", tmp_path.resolve())]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    objects = build(tmp_path)
+
+    def pods(selector: dict[str, Any]) -> str:
+        (label,) = selector["matchLabels"].values()
+        return str(label)
+
+    reached: dict[str, set[tuple[str, int]]] = {}
+    for each in objects.values():
+        spec = each["spec"]
+        reached[pods(spec["podSelector"])] = {
+            (pods(peer["podSelector"]), port["port"])
+            for rule in spec["ingress"]
+            for peer in rule["from"]
+            for port in rule["ports"]
+        }
+    assert reached == {
+        "hub": {("proxy", 8081), ("singleuser-server", 8081)},
+        "proxy": {("traefik", 8000), ("hub", 8001)},
+        "singleuser-server": {("proxy", 8888), ("hub", 8888)},
+    }
 
 
 def test_lite_predicts_in_four_small_pods_behind_the_port_of_split(tmp_path: Path) -> None:
