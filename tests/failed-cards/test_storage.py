@@ -125,9 +125,12 @@ def moved() -> Iterator[str]:
 
 def reads(node: str) -> bool:
     """Whether Jupyter on a node reads the weights from the volume."""
-    (name,) = running_on(node)
     command = ["head", "--bytes=4", WEIGHTS.replace("/srv", "")]
-    return "HDF" in str(stream(core().connect_get_namespaced_pod_exec, name, NAMESPACE, command=command, stdout=True))
+    names = running_on(node)
+    read = [
+        stream(core().connect_get_namespaced_pod_exec, name, NAMESPACE, command=command, stdout=True) for name in names
+    ]
+    return len(names) == 1 and "HDF" in str(read)
 
 
 def works_from(server: str, *nodes: str) -> None:
