@@ -8,6 +8,7 @@
 #   unshare --mount --pid --fork --kill-child --mount-proc sh prepare.sh ...
 # INPUTS is a directory:
 #   root/        files to copy to the same place; links are followed
+#   modes        lines with the mode and the path of such a file
 #   packages     Debian packages to install
 #   downloads    Debian packages to download only
 #   masked       units to mask, before anything is installed
@@ -94,6 +95,9 @@ for unit in $(words masked); do
     chroot "$root" systemctl --quiet mask "$unit"
 done
 cp --recursive --dereference --preserve=mode --no-target-directory "$inputs/root" "$root"
+words modes | while read -r mode path; do
+    [ -z "$path" ] || chmod "$mode" "$root$path"
+done
 
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 apt_get() {

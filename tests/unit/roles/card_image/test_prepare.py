@@ -68,9 +68,10 @@ def inputs(tmp_path: Path) -> Path:
     (folder / "root/etc/modules-load.d").mkdir(parents=True)
     (folder / "root/etc/modules-load.d/cluster.conf").write_text("overlay\n")
     (tmp_path / "k3s").write_bytes(b"program" * 100000)
-    (tmp_path / "k3s").chmod(0o755)
+    (tmp_path / "k3s").chmod(0o600)
     (folder / "root/usr/local/bin").mkdir(parents=True)
     (folder / "root/usr/local/bin/k3s").symlink_to(tmp_path / "k3s")
+    (folder / "modes").write_text("0755 /usr/local/bin/k3s\n\n")
     for name in ("packages", "downloads", "masked", "enabled"):
         (folder / name).write_text("\n")
     return folder
