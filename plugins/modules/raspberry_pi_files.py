@@ -10,6 +10,7 @@ description:
   - One task for all files of the role, as each task costs a second on a board. A file is replaced as a whole.
 options:
   files: {description: "Content by path. Missing directories are created.", type: dict, required: true}
+  remove: {description: "A file that is removed before any of them is written.", type: path}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
@@ -30,7 +31,10 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.files import write
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec={"files": {"type": "dict", "required": True}}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={"files": {"type": "dict", "required": True}, "remove": {"type": "path"}},
+        supports_check_mode=True,
+    )
     os.umask(0o022)
     written, diff = [], []
     for name, content in sorted(module.params["files"].items()):
@@ -41,6 +45,8 @@ def main() -> None:
         written.append(name)
         diff.append({"before": old, "after": content, "before_header": name, "after_header": name})
         if not module.check_mode:
+            if module.params["remove"]:
+                Path(module.params["remove"]).unlink(missing_ok=True)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, content)
     module.exit_json(changed=bool(written), written=written, diff=diff)
