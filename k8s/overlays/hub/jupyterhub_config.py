@@ -114,7 +114,7 @@ c.ConfigurableHTTPProxy.auth_token = (HERE / "proxy_token").read_text().strip()
 c.JupyterHub.cookie_secret = bytes.fromhex((HERE / "cookie_secret").read_text().strip())
 c.JupyterHub.db_url = "sqlite:////srv/jupyterhub/jupyterhub.sqlite"
 c.JupyterHub.upgrade_db = True
-c.JupyterHub.cookie_options = {"samesite": "Lax"}
+c.JupyterHub.tornado_settings = {"cookie_options": {"samesite": "Lax"}}
 
 c.JupyterHub.authenticator_class = ListedUsers
 c.Authenticator.allowed_users = set(USERS)
