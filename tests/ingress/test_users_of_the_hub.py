@@ -33,7 +33,7 @@ sessions: dict[str, requests.Session] = {}
 
 
 def overlay(users: list[str], **more: object) -> tuple[str, ...]:
-    """Options for the overlay with these users, the first of them an admin, and pods small enough for five on a board."""
+    """Options for the overlay with these users, the first of them an admin, and pods of which a board holds five."""
     values = {
         "manifests_overlay": "hub",
         "manifests_hub_users": users,
@@ -113,7 +113,9 @@ def api(session: requests.Session, user: str, path: str, **more: object) -> requ
     """A request of the page to Jupyter: GET, or PUT with what is sent."""
     token = {"X-XSRFToken": session.cookies.get("_xsrf", path=f"/user/{user}/") or ""}
     method = "PUT" if more else "GET"
-    return session.request(method, url(f"/user/{user}/api/{path}"), headers=token, timeout=60, allow_redirects=False, **more)  # type: ignore[arg-type]
+    return session.request(
+        method, url(f"/user/{user}/api/{path}"), headers=token, timeout=60, allow_redirects=False, **more
+    )  # type: ignore[arg-type]
 
 
 def status(user: str) -> int:
@@ -127,7 +129,7 @@ def pods() -> dict[str, client.V1Pod]:
 
 
 def inside(user: str, *command: str) -> str:
-    """What a program prints in a person's pod, as that person could run it."""
+    """What a program prints in a user's pod, as that user could run it."""
     name = pods()[user].metadata.name
     call = client.CoreV1Api(kubernetes_api()).connect_get_namespaced_pod_exec
     return str(stream(call, name, NAMESPACE, command=list(command), stdout=True, stderr=True, stdin=False, tty=False))
@@ -168,7 +170,7 @@ def test_03_homes_are_apart_and_what_is_shared_is_read_only() -> None:
     assert inside(one, "ls", "/books/home").split() == [one]
     assert "training.ipynb" in inside(one, "ls", "/books/notebooks")
     assert "Read-only" in inside(one, "touch", "/books/notebooks/x")
-    # Somebody who is no admin, at another one's address.
+    # A user who is no admin, at another one's address.
     assert api(sessions[other], one, "contents?content=0").status_code in (302, 403)
     home = f"/srv/books/home/{one}"
     assert connect(CLUSTER.hosts("nfs_servers")[0]).run(f"sudo cat {home}/note.txt").stdout == f"of {one}"

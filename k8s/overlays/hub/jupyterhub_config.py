@@ -6,6 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from jupyterhub.auth import Authenticator
 from kubespawner import KubeSpawner
@@ -26,13 +27,16 @@ c = get_config()  # noqa: F821  (defined by JupyterHub)
 
 
 class ListedUsers(Authenticator):
-    """Users are those of the Secret. A change of it restarts the hub, and with it whoever is gone or has another password
-    is logged out: the database is brought in line at the start (delete_invalid_users)."""
+    """Users are those of the Secret.
+
+    A change of it restarts the hub, and whoever is gone or has another password is logged out: the database is brought
+    in line at the start.
+    """
 
     # One at a time: 10 MiB and half a second of a board's processor each.
     pool = ThreadPoolExecutor(1)
 
-    async def authenticate(self, handler, data):
+    async def authenticate(self, handler: Any, data: dict[str, str]) -> str | None:
         """The name, if the password is right."""
         name, password = str(data.get("username", "")), str(data.get("password", ""))
         loop = asyncio.get_running_loop()
@@ -42,16 +46,16 @@ class ListedUsers(Authenticator):
         await asyncio.sleep(max(0.0, FAILURE_DELAY - (loop.time() - begun)))
         return None
 
-    def validate_username(self, username):
-        """Whether somebody is on the list."""
+    def validate_username(self, username: str) -> bool:
+        """Whether a user is on the list."""
         return username in USERS
 
-    def normalize_username(self, username):
+    def normalize_username(self, username: str) -> str:
         """As it was typed: Alice is not alice."""
         return username
 
-    def add_user(self, user):
-        """At each start, and when somebody logs in for the first time. Raises ValueError for users who are gone."""
+    def add_user(self, user: Any) -> None:
+        """At each start, and when a user logs in for the first time. Raises ValueError for users who are gone."""
         super().add_user(user)
         user = getattr(user, "orm_user", user)
         session = logins.session(user.name, USERS[user.name])
@@ -66,7 +70,7 @@ class ListedUsers(Authenticator):
 class BoardSpawner(KubeSpawner):
     """Pods of people, on boards that may lose their power."""
 
-    async def poll(self):
+    async def poll(self) -> int | None:
         """None while the pod runs. One that should have ended, on a board that does not answer, is given up."""
         await self._start_watching_pods()
         pod = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
@@ -74,13 +78,14 @@ class BoardSpawner(KubeSpawner):
         if ending and datetime.now(UTC) - datetime.fromisoformat(ending) > LOST:
             await self.stop(now=True)
             return 1
-        return await super().poll()
+        status: int | None = await super().poll()
+        return status
 
 
-async def boards(spawner):
+async def boards(spawner: KubeSpawner) -> list[dict[str, Any]]:
     """What a user may choose from: any board, those of a role, or one of those that are Ready now."""
     nodes = await spawner.api.list_node()
-    found = [{"display_name": "Any board", "slug": "any", "default": True}]
+    found: list[dict[str, Any]] = [{"display_name": "Any board", "slug": "any", "default": True}]
     ready = []
     for node in nodes.items:
         conditions = {each.type: each.status for each in node.status.conditions}
@@ -97,14 +102,14 @@ async def boards(spawner):
     return found
 
 
-def before_spawn(spawner):
-    """The pod says for which login it runs: roles/manifests ends those of people who are gone or have another password."""
+def before_spawn(spawner: KubeSpawner) -> None:
+    """Have the pod say for which login it runs: roles/manifests ends those of people who may not log in any more."""
     # What was chosen before would be combined with what is chosen now.
     spawner.node_selector = {}
     spawner.extra_labels = {"edge-ai/login": logins.label(spawner.user.name, USERS[spawner.user.name])}
 
 
-# The proxy runs on when the hub does not: nobody is cut off.
+# The proxy runs on when the hub does not: no user is interrupted.
 c.JupyterHub.hub_bind_url = "http://:8081"
 c.JupyterHub.hub_connect_url = "http://hub:8081"
 c.JupyterHub.cleanup_servers = False
@@ -150,7 +155,7 @@ c.KubeSpawner.tolerations = [
     for state in ("not-ready", "unreachable")
 ]
 
-# A home of one's own, and what all share to be read. Nobody has the export itself.
+# A home of one's own, and what all share to be read. No pod has the export itself.
 SHARED = ("notebooks", "data", "weights")
 c.KubeSpawner.volumes = {
     "books": {"name": "books", "persistentVolumeClaim": {"claimName": "nfs"}},
@@ -177,7 +182,7 @@ c.Spawner.cmd = ["jupyterhub-singleuser"]
 c.Spawner.notebook_dir = "/books"
 c.Spawner.default_url = "/lab/tree/home/{username}"
 c.Spawner.disable_user_config = True
-# What is idle ends: first kernels and terminals that nobody looks at, then the pod.
+# What is idle ends: first kernels and terminals that no browser shows, then the pod.
 idle = SETTINGS["idle_timeout"]
 c.Spawner.args = [
     "--FileContentsManager.delete_to_trash=False",

@@ -1,4 +1,4 @@
-"""Who may log in, by what the Secret says: names and hashes of passwords. Nothing of JupyterHub, so that it can be tried alone."""
+"""Who may log in, by what the Secret says: names and hashes of passwords. Nothing of JupyterHub."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import argon2
 
-#: Of a password that nobody has: whoever is unknown takes as long as a wrong password. Parameters as in Jupyter's own hashes.
-NOBODY = "$argon2id$v=19$m=10240,t=10,p=8$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+#: Of a password that no user has: whoever is unknown takes as long as a wrong password. Parameters as Jupyter's own.
+UNKNOWN = "$argon2id$v=19$m=10240,t=10,p=8$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 #: Longest password that is tried.
 LONGEST = 1000
 
@@ -26,9 +26,9 @@ def hashes(users: Any) -> dict[str, str]:
 
 
 def right(stored: str | None, password: str) -> bool:
-    """Whether the password is the one of this hash; None is the hash of somebody unknown. Takes as long in any case."""
+    """Whether the password is the one of this hash; None is the hash of an unknown user. Takes as long in any case."""
     try:
-        argon2.PasswordHasher().verify(stored or NOBODY, password[:LONGEST])
+        argon2.PasswordHasher().verify(stored or UNKNOWN, password[:LONGEST])
     except argon2.exceptions.VerificationError:
         return False
     return stored is not None and len(password) <= LONGEST

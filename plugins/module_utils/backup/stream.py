@@ -224,7 +224,7 @@ def scratch(data: Path) -> Iterator[Path]:
 
 
 def send_server(options: argparse.Namespace) -> None:
-    """server/ without the live datastore and the audit log, the datastore's copy, this node's password, the hub's database."""
+    """server/ without live datastore and audit log, the datastore's copy, this node's password, the hub's database."""
     data = Path(options.data_dir)
     packer = Packer(sys.stdout.buffer)
     with scratch(data) as temporary:

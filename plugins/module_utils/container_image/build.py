@@ -250,7 +250,7 @@ def _wheels(inputs: Inputs, arch: str, settings: Settings, progress: Progress) -
 
 
 def _npm_packages(inputs: Inputs, wheels: Path, settings: Settings, progress: Progress) -> None:
-    """The image's packages of npm, if it has some, as node_modules beside the wheels; npm compares them with its lock."""
+    """Download an image's packages of npm, if it has some, to node_modules beside the wheels; npm verifies hashes."""
     source = inputs.context / inputs.requirements
     if not (source / "package-lock.json").is_file():
         return

@@ -35,7 +35,7 @@ class Inputs:
     source: str = "registry"
     suite: str = "trixie"
     requirements: str = "requirements"
-    """Which locks are installed: the two files requirements.ARCH.txt, or others beside them; requirements-hub/ has npm's."""
+    """Which locks are installed: requirements.ARCH.txt, or others beside them. A directory of that name has npm's."""
 
 
 def context_files(context: Path) -> list[Path]:

@@ -34,7 +34,9 @@ def names(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize(("image", "least"), [("requirements", 100), ("requirements-lite", 30), ("requirements-hub", 50)])
+@pytest.mark.parametrize(
+    ("image", "least"), [("requirements", 100), ("requirements-lite", 30), ("requirements-hub", 50)]
+)
 def test_each_package_is_pinned_by_hashes(docker: Path, arch: str, image: str, least: int) -> None:
     packages = lock(docker, arch, image)
     assert len(packages) > least
@@ -62,7 +64,8 @@ def test_small_image_has_the_versions_of_the_other_and_no_tensorflow(docker: Pat
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_hub_has_the_versions_of_what_it_starts(docker: Path, arch: str) -> None:
     both, hub = (
-        {name: one[0] for name, one in lock(docker, arch, image).items()} for image in ("requirements", "requirements-hub")
+        {name: one[0] for name, one in lock(docker, arch, image).items()}
+        for image in ("requirements", "requirements-hub")
     )
     assert names((docker / "requirements-hub.in").read_text()) <= set(hub)
     assert not names((docker / "requirements-hub.exclude").read_text()) & set(hub)

@@ -63,7 +63,10 @@ def needed(folder: Path, variables: dict[str, Any]) -> dict[str, list[str]]:
         ({"notebooks_profiles": ["fast", "lite"], "manifests_overlay": "lite"}, [LARGE, LARGE, BOTH, BOTH, BOTH]),
         # The first server alone.
         ({"manifests_overlay": "hub"}, [[*LARGE, "hub"], LARGE, LARGE, LARGE, LARGE]),
-        ({"manifests_overlay": "/home/me/hub", "notebooks_board_profiles": ["lite"]}, [[*LARGE, "hub"], LARGE, BOTH, BOTH, BOTH]),
+        (
+            {"manifests_overlay": "/home/me/hub", "notebooks_board_profiles": ["lite"]},
+            [[*LARGE, "hub"], LARGE, BOTH, BOTH, BOTH],
+        ),
         ({"notebooks_board_profiles": ["lite"]}, [LARGE, LARGE, BOTH, BOTH, BOTH]),
     ],
 )

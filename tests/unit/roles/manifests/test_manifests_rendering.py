@@ -218,9 +218,14 @@ def test_lite_has_its_jupyter_behind_the_ingress(tmp_path: Path) -> None:
 PASSWORDS = {"alice": "argon2:$argon2id$of-alice", "bob": "$argon2id$of-bob"}
 
 
-def hub(folder: Path, **variables: Any) -> Objects:
-    """The overlay with two users, of whom carol is not one yet: --check of a run that would make her hash."""
-    (folder / "hub").mkdir(exist_ok=True)
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Objects:
+    """The overlay with two users, and carol, who is none yet: --check of a run that would make her hash.
+
+    The label that all objects get has the logins as the role computes them.
+    """
+    folder = tmp_path_factory.mktemp("hub")
+    (folder / "hub").mkdir()
     for name, stored in PASSWORDS.items():
         (folder / f"hub/{name}.argon2").write_text(stored + "\n")
     (folder / "hub.cookies").write_text("c0\n")
@@ -231,12 +236,13 @@ def hub(folder: Path, **variables: Any) -> Objects:
         manifests_hub_image="localhost/edge-ai/hub:9",
         manifests_hub_users=["alice", "bob", "carol"],
         manifests_hub_admins=["bob"],
-        **variables,
+        manifests_hub_memory_limit_mb=700,
+        _manifests_manager="{{ _manifests_hub_logins | join('_') }}",
     )
 
 
-def test_hub_and_proxy_run_on_the_board_with_the_database(tmp_path: Path) -> None:
-    objects = hub(tmp_path)
+def test_hub_and_proxy_run_on_the_board_with_the_database(hub: Objects) -> None:
+    objects = hub
     for name in ("hub", "proxy"):
         pod = objects["Deployment", name]["spec"]
         assert container(objects, name)["image"] == "localhost/edge-ai/hub:9"
@@ -250,7 +256,10 @@ def test_hub_and_proxy_run_on_the_board_with_the_database(tmp_path: Path) -> Non
     assert objects["Deployment", "proxy"]["spec"]["template"]["spec"]["nodeSelector"] == {
         "kubernetes.io/hostname": "localhost"
     }
-    volume, claim = objects["PersistentVolume", "hub-localhost"]["spec"], objects["PersistentVolumeClaim", "hub-localhost"]
+    volume, claim = (
+        objects["PersistentVolume", "hub-localhost"]["spec"],
+        objects["PersistentVolumeClaim", "hub-localhost"],
+    )
     (term,) = volume["nodeAffinity"]["required"]["nodeSelectorTerms"]
     assert term["matchExpressions"] == [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["localhost"]}]
     assert (volume["claimRef"]["name"], claim["spec"]["volumeName"]) == ("hub-localhost", "hub-localhost")
@@ -258,10 +267,10 @@ def test_hub_and_proxy_run_on_the_board_with_the_database(tmp_path: Path) -> Non
     assert volumes[0]["persistentVolumeClaim"]["claimName"] == "hub-localhost"
 
 
-def test_hub_has_users_secrets_and_settings_of_the_cluster(tmp_path: Path) -> None:
-    objects = hub(tmp_path, manifests_hub_memory_limit_mb=700)
+def test_hub_has_users_secrets_and_settings_of_the_cluster(hub: Objects) -> None:
+    objects = hub
     users = json.loads(b64decode(objects["Secret", "hub-users"]["data"]["users.json"]))
-    assert users == {name: stored for name, stored in PASSWORDS.items()}
+    assert users == PASSWORDS
     secrets = {name: b64decode(text) for name, text in objects["Secret", "hub-secrets"]["data"].items()}
     assert secrets == {"cookie_secret": b"c0", "proxy_token": b"t0"}
     configuration = objects["ConfigMap", "hub-config"]
@@ -273,10 +282,13 @@ def test_hub_has_users_secrets_and_settings_of_the_cluster(tmp_path: Path) -> No
         "memory_limit_mb": 700,
         "idle_timeout": 28800,
     }
-    # Another user is no reason for the proxy to start again: it would cut everybody off.
+    # Another user is no reason for the proxy to start again: it would interrupt all users.
     assert "hub-users" not in str(objects["Deployment", "proxy"])
     names = {source.get("secret", source.get("configMap"))["name"] for source in hub_sources(objects)}
-    assert names == {each["metadata"]["name"] for each in (configuration, *(objects["Secret", n] for n in ("hub-users", "hub-secrets")))}
+    assert names == {
+        each["metadata"]["name"]
+        for each in (configuration, *(objects["Secret", n] for n in ("hub-users", "hub-secrets")))
+    }
 
 
 def hub_sources(objects: Objects) -> list[dict[str, Any]]:
@@ -285,16 +297,16 @@ def hub_sources(objects: Objects) -> list[dict[str, Any]]:
     return sources
 
 
-def test_hub_is_reached_by_the_ingress_alone_and_logins_are_limited(tmp_path: Path) -> None:
-    objects = hub(tmp_path)
+def test_hub_is_reached_by_the_ingress_alone_and_logins_are_limited(hub: Objects) -> None:
+    objects = hub
     assert {each["spec"].get("type") for (kind, _), each in objects.items() if kind == "Service"} == {None}
     login, rest = objects["IngressRoute", "jupyter"]["spec"]["routes"]
     assert "/hub/login" in login["match"] and login["middlewares"] == [{"name": "login-limit"}]
     assert {each["name"] for route in (login, rest) for each in route["services"]} == {"proxy"}
 
 
-def test_hub_may_make_pods_and_read_boards_and_no_more(tmp_path: Path) -> None:
-    objects = hub(tmp_path)
+def test_hub_may_make_pods_and_read_boards_and_no_more(hub: Objects) -> None:
+    objects = hub
     rights = [
         (kind, resource, verb)
         for kind in ("Role", "ClusterRole")
@@ -312,15 +324,13 @@ def test_hub_may_make_pods_and_read_boards_and_no_more(tmp_path: Path) -> None:
     assert {verb for kind, _, verb in rights if kind == "ClusterRole"} == {"list"}
 
 
-def test_pods_say_for_which_login_they_run_as_the_role_says_it(tmp_path: Path) -> None:
+def test_pods_say_for_which_login_they_run_as_the_role_says_it(hub: Objects) -> None:
     """By it the role ends those of people who are gone or have another password."""
     spec = importlib.util.spec_from_file_location("logins", OVERLAYS / "hub/logins.py")
     assert spec and spec.loader
     logins = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(logins)
-    hub(tmp_path, _manifests_manager="{{ _manifests_hub_logins | join('_') }}")
-    objects = by_name((tmp_path / "output.yml").read_text())
-    shown = objects["Namespace", "edge-ai"]["metadata"]["labels"]["app.kubernetes.io/managed-by"]
+    shown = hub["Namespace", "edge-ai"]["metadata"]["labels"]["app.kubernetes.io/managed-by"]
     assert shown == "_".join(logins.label(name, stored.removeprefix("argon2:")) for name, stored in PASSWORDS.items())
 
 
