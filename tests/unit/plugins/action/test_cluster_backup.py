@@ -557,7 +557,7 @@ def test_the_database_of_the_hub_is_in_the_backup_as_one_moment(k3s: Path, live:
     take = ("take-server", "--marker", "m 1", "--stamp", "20261122T060000Z", "--data-dir")
     live.execute("INSERT INTO kine (a, b) VALUES ('x', 'x')")
     live.commit()
-    without = run_board(*send).stdout
+    without = gzip.compress(run_board(*send).stdout)
     (k3s / "edge-ai-hub").mkdir()
     with contextlib.closing(sqlite3.connect(k3s / "edge-ai-hub/jupyterhub.sqlite", isolation_level=None)) as hub:
         hub.execute("CREATE TABLE users (name TEXT)")
@@ -574,7 +574,7 @@ def test_the_database_of_the_hub_is_in_the_backup_as_one_moment(k3s: Path, live:
     (target / "edge-ai-hub").mkdir()
     for name in ("jupyterhub.sqlite", "jupyterhub.sqlite-journal"):
         (target / "edge-ai-hub" / name).write_text("old")
-    assert run_board(*take, str(target), "--replace", data=sent.stdout).returncode == 0
+    assert run_board(*take, str(target), "--replace", data=gzip.compress(sent.stdout)).returncode == 0
     (path,) = (target / "edge-ai-hub").iterdir()
     with contextlib.closing(sqlite3.connect(path)) as restored:
         assert restored.execute("SELECT name FROM users").fetchall() == [("alice",)]

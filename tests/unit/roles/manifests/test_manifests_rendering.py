@@ -237,6 +237,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Objects:
         manifests_hub_users=["alice", "bob", "carol"],
         manifests_hub_admins=["bob"],
         manifests_hub_memory_limit_mb=700,
+        _manifests_hub_node="pi-07",
         _manifests_manager="{{ _manifests_hub_logins | join('_') }}",
     )
 
@@ -254,17 +255,17 @@ def test_hub_and_proxy_run_on_the_board_with_the_database(hub: Objects) -> None:
         assert pod["template"]["spec"]["securityContext"]["runAsNonRoot"]
         assert container(objects, name)["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert objects["Deployment", "proxy"]["spec"]["template"]["spec"]["nodeSelector"] == {
-        "kubernetes.io/hostname": "localhost"
+        "kubernetes.io/hostname": "pi-07"
     }
     volume, claim = (
-        objects["PersistentVolume", "hub-localhost"]["spec"],
-        objects["PersistentVolumeClaim", "hub-localhost"],
+        objects["PersistentVolume", "hub-pi-07"]["spec"],
+        objects["PersistentVolumeClaim", "hub-pi-07"],
     )
     (term,) = volume["nodeAffinity"]["required"]["nodeSelectorTerms"]
-    assert term["matchExpressions"] == [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["localhost"]}]
-    assert (volume["claimRef"]["name"], claim["spec"]["volumeName"]) == ("hub-localhost", "hub-localhost")
+    assert term["matchExpressions"] == [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["pi-07"]}]
+    assert (volume["claimRef"]["name"], claim["spec"]["volumeName"]) == ("hub-pi-07", "hub-pi-07")
     volumes = objects["Deployment", "hub"]["spec"]["template"]["spec"]["volumes"]
-    assert volumes[0]["persistentVolumeClaim"]["claimName"] == "hub-localhost"
+    assert volumes[0]["persistentVolumeClaim"]["claimName"] == "hub-pi-07"
 
 
 def test_hub_has_users_secrets_and_settings_of_the_cluster(hub: Objects) -> None:
