@@ -145,7 +145,7 @@ c.KubeSpawner.start_timeout = 300
 c.KubeSpawner.http_timeout = 120
 c.KubeSpawner.delete_grace_period = 15
 c.KubeSpawner.automount_service_account_token = False
-c.KubeSpawner.enable_service_links = False
+c.KubeSpawner.extra_pod_config = {"enable_service_links": False}
 c.KubeSpawner.uid = c.KubeSpawner.gid = 10001
 c.KubeSpawner.pod_security_context = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 c.KubeSpawner.container_security_context = {"readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
