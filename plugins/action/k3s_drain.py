@@ -18,6 +18,8 @@ from urllib3.exceptions import HTTPError
 POLL, TICK = 1.5, 10.0
 #: Among emptydir_namespaces: all of them.
 EVERYWHERE = "*"
+#: The annotation by which a pod without a controller says that it may go: whoever uses it starts it again.
+MAY_GO = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 
 
 def controller(pod: Any) -> str:
@@ -40,7 +42,7 @@ def blocker(pod: Any, emptydir_namespaces: list[str]) -> tuple[str, str] | None:
     """Kind (controller, job, data) and text, with what to do, of why this pod must not be evicted; None when it may."""
     if stays(pod):
         return None
-    if not controller(pod):
+    if not controller(pod) and (pod.metadata.annotations or {}).get(MAY_GO) != "true":
         return "controller", f"pod {name_of(pod)} has no controller that would start it again: delete it yourself"
     if controller(pod) == "Job":
         return "job", f"pod {name_of(pod)} belongs to a Job that is running: wait for its end, or delete the Job"

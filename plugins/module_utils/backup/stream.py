@@ -47,8 +47,10 @@ SUMS = "SHA256SUMS.json"
 # Files up to this size (bytes) are read whole before they are sent, so that one which changes meanwhile is read again.
 WHOLE = 64 << 20
 PASSWORD = Path("/etc/rancher/node/password")
+# The database of the overlay hub, below k3s's data directory, and the user and group of its pod.
+HUB, HUB_OWNER = Path("edge-ai-hub/jupyterhub.sqlite"), 10001
 # Members of a server's archive that do not lie below server/.
-BESIDE = ("etcd-snapshot", "node-password", SUMS)
+BESIDE = ("etcd-snapshot", "node-password", "hub-database", SUMS)
 # Below the export: what a restore is putting in place, and what one has moved away. Neither belongs to the data.
 STAGING, ASIDE = ".restore-", ".before-restore-"
 # Entries of an export, and folders in one another; and the longest archive that is unpacked (bytes).
@@ -222,7 +224,7 @@ def scratch(data: Path) -> Iterator[Path]:
 
 
 def send_server(options: argparse.Namespace) -> None:
-    """server/ without the live datastore and the audit log, the datastore's copy, and this node's password."""
+    """server/ without live datastore and audit log, the datastore's copy, this node's password, the hub's database."""
     data = Path(options.data_dir)
     packer = Packer(sys.stdout.buffer)
     with scratch(data) as temporary:
@@ -248,6 +250,10 @@ def send_server(options: argparse.Namespace) -> None:
                 raise Refused(f"{' '.join(argv[:3])} failed: {(done.stderr or done.stdout).strip()[-800:]}")
             packer.path(found[0], "etcd-snapshot")
         packer.path(PASSWORD, "node-password")
+        if (data / HUB).is_file() and not (data / HUB).is_symlink():
+            copied = temporary / "hub.sqlite"
+            copy_sqlite(data / HUB, copied)
+            packer.path(copied, "hub-database")
     packer.close()
 
 
@@ -335,6 +341,8 @@ def take_server(options: argparse.Namespace) -> None:
         public(PASSWORD.parent)
         PASSWORD.touch(mode=0o600)
         PASSWORD.write_bytes(password)
+    if database := beside.get("hub-database"):
+        take_hub(data / HUB, database)
     if target.exists():
         if not options.replace:
             raise Refused(f"{target} exists: a server that has a cluster is not overwritten")
@@ -343,6 +351,18 @@ def take_server(options: argparse.Namespace) -> None:
     staging.rename(target)
     sync(data)
     os.sync()
+
+
+def take_hub(path: Path, database: bytes) -> None:
+    """The database of the hub, whose pod does not run; what it wrote beside an older one goes."""
+    shutil.rmtree(path.parent, ignore_errors=True)
+    path.parent.mkdir(mode=0o770)
+    path.write_bytes(database)
+    for each in (path, path.parent):
+        os.chown(each, HUB_OWNER, HUB_OWNER)
+    path.chmod(0o660)
+    # As the role manifests and the kubelet set it.
+    path.parent.chmod(0o2770)
 
 
 def names(folder: Target) -> list[str]:

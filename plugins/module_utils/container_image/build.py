@@ -6,12 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from ansible_collections.edge_ai.cluster.plugins.module_utils.dataset import npm_command
 
 from . import archive, base
 from .archive import Archive
@@ -120,6 +123,7 @@ def _build(inputs: Inputs, arch: str, settings: Settings, path: Path, progress: 
         fetching = pool.submit(_wheels, inputs, arch, settings, progress)
         bases = _bases(inputs, arch, settings, progress)
         wheels = fetching.result()
+    _npm_packages(inputs, wheels, settings, progress)
     reference = f"{settings.name}:{tag(inputs)}"
     layout = settings.cache / f"layout-{arch}"
     shutil.rmtree(layout, ignore_errors=True)
@@ -243,6 +247,26 @@ def _wheels(inputs: Inputs, arch: str, settings: Settings, progress: Progress) -
         run(argv, log, progress, status, settings.timeout)
     complete.touch()
     return folder
+
+
+def _npm_packages(inputs: Inputs, wheels: Path, settings: Settings, progress: Progress) -> None:
+    """Download an image's packages of npm, if it has some, to node_modules beside the wheels; npm verifies hashes."""
+    source = inputs.context / inputs.requirements
+    if not (source / "package-lock.json").is_file():
+        return
+    try:
+        command = npm_command()
+    except RuntimeError as error:
+        raise ImageError(str(error)) from None
+    with tempfile.TemporaryDirectory(dir=settings.cache) as name:
+        for each in ("package.json", "package-lock.json"):
+            shutil.copy(source / each, name)
+        argv = [*command, "ci", "--prefix", name, "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
+        log = settings.cache / "npm.log"
+        with progress.step("npm", "the locked packages of npm are downloaded"):
+            run(argv, log, progress, "npm has been running for {:.0f} s".format, settings.timeout)
+        shutil.rmtree(wheels / "node_modules", ignore_errors=True)
+        shutil.move(Path(name, "node_modules"), wheels)
 
 
 def _downloaded(log: Path) -> int:

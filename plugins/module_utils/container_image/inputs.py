@@ -35,7 +35,7 @@ class Inputs:
     source: str = "registry"
     suite: str = "trixie"
     requirements: str = "requirements"
-    """Which locks are installed: the two files requirements.ARCH.txt, or others beside them."""
+    """Which locks are installed: requirements.ARCH.txt, or others beside them. A directory of that name has npm's."""
 
 
 def context_files(context: Path) -> list[Path]:
@@ -92,8 +92,8 @@ def digest(inputs: Inputs) -> str:
     files = context_files(inputs.context)
     check_base(inputs)
     for path in files:
-        lock = re.fullmatch(r"(requirements.*)\.(amd64|arm64)\.txt", path.name)
-        if lock and lock[1] != inputs.requirements:
+        lock = re.match(r"requirements[^./]*", path.relative_to(inputs.context).as_posix())
+        if lock and lock[0] != inputs.requirements:
             continue
         content = path.read_bytes()
         total.update(f"file {path.relative_to(inputs.context).as_posix()} {len(content)}\n".encode())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import addresses, cards, connection, formats, k3s, links, profiles, secrets, shared, topology, variables
+from . import addresses, cards, connection, formats, hub, k3s, links, profiles, secrets, shared, topology, variables
 from .model import Finding, Inventory, Report
 
-CHECKS = (topology, shared, addresses, connection, cards, k3s, links, formats, profiles, variables, secrets)
+CHECKS = (topology, shared, addresses, connection, cards, k3s, links, formats, profiles, hub, variables, secrets)
 
 
 def check(inventory: Inventory, read_errors: list[Finding]) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.build import MANYLINUX, PYTHON
 
 ARCHITECTURES = ("amd64", "arm64")
-IMAGES = ("requirements", "requirements-lite")
+IMAGES = ("requirements", "requirements-lite", "requirements-hub")
 ENTRY = re.compile(r"^([a-z0-9._-]+)==(\S+) \\$")
 
 
@@ -33,7 +34,9 @@ def names(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize(("image", "least"), [("requirements", 100), ("requirements-lite", 30)])
+@pytest.mark.parametrize(
+    ("image", "least"), [("requirements", 100), ("requirements-lite", 30), ("requirements-hub", 50)]
+)
 def test_each_package_is_pinned_by_hashes(docker: Path, arch: str, image: str, least: int) -> None:
     packages = lock(docker, arch, image)
     assert len(packages) > least
@@ -50,12 +53,37 @@ def test_both_have_the_same_packages_and_versions(docker: Path) -> None:
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_small_image_has_the_versions_of_the_other_and_no_tensorflow(docker: Path, arch: str) -> None:
-    both, lite = ({name: one[0] for name, one in lock(docker, arch, image).items()} for image in IMAGES)
+    both, lite = ({name: one[0] for name, one in lock(docker, arch, image).items()} for image in IMAGES[:2])
     assert names((docker / "requirements-lite.in").read_text()) <= set(lite)
     assert not names((docker / "requirements-lite.exclude").read_text()) & set(lite)
     assert {name: version for name, version in lite.items() if name in both} | both == both
     # What only the small image has.
     assert set(lite) - set(both) == {"ai-edge-litert"}
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_hub_has_the_versions_of_what_it_starts(docker: Path, arch: str) -> None:
+    both, hub = (
+        {name: one[0] for name, one in lock(docker, arch, image).items()}
+        for image in ("requirements", "requirements-hub")
+    )
+    assert names((docker / "requirements-hub.in").read_text()) <= set(hub)
+    assert not names((docker / "requirements-hub.exclude").read_text()) & set(hub)
+    assert {name: version for name, version in hub.items() if name in both} | both == both
+    assert "jupyterhub" in both
+
+
+def test_packages_of_npm_are_pinned_by_hashes_and_without_a_registry(docker: Path) -> None:
+    packages = json.loads((docker / "requirements-hub/package-lock.json").read_text())["packages"]
+    wanted = json.loads((docker / "requirements-hub/package.json").read_text())["dependencies"]
+    assert packages.pop("")["dependencies"] == wanted
+    assert len(packages) > 30
+    for name, package in packages.items():
+        assert package["integrity"].startswith("sha512-"), name
+        assert not {"resolved", "hasInstallScript", "dev"} & set(package), name
+    assert {f"node_modules/{name}": version for name, version in wanted.items()}.items() <= {
+        name: package["version"] for name, package in packages.items()
+    }.items()
 
 
 @pytest.mark.parametrize(("arch", "tensorflow"), [("amd64", "tensorflow-cpu"), ("arm64", "tensorflow")])

@@ -32,6 +32,7 @@ def needed(folder: Path, variables: dict[str, Any]) -> dict[str, list[str]]:
         | {"pi-05": {"node_labels_labels": {"role": "prediction"}}}
     }
     groups = {"cluster": boards, "joining": {"hosts": {"pi-05": None, "pi-06": None}}}
+    groups |= {"k3s_servers": {"hosts": {"pi-01": None}}}
     groups |= {"training": {"hosts": {"pi-02": None}}, "prediction": {"hosts": {"pi-03": None}}}
     everything = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
     inventory = {"all": {"children": groups, "vars": everything | variables}}
@@ -61,6 +62,12 @@ def needed(folder: Path, variables: dict[str, Any]) -> dict[str, list[str]]:
             [LARGE, LARGE, SMALL, SMALL, BOTH],
         ),
         ({"notebooks_profiles": ["fast", "lite"], "manifests_overlay": "lite"}, [LARGE, LARGE, BOTH, BOTH, BOTH]),
+        # The first server alone.
+        ({"manifests_overlay": "hub"}, [[*LARGE, "hub"], LARGE, LARGE, LARGE, LARGE]),
+        (
+            {"manifests_overlay": "/home/me/hub", "notebooks_board_profiles": ["lite"]},
+            [[*LARGE, "hub"], LARGE, BOTH, BOTH, BOTH],
+        ),
         ({"notebooks_board_profiles": ["lite"]}, [LARGE, LARGE, BOTH, BOTH, BOTH]),
     ],
 )

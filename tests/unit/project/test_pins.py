@@ -40,7 +40,9 @@ def found(name: str) -> set[tuple[str, str]]:
     return pins
 
 
-@pytest.mark.parametrize("name", ["requirements.in", "docker/requirements.in", "docker/requirements-lite.in"])
+@pytest.mark.parametrize(
+    "name", ["requirements.in", "docker/requirements.in", "docker/requirements-lite.in", "docker/requirements-hub.in"]
+)
 def test_every_python_pin_is_found(name: str) -> None:
     lines = [line.split("#")[0].split(";")[0].strip() for line in (ROOT / name).read_text().splitlines()]
     pins = {tuple(line.split("==")) for line in lines if "==" in line}

@@ -552,6 +552,37 @@ def test_a_server_is_restored_with_times_modes_links_and_its_node_password(
 
 
 @root
+def test_the_database_of_the_hub_is_in_the_backup_as_one_moment(k3s: Path, live: Any, tmp_path: Path) -> None:
+    send = ("send-server", "--data-dir", str(k3s), "--datastore", "sqlite")
+    take = ("take-server", "--marker", "m 1", "--stamp", "20261122T060000Z", "--data-dir")
+    live.execute("INSERT INTO kine (a, b) VALUES ('x', 'x')")
+    live.commit()
+    without = gzip.compress(run_board(*send).stdout)
+    (k3s / "edge-ai-hub").mkdir()
+    with contextlib.closing(sqlite3.connect(k3s / "edge-ai-hub/jupyterhub.sqlite", isolation_level=None)) as hub:
+        hub.execute("CREATE TABLE users (name TEXT)")
+        hub.execute("INSERT INTO users VALUES ('alice')")
+        # What the hub has not yet written to its end.
+        hub.execute("BEGIN IMMEDIATE")
+        hub.execute("INSERT INTO users VALUES ('bob')")
+        sent = run_board(*send)
+    assert sent.returncode == 0, sent.stderr
+    target = tmp_path / "rancher/fresh"
+    assert run_board(*take, str(target), data=without).returncode == 0
+    assert not (target / "edge-ai-hub").exists()
+    # A database that is there, with the journal of a write that did not end, is replaced.
+    (target / "edge-ai-hub").mkdir()
+    for name in ("jupyterhub.sqlite", "jupyterhub.sqlite-journal"):
+        (target / "edge-ai-hub" / name).write_text("old")
+    assert run_board(*take, str(target), "--replace", data=gzip.compress(sent.stdout)).returncode == 0
+    (path,) = (target / "edge-ai-hub").iterdir()
+    with contextlib.closing(sqlite3.connect(path)) as restored:
+        assert restored.execute("SELECT name FROM users").fetchall() == [("alice",)]
+    for each, mode in ((path, 0o660), (path.parent, 0o2770)):
+        assert (each.stat().st_uid, each.stat().st_gid, each.stat().st_mode & 0o7777) == (10001, 10001, mode)
+
+
+@root
 def test_data_is_restored_to_an_empty_export_only_and_an_interrupted_restore_is_continued(
     backup: Path, export: Path, tmp_path: Path, owner: Owner
 ) -> None:

@@ -28,6 +28,8 @@ def pod(kind: str = "ReplicaSet", phase: str = "Running", namespace: str = "edge
         (pod("DaemonSet", local=True, namespace="mine"), ""),
         (pod("", annotations={"kubernetes.io/config.mirror": "x"}), ""),
         (pod(""), "no controller"),
+        (pod("", local=True, annotations={drain.MAY_GO: "true"}), ""),
+        (pod("", annotations={drain.MAY_GO: "false"}), "no controller"),
         (pod("", phase="Succeeded"), ""),
         (pod("Job"), "Job that is running"),
         (pod("Job", phase="Failed"), ""),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
+import json
 import os
 import shutil
 import subprocess
@@ -312,6 +314,126 @@ def test_lite_has_its_jupyter_behind_the_ingress(tmp_path: Path) -> None:
     assert objects["Service", "prediction-instance"]["spec"]["type"] == "NodePort"
 
 
+PASSWORDS = {"alice": "argon2:$argon2id$of-alice", "bob": "$argon2id$of-bob"}
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Objects:
+    """The overlay with two users, and carol, who is none yet: --check of a run that would make her hash.
+
+    The label that all objects get has the logins as the role computes them.
+    """
+    folder = tmp_path_factory.mktemp("hub")
+    (folder / "hub").mkdir()
+    for name, stored in PASSWORDS.items():
+        (folder / f"hub/{name}.argon2").write_text(stored + "\n")
+    (folder / "hub.cookies").write_text("c0\n")
+    (folder / "hub.proxy").write_text("t0\n")
+    return rendered(
+        folder,
+        "hub",
+        manifests_hub_image="localhost/edge-ai/hub:9",
+        manifests_hub_users=["alice", "bob", "carol"],
+        manifests_hub_admins=["bob"],
+        manifests_hub_memory_limit_mb=700,
+        _manifests_hub_node="pi-07",
+        _manifests_manager="{{ _manifests_hub_logins | join('_') }}",
+    )
+
+
+def test_hub_and_proxy_run_on_the_board_with_the_database(hub: Objects) -> None:
+    objects = hub
+    for name in ("hub", "proxy"):
+        pod = objects["Deployment", name]["spec"]
+        assert container(objects, name)["image"] == "localhost/edge-ai/hub:9"
+        labels = {"app.kubernetes.io/name": name}
+        assert pod["selector"]["matchLabels"] == labels
+        assert labels.items() <= pod["template"]["metadata"]["labels"].items()
+        assert objects["Service", name]["spec"]["selector"] == labels
+        # restricted
+        assert pod["template"]["spec"]["securityContext"]["runAsNonRoot"]
+        assert container(objects, name)["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert objects["Deployment", "proxy"]["spec"]["template"]["spec"]["nodeSelector"] == {
+        "kubernetes.io/hostname": "pi-07"
+    }
+    volume, claim = (
+        objects["PersistentVolume", "hub-pi-07"]["spec"],
+        objects["PersistentVolumeClaim", "hub-pi-07"],
+    )
+    (term,) = volume["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    assert term["matchExpressions"] == [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["pi-07"]}]
+    assert (volume["claimRef"]["name"], claim["spec"]["volumeName"]) == ("hub-pi-07", "hub-pi-07")
+    volumes = objects["Deployment", "hub"]["spec"]["template"]["spec"]["volumes"]
+    assert volumes[0]["persistentVolumeClaim"]["claimName"] == "hub-pi-07"
+
+
+def test_hub_has_users_secrets_and_settings_of_the_cluster(hub: Objects) -> None:
+    objects = hub
+    users = json.loads(b64decode(objects["Secret", "hub-users"]["data"]["users.json"]))
+    assert users == PASSWORDS
+    secrets = {name: b64decode(text) for name, text in objects["Secret", "hub-secrets"]["data"].items()}
+    assert secrets == {"cookie_secret": b"c0", "proxy_token": b"t0"}
+    configuration = objects["ConfigMap", "hub-config"]
+    assert set(configuration["data"]) == {"jupyterhub_config.py", "logins.py", "settings.json"}
+    assert json.loads(configuration["data"]["settings.json"]) == {
+        "admins": ["bob"],
+        "image": "edge-ai/tensorflow-jupyter:7",
+        "memory_request_mb": 384,
+        "memory_limit_mb": 700,
+        "idle_timeout": 28800,
+    }
+    # Another user is no reason for the proxy to start again: it would interrupt all users.
+    assert "hub-users" not in str(objects["Deployment", "proxy"])
+    names = {source.get("secret", source.get("configMap"))["name"] for source in hub_sources(objects)}
+    assert names == {
+        each["metadata"]["name"]
+        for each in (configuration, *(objects["Secret", n] for n in ("hub-users", "hub-secrets")))
+    }
+
+
+def hub_sources(objects: Objects) -> list[dict[str, Any]]:
+    volumes = objects["Deployment", "hub"]["spec"]["template"]["spec"]["volumes"]
+    sources: list[dict[str, Any]] = next(each["projected"]["sources"] for each in volumes if "projected" in each)
+    return sources
+
+
+def test_hub_is_reached_by_the_ingress_alone_and_logins_are_limited(hub: Objects) -> None:
+    objects = hub
+    assert {each["spec"].get("type") for (kind, _), each in objects.items() if kind == "Service"} == {None}
+    login, rest = objects["IngressRoute", "jupyter"]["spec"]["routes"]
+    assert "/hub/login" in login["match"] and login["middlewares"] == [{"name": "login-limit"}]
+    assert {each["name"] for route in (login, rest) for each in route["services"]} == {"proxy"}
+
+
+def test_hub_may_make_pods_and_read_boards_and_no_more(hub: Objects) -> None:
+    objects = hub
+    rights = [
+        (kind, resource, verb)
+        for kind in ("Role", "ClusterRole")
+        for (found, _), each in objects.items()
+        if found == kind
+        for rule in each["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    ]
+    assert {(kind, resource) for kind, resource, _ in rights} == {
+        ("Role", "pods"),
+        ("Role", "events"),
+        ("ClusterRole", "nodes"),
+    }
+    assert {verb for kind, _, verb in rights if kind == "ClusterRole"} == {"list"}
+
+
+def test_pods_say_for_which_login_they_run_as_the_role_says_it(hub: Objects) -> None:
+    """By it the role ends those of people who are gone or have another password."""
+    spec = importlib.util.spec_from_file_location("logins", OVERLAYS / "hub/logins.py")
+    assert spec and spec.loader
+    logins = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(logins)
+    shown = hub["Namespace", "edge-ai"]["metadata"]["labels"]["app.kubernetes.io/managed-by"]
+    assert shown == "_".join(logins.label(name, stored.removeprefix("argon2:")) for name, stored in PASSWORDS.items())
+
+
 def example(folder: Path) -> Path:
     """The example as README has it copied: to a place outside the repository."""
     own = folder / "home"
@@ -358,7 +480,7 @@ def test_example_needs_no_ansible(tmp_path: Path) -> None:
     assert b64decode(objects["Secret", "jupyter-password"]["data"]["hashed_password"]) == b"argon2:own"
 
 
-@pytest.mark.parametrize("name", ["split", "combined", "lite", "example"])
+@pytest.mark.parametrize("name", ["split", "combined", "lite", "example", "hub"])
 def test_there_is_no_default_password(name: str) -> None:
     assert build(OVERLAYS / name)["Secret", "jupyter-password"]["data"] == {"hashed_password": ""}
 

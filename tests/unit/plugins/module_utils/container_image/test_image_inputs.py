@@ -88,6 +88,18 @@ def test_each_image_counts_its_own_locks_alone(context: Path) -> None:
     assert digest(lite) != before[1]
 
 
+def test_packages_of_npm_count_for_the_hub_alone(context: Path) -> None:
+    images = [Inputs(context, requirements=f"requirements{name}") for name in ("", "-lite", "-hub")]
+    before = [digest(each) for each in images]
+    (context / "requirements-hub/package-lock.json").write_text("{}")
+    after = [digest(each) for each in images]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, True, False]
+    # What npm installs there is none of the inputs.
+    (context / "requirements-hub/node_modules/x").mkdir(parents=True)
+    (context / "requirements-hub/node_modules/x/package.json").write_text("{}")
+    assert digest(images[2]) == after[2]
+
+
 def test_suite_counts_only_where_it_is_used(docker: Path) -> None:
     assert digest(Inputs(docker, suite="forky")) == digest(Inputs(docker))
 
@@ -100,7 +112,7 @@ def test_every_file_that_the_dockerfile_copies_is_an_input(docker: Path) -> None
                 wanted = {
                     source.replace("${TARGETARCH}", arch).replace("${REQUIREMENTS}", image)
                     for arch in ("amd64", "arm64")
-                    for image in ("requirements", "requirements-lite")
+                    for image in ("requirements", "requirements-lite", "requirements-hub")
                 }
                 assert wanted <= names
 

@@ -1,0 +1,273 @@
+"""Ten people with a Jupyter each by the overlay hub, on two boards.
+
+    pytest -x -s tests/ingress/test_users_of_the_hub.py
+
+The tests are steps. They begin with a cluster that site.yml has finished, whichever its overlay, and end with split.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+from kubernetes import client
+from kubernetes.stream import stream
+
+from tests.support.cluster import CLUSTER, connect, kubernetes_api
+from tests.support.plays import FAST, Plays, Step, lab
+from tests.support.watch import NAMESPACE, core, ready_nodes, wait_until
+
+SECRETS = CLUSTER.path("cluster_secrets_dir")
+SERVER = CLUSTER.hosts("k3s_servers")[0]
+# One of these is without power in a step.
+BOARDS = ("pi-02", "pi-03")
+USERS = [f"user-{number}" for number in range(1, 11)]
+WORKLOAD = "playbooks/stages/workload.yml"
+STARTED_S = 600
+"""Ten start at once on virtual boards."""
+
+sessions: dict[str, requests.Session] = {}
+
+
+def overlay(users: list[str], **more: object) -> tuple[str, ...]:
+    """Options for the overlay with these users, the first of them an admin, and pods of which a board holds five."""
+    values = {
+        "manifests_overlay": "hub",
+        "manifests_hub_users": users,
+        "manifests_hub_admins": users[:1],
+        "manifests_hub_memory_request_mb": 200,
+        "manifests_hub_memory_limit_mb": 500,
+        **more,
+    }
+    return (*FAST, "-e", f"'{json.dumps(values)}'")
+
+
+def unchanged(step: Step) -> None:
+    assert not step.changed_hosts(), f"{step.command} changed something: {step.changed}"
+
+
+def url(path: str) -> str:
+    return f"https://{CLUSTER.address(SERVER)}{path}"
+
+
+def password(user: str) -> str:
+    return (SECRETS / "hub" / user).read_text().strip()
+
+
+def visitor() -> requests.Session:
+    session = requests.Session()
+    session.verify = str(SECRETS / "ingress-ca.crt")
+    session.trust_env = False
+    return session
+
+
+def log_in(user: str, secret: str) -> tuple[requests.Session, int]:
+    """A session, and the status of its login by the hub's form."""
+    session = visitor()
+    session.get(url("/hub/login"), timeout=60)
+    answer = session.post(
+        url("/hub/login"),
+        params={"_xsrf": session.cookies.get("_xsrf", path="/hub/")},
+        data={"username": user, "password": secret},
+        timeout=60,
+        allow_redirects=False,
+    )
+    return session, answer.status_code
+
+
+def logged_in(user: str) -> requests.Session:
+    """Logins of all together are limited: waits for its turn."""
+    end = time.monotonic() + 180
+    while time.monotonic() < end:
+        session, status = log_in(user, password(user))
+        if status == 302:
+            return session
+        assert status in (429, 502, 503), f"login of {user}: {status}"
+        time.sleep(6)
+    raise AssertionError(f"no login for {user} in 180 s")
+
+
+def start(session: requests.Session, user: str, board: str) -> None:
+    """Choose a board and start, as the form does; until the page of Jupyter is there."""
+    page = session.get(url("/hub/spawn"), timeout=60)
+    assert f"board-{board}" in page.text, f"{board} cannot be chosen: {page.text[:2000]}"
+    answer = session.post(
+        url("/hub/spawn"),
+        params={"_xsrf": session.cookies.get("_xsrf", path="/hub/")},
+        data={"profile": f"board-{board}"},
+        timeout=120,
+    )
+    assert answer.status_code == 200, answer.text[:2000]
+    wait_until(f"Jupyter of {user}", STARTED_S, lambda: is_open(session, user))
+
+
+def is_open(session: requests.Session, user: str) -> bool:
+    answer = session.get(url(f"/user/{user}/lab"), timeout=60)
+    return answer.status_code == 200 and answer.url == url(f"/user/{user}/lab")
+
+
+def api(session: requests.Session, user: str, path: str, **more: object) -> requests.Response:
+    """A request of the page to Jupyter: GET, or PUT with what is sent."""
+    token = {"X-XSRFToken": session.cookies.get("_xsrf", path=f"/user/{user}/") or ""}
+    method = "PUT" if more else "GET"
+    return session.request(
+        method, url(f"/user/{user}/api/{path}"), headers=token, timeout=60, allow_redirects=False, **more
+    )  # type: ignore[arg-type]
+
+
+def status(user: str) -> int:
+    return api(sessions[user], user, "contents?content=0").status_code
+
+
+def pods() -> dict[str, client.V1Pod]:
+    """People's pods by user."""
+    found = core().list_namespaced_pod(NAMESPACE, label_selector="component=singleuser-server").items
+    return {pod.metadata.labels["hub.jupyter.org/username"]: pod for pod in found}
+
+
+def inside(user: str, *command: str) -> str:
+    """What a program prints in a user's pod, as that user could run it."""
+    name = pods()[user].metadata.name
+    call = client.CoreV1Api(kubernetes_api()).connect_get_namespaced_pod_exec
+    return str(stream(call, name, NAMESPACE, command=list(command), stdout=True, stderr=True, stdin=False, tty=False))
+
+
+def test_00_ten_people_get_passwords_and_a_hub(plays: Plays) -> None:
+    plays.run("site, hub", "site.yml", *overlay(USERS))
+    unchanged(plays.run("site, hub, again", "site.yml", *overlay(USERS)))
+    unchanged(plays.run("site, hub, --check", "site.yml", *overlay(USERS), "--check"))
+    assert len({password(user) for user in USERS}) == len(USERS)
+    assert {(SECRETS / "hub" / user).stat().st_mode & 0o777 for user in USERS} == {0o600}
+
+
+def test_01_a_wrong_password_and_an_unknown_name_look_alike() -> None:
+    for user, secret in ((USERS[0], "guess"), ("nobody", "guess"), (USERS[0], password(USERS[1]))):
+        assert log_in(user, secret)[1] == 403
+    assert visitor().get(url(f"/user/{USERS[0]}/api/contents"), timeout=60).url.startswith(url("/hub/login"))
+
+
+def test_02_each_gets_a_jupyter_on_the_board_of_their_choice() -> None:
+    for user in USERS:
+        sessions[user] = logged_in(user)
+    assert all(cookie.secure for cookie in sessions[USERS[0]].cookies if cookie.name.startswith("jupyterhub"))
+    with ThreadPoolExecutor(len(USERS)) as pool:
+        list(pool.map(lambda each: start(sessions[each[1]], each[1], BOARDS[each[0] % 2]), enumerate(USERS)))
+    assert {user: pod.spec.node_name for user, pod in pods().items()} == {
+        user: BOARDS[number % 2] for number, user in enumerate(USERS)
+    }
+
+
+def test_03_homes_are_apart_and_what_is_shared_is_read_only() -> None:
+    for user in USERS[:2]:
+        note = {"type": "file", "format": "text", "content": f"of {user}"}
+        assert api(sessions[user], user, f"contents/home/{user}/note.txt", json=note).status_code == 201
+        assert api(sessions[user], user, "contents/notebooks/note.txt", json=note).status_code >= 400
+    one, other = USERS[:2]
+    assert api(sessions[one], one, f"contents/home/{other}/note.txt").status_code == 404
+    assert inside(one, "ls", "/books/home").split() == [one]
+    assert "training.ipynb" in inside(one, "ls", "/books/notebooks")
+    assert "Read-only" in inside(one, "touch", "/books/notebooks/x")
+    # A user who is no admin, at another one's address.
+    assert api(sessions[other], one, "contents?content=0").status_code in (302, 403)
+    home = f"/srv/books/home/{one}"
+    assert connect(CLUSTER.hosts("nfs_servers")[0]).run(f"sudo cat {home}/note.txt").stdout == f"of {one}"
+
+
+def test_04_pods_of_people_have_no_rights() -> None:
+    pod = pods()[USERS[0]]
+    assert inside(USERS[0], "id", "-u").strip() == "10001"
+    assert "No such file" in inside(USERS[0], "ls", "/var/run/secrets/kubernetes.io")
+    assert pod.spec.containers[0].security_context.read_only_root_filesystem
+    assert pod.spec.containers[0].resources.limits["memory"] == str(500 * 2**20)
+
+
+def test_05_the_hub_restarts_and_nobody_is_cut_off() -> None:
+    before = {user: pod.metadata.uid for user, pod in pods().items()}
+    (hub,) = core().list_namespaced_pod(NAMESPACE, label_selector="app.kubernetes.io/name=hub").items
+    core().delete_namespaced_pod(hub.metadata.name, NAMESPACE)
+    end, found = time.monotonic() + 60, set()
+    while time.monotonic() < end:
+        found |= {status(user) for user in USERS[:3]}
+        time.sleep(1)
+    assert found == {200}
+    wait_until("the hub is back", 180, lambda: visitor().get(url("/hub/health"), timeout=30).status_code == 200)
+    assert sessions[USERS[0]].get(url("/hub/home"), timeout=60).url == url("/hub/home")
+    assert {user: pod.metadata.uid for user, pod in pods().items()} == before
+
+
+def test_06_whoever_is_removed_or_has_another_password_is_out_and_nobody_else(plays: Plays) -> None:
+    gone, changed, kept = USERS[-1], USERS[-2], USERS[:-2]
+    before = {user: pod.metadata.uid for user, pod in pods().items()}
+    for name in (changed, f"{changed}.argon2"):
+        (SECRETS / "hub" / name).unlink()
+    begun = time.monotonic()
+    plays.run("a user is removed, another gets a new password", WORKLOAD, *overlay(USERS[:-1]))
+    print(f"out after {time.monotonic() - begun:.0f} s")
+    wait_until("their pods are gone", 60, lambda: not {gone, changed} & set(pods()))
+    assert time.monotonic() - begun < 300
+    for user in (gone, changed):
+        assert sessions[user].get(url("/hub/home"), timeout=60).url.startswith(url("/hub/login"))
+        assert status(user) != 200
+    assert log_in(gone, password(gone))[1] in (403, 429)
+    assert {user: before[user] for user in kept} == {user: pods()[user].metadata.uid for user in kept}
+    assert {status(user) for user in kept} == {200}
+    sessions[changed] = logged_in(changed)
+    unchanged(plays.run("the same again", WORKLOAD, *overlay(USERS[:-1])))
+
+
+def test_07_a_board_without_power_costs_its_people_a_new_start() -> None:
+    (traefik,) = core().list_namespaced_pod("kube-system", label_selector="app.kubernetes.io/name=traefik").items
+    victim = next(number for number in (1, 0) if BOARDS[number] != traefik.spec.node_name)
+    user, spared, board, other = USERS[victim], USERS[1 - victim], BOARDS[victim], BOARDS[1 - victim]
+    assert pods()[user].spec.node_name == board
+    lab("power", "off", "--hard", board)
+    begun = time.monotonic()
+    assert status(spared) == 200
+    # The hub gives the pod up by itself.
+    wait_until("the hub knows", 300, lambda: user not in pods())
+    print(f"given up after {time.monotonic() - begun:.0f} s")
+    start(sessions[user], user, other)
+    assert "of " + user in inside(user, "cat", f"/books/home/{user}/note.txt")
+    lab("power", "on", board)
+    wait_until(f"{board} is ready", 240, lambda: ready_nodes()[board])
+
+
+def test_08_the_servers_reboot_costs_no_login() -> None:
+    connect(SERVER).run("sudo systemctl reboot")
+    time.sleep(20)
+    wait_until("the hub is back", 420, lambda: visitor().get(url("/hub/health"), timeout=10).status_code == 200)
+    assert sessions[USERS[0]].get(url("/hub/home"), timeout=60).url == url("/hub/home")
+    wait_until("a Jupyter on another board answers", 240, lambda: status(USERS[0]) == 200)
+
+
+def test_09_the_check_says_what_homes_hold(plays: Plays) -> None:
+    step = plays.run("check, hub", "playbooks/check.yml", *overlay(USERS[:-1]))
+    unchanged(step)
+    assert f"home of {USERS[0]}: " in step.output
+
+
+def test_10_idle_jupyters_end(plays: Plays) -> None:
+    plays.run("short time for idle Jupyters", WORKLOAD, *overlay(USERS[:-1], manifests_idle_timeout=60))
+    user = USERS[0]
+    session = logged_in(user)
+    core().delete_namespaced_pod(pods()[user].metadata.name, NAMESPACE)
+    wait_until("the hub knows", 120, lambda: user not in pods())
+    start(session, user, BOARDS[0])
+    wait_until("it has ended", 300, lambda: user not in pods())
+
+
+@pytest.mark.parametrize("to", ["combined", "lite", "split"])
+def test_11_other_overlays_take_the_hub_away_and_no_home(plays: Plays, to: str) -> None:
+    plays.run("site, hub, before another overlay", WORKLOAD, *overlay(USERS[:-1]))
+    profiles = {"notebooks_profiles": ["fast", "lite"] if to == "lite" else ["fast"], "manifests_overlay": to}
+    options = ("-e", f"'{json.dumps(profiles)}'")
+    plays.run(f"from hub to {to}", WORKLOAD, *options)
+    unchanged(plays.run(f"from hub to {to}, again", WORKLOAD, *options))
+    assert not pods()
+    names = {each.metadata.name for each in core().list_namespaced_service(NAMESPACE).items}
+    assert not {"hub", "proxy", "proxy-api"} & names
+    board = connect(CLUSTER.hosts("nfs_servers")[0])
+    assert board.run(f"sudo cat /srv/books/home/{USERS[0]}/note.txt").stdout == f"of {USERS[0]}"

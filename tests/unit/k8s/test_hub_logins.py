@@ -1,0 +1,61 @@
+"""Who may log in to the hub, by names and hashes of a Secret."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from typing import Any
+
+import argon2
+import pytest
+
+from tests.support.paths import ROOT
+
+HASH = argon2.PasswordHasher(memory_cost=10240, time_cost=10, parallelism=8).hash("right")
+
+
+@pytest.fixture(scope="module")
+def logins() -> Any:
+    spec = importlib.util.spec_from_file_location("logins", ROOT / "k8s/overlays/hub/logins.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_only_the_right_password_of_a_known_user_is_right(logins: Any) -> None:
+    assert logins.right(HASH, "right")
+    for stored, password in ((HASH, "wrong"), (HASH, ""), (None, "right"), (None, "")):
+        assert not logins.right(stored, password)
+
+
+def test_a_long_password_is_tried_in_a_part_and_refused(logins: Any) -> None:
+    long = "x" * logins.LONGEST
+    stored = argon2.PasswordHasher(memory_cost=1024, time_cost=1).hash(long)
+    assert logins.right(stored, long)
+    assert not logins.right(stored, long + "x")
+
+
+def test_whoever_is_unknown_costs_as_much_as_a_wrong_password(logins: Any) -> None:
+    assert argon2.extract_parameters(logins.UNKNOWN) == argon2.extract_parameters(HASH)
+
+    def processor(stored: str | None) -> float:
+        begun = time.process_time()
+        logins.right(stored, "wrong")
+        return time.process_time() - begun
+
+    assert min(processor(None) for _ in range(3)) > 0.3 * min(processor(HASH) for _ in range(3))
+
+
+def test_hashes_are_those_of_jupyter_or_of_argon2_itself(logins: Any) -> None:
+    assert logins.hashes({"alice": f"argon2:{HASH}\n", "bob": HASH}) == {"alice": HASH, "bob": HASH}
+    for other in ("", "sha512:00:00", "right", "$argon2id$damaged"):
+        with pytest.raises(ValueError, match="user alice"):
+            logins.hashes({"alice": other})
+
+
+def test_another_password_or_name_makes_other_sessions_and_labels(logins: Any) -> None:
+    for make in (logins.session, logins.label):
+        assert len({make(*each) for each in (("a", HASH), ("a", HASH + "x"), ("b", HASH))}) == 3
+    # Kubernetes takes 63 characters.
+    assert len(logins.label("a" * 32, HASH)) <= 63
