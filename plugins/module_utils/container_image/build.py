@@ -149,7 +149,7 @@ def _build(inputs: Inputs, arch: str, settings: Settings, path: Path, progress: 
                 push += [reference, f"oci:{layout}:{tag(inputs)}"]
                 log = settings.cache / f"export-{arch}.log"
                 run(push, log, progress, "compression has been running for {:.0f} s".format, settings.timeout)
-            return archive.pack(layout, path, reference)
+            return archive.pack(layout, path, reference, arch)
     finally:
         shutil.rmtree(layout, ignore_errors=True)
         if builder != "docker":
