@@ -55,14 +55,17 @@ def scratch() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def images(build: Build, scratch: Path) -> dict[tuple[str, str], Image]:
-    """By name of the locks and architecture, all on a base from Debian packages."""
-    found = {}
-    for requirements in NAMES:
-        archives = build(requirements, "--source=mmdebstrap", *(f"--arch={arch}" for arch in ARCHITECTURES))
-        for arch, known in archives.items():
-            found[requirements, arch] = unpack(Path(known.path), arch, scratch / f"{requirements}-{arch}")
-    return found
+def small(build: Build, scratch: Path) -> dict[str, Image]:
+    """The small image by architecture, on a base from Debian packages."""
+    archives = build("requirements-lite", "--source=mmdebstrap", *(f"--arch={arch}" for arch in ARCHITECTURES))
+    return {arch: unpack(Path(known.path), arch, scratch / f"small-{arch}") for arch, known in archives.items()}
+
+
+@pytest.fixture(scope="session")
+def large(build: Build, scratch: Path) -> dict[str, Image]:
+    """The image with TensorFlow, likewise."""
+    archives = build("requirements", "--source=mmdebstrap", *(f"--arch={arch}" for arch in ARCHITECTURES))
+    return {arch: unpack(Path(known.path), arch, scratch / f"large-{arch}") for arch, known in archives.items()}
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,8 @@ def server(scratch: Path, address: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def registry(images: object, server: None, address: str, scratch: Path) -> Registry:
+def registry(small: object, server: None, address: str, scratch: Path) -> Registry:
+    """The bases were made for the small image."""
     context = scratch / "base"
     context.mkdir()
     (context / "Dockerfile").write_text(DOCKERFILE)
