@@ -56,8 +56,9 @@ def kernel_line(tokens: list[str], board: Board, ntp: str) -> list[str]:
         board: the hardware.
         ntp: address of the lab's clock.
     """
-    # The wired port of a Raspberry Pi is eth0.
-    return ["console=ttyAMA0", "net.ifnames=0", *cmdline.identity(board, ntp), *cmdline.firmware_tokens(tokens)]
+    # The wired port of a Raspberry Pi is eth0. A kernel that panics resets the board, as the watchdog would.
+    own = ["console=ttyAMA0", "net.ifnames=0", "panic=5"]
+    return [*own, *cmdline.identity(board, ntp), *cmdline.firmware_tokens(tokens)]
 
 
 def open_cable(board: Board) -> int:
