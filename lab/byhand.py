@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import board as boards
-from lab import card, osimage, owner
+from lab import card, osimage, osimage_arm64, owner
 from lab.cache import Cache
 from lab.command import run
 from lab.errors import LabError
@@ -44,7 +44,8 @@ def write(settings: Settings, cache: Cache, board: Board, choice: Choice) -> Pat
     owner.refuse_if_foreign(settings)
     if boards.is_on(settings, board):
         raise LabError(f"{board.name} is on: power it off first (python -m lab power off {board.name})")
-    image = next(osimage.build(settings, cache).glob("*.img.xz"))
+    build = osimage_arm64.build if board.arch == "arm64" else osimage.build
+    image = next(build(settings, cache).glob("*.img.xz"))
     folder = folder_of(settings, board)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)

@@ -61,6 +61,15 @@ def read_boot_file(card: Path, name: str) -> str:
     return result.stdout.decode(errors="replace")
 
 
+def copy_boot_file(card: Path, name: str, target: Path) -> None:
+    """Copy a file from the root of the boot partition.
+
+    Raises:
+        LabError: no card, no boot partition, no such file.
+    """
+    run("mcopy", "-o", "-n", "-i", f"{card}@@{layout(card).boot_start}", f"::{name}", target, env=_MTOOLS)
+
+
 def write_boot_file(card: Path, name: str, text: str) -> None:
     """Replace a file in the root of the boot partition."""
     with tempfile.TemporaryDirectory(prefix="edge-lab-") as folder:

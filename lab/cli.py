@@ -18,6 +18,7 @@ from lab import (
     mirror,
     network,
     osimage,
+    osimage_arm64,
     owner,
     preconditions,
     process,
@@ -30,7 +31,11 @@ from lab.progress import say
 from lab.settings import Settings, cache_root, load
 
 BUILDERS = {"kernel": kernel.build, "os-image": osimage.build, "k3s": release.build}
-ON_DEMAND = {"k3s-next": release.build_next}
+ON_DEMAND = {
+    "k3s-next": release.build_next,
+    "os-image-arm64": osimage_arm64.build,
+    "k3s-arm64": release.build_arm64,
+}
 DIGESTS = {"kernel": kernel.digest, "os-image": osimage.digest, "k3s": release.digest}
 
 
@@ -116,19 +121,16 @@ def up(settings: Settings, with_k3s: bool) -> None:
         cache = Cache(cache_root())
         preconditions.check(settings, built(settings, cache))
         kernel_folder = kernel.build(settings, cache)
-        image = osimage.build(settings, cache)
-        k3s = release.build(settings, cache) if with_k3s else None
+        osimage.build(settings, cache)
+        if with_k3s:
+            release.build(settings, cache)
 
         if not owner.alive(settings) or not network.is_up(settings):
             _sweep(settings)
         network.up(settings)
         settings.mirror_root.mkdir(parents=True, exist_ok=True)
         settings.cards.mkdir(parents=True, exist_ok=True)
-        mirror.publish_os_image(settings, image)
-        if k3s:
-            mirror.publish_k3s(settings, settings.k3s_version, k3s)
-        if k3s and cache.has("k3s-next", release.next_digest(settings)):
-            mirror.publish_k3s(settings, settings.k3s_next, release.build_next(settings, cache))
+        publish(settings, cache)
         owner.write(settings, kernel_folder / kernel.BINARY)
         _start_gateway(settings)
     for board in settings.boards:
@@ -139,6 +141,16 @@ def up(settings: Settings, with_k3s: bool) -> None:
             except LabError as error:
                 say(f"{board.name} stays off: {error}")
     say(f"the lab is up: mirror {settings.mirror_url}/, cards in {settings.cards}")
+
+
+def publish(settings: Settings, cache: Cache) -> None:
+    """Offer on the mirror what has been built, also what is only built on demand."""
+    images = cache.find("os-image", osimage.digest(settings))
+    images += cache.find("os-image-arm64", osimage_arm64.digest(settings))
+    mirror.publish_os_images(settings, images)
+    releases = cache.find("k3s", release.digest(settings)) + cache.find("k3s-arm64", release.arm64_digest(settings))
+    mirror.publish_k3s(settings, settings.k3s_version, releases)
+    mirror.publish_k3s(settings, settings.k3s_next, cache.find("k3s-next", release.next_digest(settings)))
 
 
 def _start_gateway(settings: Settings) -> None:
@@ -201,11 +213,11 @@ def build(settings: Settings, what: list[str], again: bool) -> None:
     for name in what or list(BUILDERS):
         folder = builders[name](settings, cache, again)
         print(folder)
-        if name == "k3s-next" and owner.alive(settings):
+        if name in ON_DEMAND and owner.alive(settings):
             with owner.locked(settings, "instance"):
                 owner.refuse_if_foreign(settings)
-                mirror.publish_k3s(settings, settings.k3s_next, folder)
-            say(f"k3s {settings.k3s_next} is on the mirror: {settings.mirror_url}/k3s/{settings.k3s_next}/")
+                publish(settings, cache)
+            say(f"{name} is on the mirror: {settings.mirror_url}/")
 
 
 def status(settings: Settings, as_json: bool) -> None:

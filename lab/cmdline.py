@@ -45,6 +45,16 @@ def firmware_tokens(tokens: list[str]) -> list[str]:
     return (["cgroup_disable=memory"] if memory_disabled else []) + kept
 
 
+def identity(board: Board, ntp: str) -> list[str]:
+    """What lab/os/usr/lib/edge-lab/board reads on a board: who it is, and the address of the lab's clock."""
+    return [
+        f"edge_lab.revision={board.revision}",
+        f"edge_lab.serial={board.serial}",
+        f"edge_lab.model={board.model.replace(' ', '_')}",
+        f"edge_lab.ntp={ntp}",
+    ]
+
+
 def kernel_arguments(tokens: list[str], board: Board, interface: str, ntp: str) -> list[str]:
     """All arguments of the User-mode Linux binary for a board.
 
@@ -69,10 +79,7 @@ def kernel_arguments(tokens: list[str], board: Board, interface: str, ntp: str) 
         "noreboot",
         # 512 devices of a kind that boards lack: udev spends 2 s of each boot on them.
         "pty.legacy_count=0",
-        f"edge_lab.revision={board.revision}",
-        f"edge_lab.serial={board.serial}",
-        f"edge_lab.model={board.model.replace(' ', '_')}",
-        f"edge_lab.ntp={ntp}",
+        *identity(board, ntp),
         *firmware_tokens(tokens),
     ]
 

@@ -1,9 +1,9 @@
-"""Runs a guest's kernel where it can reach nothing of this machine but what it is made of.
+"""Runs a guest's kernel, or QEMU, where it can reach nothing of this machine but what it is made of.
 
 The kernel has hostfs, and whoever is root on a board can load code into it: then it is an ordinary process that does
 what it likes. So it runs as a user that owns nothing else, in a mount namespace that holds nothing else, and without
 any privilege but raw packets in the network namespace of its lab. (The vector driver can be handed an open socket
-instead, but loses it whenever the board takes its interface down.)
+instead, but loses it whenever the board takes its interface down. QEMU needs none: it is handed its network device.)
 
 Started by the launcher as a program of its own, with nothing but Python's library: it takes 30 ms of each boot.
 """
@@ -61,12 +61,12 @@ def bind(source: Path, target: Path, flags: int) -> None:
     _mount("", target, "", MS_BIND | MS_REMOUNT | flags)
 
 
-def build_root(root: Path, kernel: Path, card: Path, uml_dir: Path, memory_mib: int) -> None:
+def build_root(root: Path, shown: list[Path], card: Path, uml_dir: Path, memory_mib: int) -> None:
     """Make `root` the root of a mount namespace of this process alone.
 
     Args:
         root: an empty folder.
-        kernel: folder of the kernel and its libraries; it keeps its path, which is written in the binary.
+        shown: the program, its libraries and what it reads, files or folders; they keep their paths.
         card: the card image; it becomes /card.img.
         uml_dir: folder for the management socket; it becomes /uml.
         memory_mib: memory of the guest.
@@ -74,7 +74,8 @@ def build_root(root: Path, kernel: Path, card: Path, uml_dir: Path, memory_mib: 
     _checked(_libc.unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS), "unshare")
     _mount("", Path("/"), "", MS_REC | MS_PRIVATE)
     _mount("none", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m")
-    bind(kernel, root / kernel.relative_to("/"), MS_RDONLY | MS_NOSUID | MS_NODEV)
+    for path in shown:
+        bind(path, root / path.relative_to("/"), MS_RDONLY | MS_NOSUID | MS_NODEV)
     # The end of a guest cancels a thread, and the C library then wants this one.
     bind(LIBGCC, root / LIBGCC.relative_to("/"), MS_RDONLY | MS_NOSUID | MS_NODEV)
     bind(card, root / "card.img", MS_NOSUID | MS_NODEV | MS_NOEXEC)
@@ -92,21 +93,23 @@ def build_root(root: Path, kernel: Path, card: Path, uml_dir: Path, memory_mib: 
     os.chdir("/")
 
 
-def drop_privileges(uid: int) -> None:
-    """Become a user that may do nothing but open raw sockets, for good."""
+def drop_privileges(uid: int, raw_packets: bool) -> None:
+    """Become a user that may do nothing but open raw sockets, or not even that, for good."""
+    kept = CAP_NET_RAW if raw_packets else None
     for capability in range(64):
-        if capability != CAP_NET_RAW and _libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0):
+        if capability != kept and _libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0):
             # The first number that this machine's kernel does not know.
             break
     _prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
-    only = 1 << CAP_NET_RAW
+    only = 1 << CAP_NET_RAW if raw_packets else 0
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     # Twice effective, permitted, inheritable: the lower and the upper 32 capabilities.
     _checked(_libc.syscall(SYS_CAPSET, header, (ctypes.c_uint32 * 6)(only, only, only, 0, 0, 0)), "capset")
-    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0)
+    if raw_packets:
+        _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0)
     _prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
@@ -117,14 +120,17 @@ def main() -> None:
         options.add_argument(f"--{name}", type=Path, required=True)
     for name in ("uid", "memory"):
         options.add_argument(f"--{name}", type=int, required=True)
+    options.add_argument("--read", type=Path, action="append", default=[])
+    options.add_argument("--raw-packets", action=argparse.BooleanOptionalAction, default=True)
     options.add_argument("arguments", nargs="+")
     given = options.parse_args()
     for path in (given.card, given.uml_dir):
         os.chown(path, given.uid, given.uid)
     given.card.chmod(0o600)
     launcher = os.getppid()
-    build_root(given.root, given.kernel.parent, given.card, given.uml_dir, given.memory)
-    drop_privileges(given.uid)
+    shown = given.read or [given.kernel.parent]
+    build_root(given.root, shown, given.card, given.uml_dir, given.memory)
+    drop_privileges(given.uid, given.raw_packets)
     # After the change of user, which resets it. The guest ends with the launcher, however that ends.
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != launcher:

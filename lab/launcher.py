@@ -6,7 +6,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -14,9 +13,9 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from lab import card, cmdline, mconsole, network, owner, process
+from lab import card, cmdline, process, qemu, uml
 from lab.errors import LabError
-from lab.settings import PACKAGE, Board, Settings
+from lab.settings import Board, Settings
 
 CONSOLE_LIMIT = 4 << 20
 """Bytes of console log kept; as much again in <board>.console.1."""
@@ -74,7 +73,7 @@ class Launcher:
         self.card = settings.card(board)
         self.console = Console(settings.console(board))
         self.uml_dir = settings.run / "uml" / board.name
-        self.kernel = owner.require_up(settings).kernel
+        self.machine = qemu if board.arch == "arm64" else uml
         self._switching_off = threading.Event()
 
     def run(self) -> int:
@@ -102,35 +101,20 @@ class Launcher:
         """Boot once; how it ended."""
         if card.first_boot(self.card):
             self.console.note("first boot: the root partition was grown to the card")
-        arguments = cmdline.kernel_arguments(
-            cmdline.tokens_of(card.read_boot_file(self.card, "cmdline.txt")),
-            self.board,
-            interface=network.board_end(self.board),
-            ntp=self.settings.gateway,
-        )
-        self.console.note("kernel line: " + " ".join(arguments))
+        tokens = cmdline.tokens_of(card.read_boot_file(self.card, "cmdline.txt"))
+        command, descriptors = self.machine.command(self.settings, self.board, tokens, self.uml_dir)
+        self.console.note("machine: " + " ".join(command[command.index("--") + 1 :]))
         self.console.forget()
-        root = self.settings.run / "root"
-        root.mkdir(exist_ok=True)
         guest = subprocess.Popen(
-            [
-                # Pinning makes a system call of the guest cost 5 us instead of 80.
-                *("taskset", "--cpu-list", str(self.board.core)),
-                *(sys.executable, "-I", str(PACKAGE / "confine.py")),
-                f"--root={root}",
-                f"--kernel={self.kernel}",
-                f"--card={self.card}",
-                f"--uml-dir={self.uml_dir}",
-                f"--uid={self.settings.uid}",
-                f"--memory={self.board.memory_mib}",
-                "--",
-                *arguments,
-            ],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd="/",
+            pass_fds=descriptors,
         )
+        for descriptor in descriptors:
+            os.close(descriptor)
         # User-mode Linux leads a session of its own: what kills leftovers needs to know it.
         process.write_identity(self.settings.run / f"{self.board.name}.guest", process.identify(guest.pid))
         assert guest.stdout
@@ -155,7 +139,7 @@ class Launcher:
     def _ask_guest_to_stop(self) -> None:
         self.console.note("power button pressed")
         try:
-            mconsole.ask(self.uml_dir / cmdline.UMID / "mconsole", "cad")
+            self.machine.press_power_button(self.uml_dir)
         except OSError as error:
             self.console.note(f"the guest does not answer: {error}")
 

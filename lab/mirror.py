@@ -27,23 +27,36 @@ def server(settings: Settings) -> ThreadingHTTPServer:
     return ThreadingHTTPServer((settings.gateway, settings.mirror_port), handler)
 
 
-def publish_os_image(settings: Settings, build: Path) -> None:
-    """Offer an OS image under the path that its vendor would give it, and under a name that stays."""
-    image = next(build.glob("*.img.xz"))
-    date = image.name[:10]
+LATEST = {"amd64": "raspios_lite_latest.img.xz", "arm64": "raspios_lite_arm64_latest.img.xz"}
+"""Names of OS images that stay."""
+
+
+def publish_os_images(settings: Settings, builds: list[Path]) -> None:
+    """Offer OS images under the paths that their vendor would give them, and under names that stay."""
     base = settings.mirror_root / "raspios"
-    folder = base / "raspios_lite_amd64" / "images" / f"raspios_lite_amd64-{date}"
-    _replace(base, [(folder / path.name, path) for path in (image, image.with_name(f"{image.name}.sha256"))])
-    latest = base / "raspios_lite_latest.img.xz"
-    latest.symlink_to(image)
-    digest = image.with_name(f"{image.name}.sha256").read_text().split()[0]
-    latest.with_name(f"{latest.name}.sha256").write_text(f"{digest}  {latest.name}\n")
+    images = [next(build.glob("*.img.xz")) for build in builds]
+    links = []
+    for image in images:
+        folder = base / f"raspios_lite_{_arch(image)}/images/raspios_lite_{_arch(image)}-{image.name[:10]}"
+        links += [(folder / path.name, path) for path in (image, image.with_name(f"{image.name}.sha256"))]
+    _replace(base, links)
+    for image in images:
+        latest = base / LATEST[_arch(image)]
+        latest.symlink_to(image)
+        digest = image.with_name(f"{image.name}.sha256").read_text().split()[0]
+        latest.with_name(f"{latest.name}.sha256").write_text(f"{digest}  {latest.name}\n")
 
 
-def publish_k3s(settings: Settings, version: str, build: Path) -> None:
-    """Offer a k3s release in the layout of the real ones, beside those of other versions."""
+def _arch(image: Path) -> str:
+    """Architecture in the name of an image, `<date>-raspios-<suite>-<arch>-lite.img.xz`."""
+    return image.name.split("-")[-2]
+
+
+def publish_k3s(settings: Settings, version: str, builds: list[Path]) -> None:
+    """Offer a k3s release, of one or two architectures, in the layout of the real ones."""
     folder = settings.mirror_root / "k3s" / version
-    _replace(folder, [(folder / path.name, path) for path in sorted(build.iterdir())])
+    # The list of images is the same for both.
+    _replace(folder, list({folder / path.name: path for build in builds for path in sorted(build.iterdir())}.items()))
 
 
 def write_sums(folder: Path, name: str) -> None:

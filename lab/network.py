@@ -32,7 +32,7 @@ def host_end(settings: Settings) -> str:
 
 
 def board_end(board: Board) -> str:
-    """The interface that is the board's network device."""
+    """The interface that is the network device of a board of amd64; QEMU has the other end itself."""
     return board.name
 
 
@@ -45,16 +45,22 @@ def cable_commands(settings: Settings) -> list[list[str]]:
     """Commands that make namespace, bridge, gateway and a cable per board, where there is nothing yet."""
     namespace, host = settings.namespace, host_end(settings)
     inside = ["ip", "-n", namespace]
-    cables = [(UPLINK, None)] + [(switch_end(board), board_end(board)) for board in settings.boards]
+    cables: list[tuple[str, str | None]] = [(UPLINK, None)]
     commands = [
         ["ip", "netns", "add", namespace],
         [*inside, "link", "set", "lo", "up"],
         [*inside, "link", "add", BRIDGE, "type", "bridge", "forward_delay", "0", "mcast_snooping", "0"],
         ["ip", "link", "add", host, "type", "veth", "peer", "name", UPLINK, "netns", namespace],
     ]
-    for near, far in cables:
-        if far:
+    for board in settings.boards:
+        near, far = switch_end(board), board_end(board)
+        if board.arch == "arm64":
+            # It stays when QEMU ends.
+            commands.append([*inside, "tuntap", "add", "dev", near, "mode", "tap"])
+            cables.append((near, None))
+        else:
             commands.append([*inside, "link", "add", near, "type", "veth", "peer", "name", far])
+            cables.append((near, far))
     in_namespace = [BRIDGE, *(end for cable in cables for end in cable if end)]
     for interface in in_namespace:
         # The ends are wires: this machine must not speak IPv6 on them.
@@ -185,7 +191,8 @@ def is_up(settings: Settings) -> bool:
     """Whether namespace, cables, address and chains are all there."""
     namespace = settings.namespace
     names = _interfaces(namespace)
-    wanted = {BRIDGE, UPLINK, *(end(board) for board in settings.boards for end in (switch_end, board_end))}
+    wanted = {BRIDGE, UPLINK, *map(switch_end, settings.boards)}
+    wanted |= {board_end(board) for board in settings.boards if board.arch != "arm64"}
     host = run("ip", "-json", "address", "show") if wanted <= names else "[]"
     addresses = [
         address.get("local")

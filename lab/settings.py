@@ -13,6 +13,9 @@ ROOT = PACKAGE.parent
 DEFAULT_NAME = "lab"
 CPUS = os.cpu_count() or 1
 
+ARCHITECTURES = ("amd64", "arm64")
+"""What a board may be; the first unless lab.toml says so."""
+
 MODELS = {0x11: "Raspberry Pi 4 Model B", 0x17: "Raspberry Pi 5"}
 """Board type (bits 4-11 of a revision code) to the name that /proc/cpuinfo shows."""
 
@@ -30,7 +33,9 @@ class Board:
     memory: str
     """Memory of the guest, as `mem=` takes it: a number and M or G."""
     core: int
-    """Processor of this machine that the board is pinned to."""
+    """Processor of this machine that the board is pinned to, if it is one of amd64."""
+    arch: str = "amd64"
+    """amd64: User-mode Linux; arm64: a machine of QEMU."""
 
     @property
     def model(self) -> str:
@@ -213,18 +218,22 @@ def _boards(document: dict[str, object], cpus: int, mistakes: list[str]) -> list
     for index, table in enumerate(tables):
         place = f"[[boards]] {table.get('name', f'number {index + 1}')}"
         wrong = len(mistakes)
-        mistakes += [f"{place}: unknown key {key!r}" for key in sorted(set(table) - {*_BOARD_KEYS, "core"})]
+        unknown = sorted(set(table) - {*_BOARD_KEYS, "core", "arch"})
+        mistakes += [f"{place}: unknown key {key!r}" for key in unknown]
         for key, (pattern, wanted) in _BOARD_KEYS.items():
             if not isinstance(table.get(key), str) or not re.fullmatch(pattern, table[key]):
                 mistakes.append(f"{place}: {key} {table.get(key)!r} is not {wanted}")
         core = table.get("core", index % cpus)
         if not isinstance(core, int) or not 0 <= core < cpus:
             mistakes.append(f"{place}: core {core!r} is not a processor of this machine (0 to {cpus - 1})")
+        arch = table.get("arch", ARCHITECTURES[0])
+        if arch not in ARCHITECTURES:
+            mistakes.append(f"{place}: arch {arch!r} is not {' or '.join(ARCHITECTURES)}")
         if len(mistakes) > wrong:
             continue
         if int(table["revision"], 16) >> 4 & 0xFF not in MODELS:
             mistakes.append(f"{place}: revision {table['revision']!r} is not a Raspberry Pi 4 B (c03115) or 5")
-        boards.append(Board(core=core, **{key: table[key] for key in _BOARD_KEYS}))
+        boards.append(Board(core=core, arch=arch, **{key: table[key] for key in _BOARD_KEYS}))
     for key in ("name", "mac", "serial"):
         seen: dict[str, str] = {}
         for board in boards:

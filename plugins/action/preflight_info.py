@@ -16,7 +16,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the module's result with host, address, and `problem` if the board was unreachable.
 
-        `limits` is returned as it is: preflight_boards compares each board with its own.
+        `limits` and `image_base` are returned as they are: preflight_boards compares each board with its own.
         """
         super().run(tmp, task_vars)
         variables = task_vars or {}
@@ -24,6 +24,7 @@ class ActionModule(ActionBase):
         known = {
             "changed": False,
             "limits": arguments.pop("limits"),
+            "image_base": arguments.pop("image_base"),
             "host": variables.get("inventory_hostname", ""),
             "address": str(variables.get("ansible_host", "")),
         }

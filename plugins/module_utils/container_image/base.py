@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from .inputs import BASE_EXCLUDES, BASE_PACKAGES, RECIPE, ImageError
+from .inputs import ARCHITECTURES, BASE_EXCLUDES, BASE_PACKAGES, RECIPE, ImageError
 from .progress import Progress, run
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -75,6 +75,20 @@ def validity_options(dump: str) -> list[str]:
     return re.findall(r'(?m)^(Acquire::Check-(?:Valid-Until|Date) "\w+");$', dump)
 
 
+def tar_path(folder: Path, suite: str, arch: str) -> Path:
+    """Where the root file system of a release and architecture is in the cache `folder`, once it was made."""
+    recipe = hashlib.sha256(f"{RECIPE} {BASE_PACKAGES} {BASE_EXCLUDES}".encode()).hexdigest()[:8]
+    return folder / f"base-{suite}-{arch}-{recipe}.tar"
+
+
+def runs_here(arch: str) -> bool:
+    """Whether this machine runs programs of an architecture (amd64, arm64), by itself or by qemu-user-static."""
+    if ARCHITECTURES.get(os.uname().machine) == arch:
+        return True
+    program = shutil.which("arch-test")
+    return program is not None and subprocess.run([program, arch], capture_output=True, check=False).returncode == 0
+
+
 def root_file_system(
     folder: Path, suite: str, arch: str, mirrors: tuple[str, str], progress: Progress, timeout: float
 ) -> Path:
@@ -91,12 +105,16 @@ def root_file_system(
     Raises:
         ImageError: mmdebstrap is missing or failed, or no mirror is known.
     """
-    recipe = hashlib.sha256(f"{RECIPE} {BASE_PACKAGES} {BASE_EXCLUDES}".encode()).hexdigest()[:8]
-    tar = folder / f"base-{suite}-{arch}-{recipe}.tar"
+    tar = tar_path(folder, suite, arch)
     if tar.is_file():
         return tar
     if shutil.which("mmdebstrap") is None:
         raise ImageError("container_image_base_source: mmdebstrap, which is not installed: apt-get install mmdebstrap")
+    if not runs_here(arch):
+        raise ImageError(
+            f"container_image_base_source: mmdebstrap, but this machine runs no programs for {arch}, as the scripts of "
+            "its packages are: apt-get install qemu-user-static binfmt-support arch-test; then `arch-test` must list it"
+        )
     sources = source_lines(suite, *mirrors, host_sources())
     partial = tar.with_suffix(".partial")
     argv = ["mmdebstrap", "--variant=essential", "--format=tar", f"--architectures={arch}"]
@@ -109,12 +127,6 @@ def root_file_system(
         # With a fixed time the same packages give the same tar.
         env = {**os.environ, "SOURCE_DATE_EPOCH": "0"}
         status = "mmdebstrap has been running for {:.0f} s".format
-        try:
-            run(argv, folder / f"base-{arch}.log", progress, status, timeout, env)
-        except ImageError as error:
-            if re.search("exec format|qemu|arch-test|cannot be executed", str(error), re.IGNORECASE):
-                hint = "A base of another architecture needs: apt-get install qemu-user-static arch-test"
-                raise ImageError(f"{error}\n{hint}") from None
-            raise
+        run(argv, folder / f"base-{arch}.log", progress, status, timeout, env)
     partial.replace(tar)
     return tar

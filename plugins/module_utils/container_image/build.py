@@ -43,6 +43,11 @@ class Settings:
     compression_level: int = 3
     timeout: float = 3600.0
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of pip and the builder: what they unpack is on the cache's disk, whose room preflight checks, not in /tmp."""
+        return {**os.environ, "TMPDIR": str(self.cache / "tmp")}
+
 
 def find_builder(wanted: str) -> str:
     """`wanted`, or for `auto` the first of buildah, podman and docker that works on this machine.
@@ -107,6 +112,8 @@ def build(inputs: Inputs, arch: str, settings: Settings) -> tuple[Archive, bool]
         if known := archive.load(path):
             return known, False
         with progress.step(f"image-{arch}", f"image {tag(inputs)} for {arch} is built on this machine"):
+            shutil.rmtree(settings.cache / "tmp", ignore_errors=True)
+            (settings.cache / "tmp").mkdir()
             known = _build(inputs, arch, settings, path, progress)
         size = f"{known.size / 1e6:.0f} MB to send, {known.unpacked_size / 1e6:.0f} MB on a node"
         progress.show(f"image for {arch}: {size}")
@@ -145,15 +152,16 @@ def _build(inputs: Inputs, arch: str, settings: Settings, path: Path, progress: 
         argv += ["--tag", reference, str(inputs.context)]
         with progress.step(f"build-{arch}", f"{builder} installs, trims and compiles the packages"):
             log = settings.cache / f"build-{arch}.log"
-            _run_build(argv, log, progress, settings.timeout)
+            _run_build(argv, log, progress, settings)
         with progress.step(f"export-{arch}", "the image is compressed into an archive"):
             if builder != "docker":
                 push = [*tool, "push", "--quiet", "--compression-format", "zstd"]
                 push += ["--compression-level", str(settings.compression_level)]
                 push += [reference, f"oci:{layout}:{tag(inputs)}"]
                 log = settings.cache / f"export-{arch}.log"
-                run(push, log, progress, "compression has been running for {:.0f} s".format, settings.timeout)
-            return archive.pack(layout, path, reference)
+                status = "compression has been running for {:.0f} s".format
+                run(push, log, progress, status, settings.timeout, settings.environment)
+            return archive.pack(layout, path, reference, arch)
     finally:
         shutil.rmtree(layout, ignore_errors=True)
         if builder != "docker":
@@ -184,13 +192,13 @@ def _build_command(tool: list[str], builder: str) -> list[str]:
     return command if builder == "podman" else [*command, "--isolation", "chroot"]
 
 
-def _run_build(argv: list[str], log: Path, progress: Progress, timeout: float) -> None:
+def _run_build(argv: list[str], log: Path, progress: Progress, settings: Settings) -> None:
     def status(seconds: float) -> str:
         output = log.read_text(errors="replace").splitlines()
         steps = [line for line in output if "STEP" in line or line.startswith("#")]
         return f"build has been running for {seconds:.0f} s: {steps[-1][:70] if steps else 'no output yet'}"
 
-    run(argv, log, progress, status, timeout)
+    run(argv, log, progress, status, settings.timeout, settings.environment)
 
 
 def _import_base(
@@ -212,7 +220,8 @@ def _import_base(
     argv = [*_build_command(tool, builder), "--platform", f"linux/{arch}", "--tag", reference, str(context)]
     log = settings.cache / f"import-{arch}.log"
     try:
-        run(argv, log, progress, "unpacking of the base has been running for {:.0f} s".format, settings.timeout)
+        status = "unpacking of the base has been running for {:.0f} s".format
+        run(argv, log, progress, status, settings.timeout, settings.environment)
     finally:
         shutil.rmtree(context, ignore_errors=True)
     return reference
@@ -244,7 +253,7 @@ def _wheels(inputs: Inputs, arch: str, settings: Settings, progress: Progress) -
 
     log = settings.cache / f"wheels-{arch}.log"
     with progress.step(f"wheels-{arch}", f"{count} locked packages for {arch} are downloaded if missing"):
-        run(argv, log, progress, status, settings.timeout)
+        run(argv, log, progress, status, settings.timeout, settings.environment)
     complete.touch()
     return folder
 

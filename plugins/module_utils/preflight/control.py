@@ -24,6 +24,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
+from ..container_image import base
+from ..container_image.inputs import ARCHITECTURES, ImageError, Inputs, tag
 from ..flash.ssh import jump_host, key_problem
 from . import connection
 from .links import is_url
@@ -34,6 +36,8 @@ HERE = Place("control node")
 _BUILDERS = ("buildah", "podman", "docker")
 #: A second board with the same value would be another board's, or its card would be written twice.
 _OF_ONE_BOARD = ("flash_card", "flash_card_serial", "flash_host_key_fingerprint", "k3s_node_ip", "k3s_node_name")
+#: Fields of Inputs, what their variables' names end in, and the role's defaults.
+_BASE = (("base", "", ""), ("source", "_source", "registry"), ("suite", "_suite", "trixie"))
 _SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
 #: Bytes of the path of ssh's socket: the kernel's 108, less the suffix that ssh adds while it connects.
 _SOCKET = 90
@@ -161,7 +165,7 @@ def check_downloads(inventory: Inventory, scope: Iterable[str], needs: Needs, re
     """
     boards = in_scope(inventory, scope)
     wanted = _missing_images(boards, inventory) + _missing_releases(boards, inventory)
-    if wanted or not any(_is_cached(host, "images-oci/*.tar") for host in boards):
+    if wanted or not all(map(_image_is_cached, boards)):
         _disk(inventory, needs, report)
     if not wanted or not needs.check_urls:
         return
@@ -171,6 +175,33 @@ def check_downloads(inventory: Inventory, scope: Iterable[str], needs: Needs, re
         if problem:
             remedy = needs.hint or "check the URL and the control node's network"
             report.add(download.place, download.key, download.value, problem, remedy)
+
+
+@dataclass(frozen=True)
+class ImageBase:
+    """Where a board's container image gets its base from, and the cache; the role's variables of these names."""
+
+    source: str
+    suite: str
+    cache_dir: str
+
+
+def check_emulation(boards: Iterable[tuple[str, str, ImageBase]], report: Report) -> None:
+    """Report boards (name, machine, base) for which this machine would have to run programs that it cannot run."""
+    for name, machine, wanted in boards:
+        arch = ARCHITECTURES.get(machine, machine)
+        if wanted.source != "mmdebstrap" or base.tar_path(Path(wanted.cache_dir), wanted.suite, arch).is_file():
+            continue
+        if not base.runs_here(arch):
+            report.add(
+                HERE,
+                "container_image_base_source",
+                wanted.source,
+                f"makes a base for {name}, and the scripts of its packages are for {arch}, which does not run here",
+                "install the Debian packages qemu-user-static, binfmt-support and arch-test (`arch-test` must list "
+                f"{arch}), or write registry",
+            )
+            return
 
 
 def in_scope(inventory: Inventory, scope: Iterable[str]) -> list[Host]:
@@ -201,6 +232,26 @@ def _programs(boards: list[Host], needs: Needs, report: Report) -> None:
             )
     for builder in sorted({str(host.get("container_image_builder", "auto")) for host in boards}):
         _builder(builder, report)
+    for host in [host for host in boards if host.get("container_image_base_source") == "mmdebstrap"][:1]:
+        _mmdebstrap(host, report)
+
+
+def _mmdebstrap(host: Host, report: Report) -> None:
+    """Report what is missing here for a base from Debian packages, for this machine's own architecture."""
+    setting = host.settings["container_image_base_source"]
+    if shutil.which("mmdebstrap") is None:
+        report.setting(host, setting, "mmdebstrap is not installed", "install the Debian package mmdebstrap")
+    wanted = host.get("container_image_builder", "auto")
+    if wanted == "docker" or (wanted == "auto" and not any(map(shutil.which, ("buildah", "podman")))):
+        remedy = "install the Debian package buildah, or write registry"
+        report.setting(host, setting, "docker cannot take a base that is made here", remedy)
+    mirror, security = (str(host.get(f"container_image_base_{name}", "")) for name in ("mirror", "security_mirror"))
+    try:
+        base.source_lines("", mirror, security, base.host_sources())
+    except ImageError as error:
+        for line in str(error).splitlines():
+            name, _, problem = line.partition(": ")
+            report.add(setting.place, name, None, problem, "write the archive's URL")
 
 
 def _builder(wanted: str, report: Report) -> None:
@@ -399,16 +450,17 @@ def _login_keys(boards: list[Host], report: Report) -> None:
 
 
 def _disk(inventory: Inventory, needs: Needs, report: Report) -> None:
-    for place, folder in sorted(
-        {(setting.place, str(setting.value)) for _host, setting in inventory.settings("cluster_cache_dir")}
-    ):
+    names = ("cluster_cache_dir", "container_image_cache_dir")
+    settings = [setting for name in names for _host, setting in inventory.settings(name)]
+    for place, name, folder in sorted({(each.place, each.name, str(each.value)) for each in settings if each.value}):
         free = shutil.disk_usage(nearest_existing(Path(folder))).free // 2**20
         if free < needs.cache_free_mb:
             report.add(
                 place,
-                "cluster_cache_dir",
+                name,
                 folder,
-                f"{free} MiB are free there, but downloads need {needs.cache_free_mb} MiB (preflight_cache_free_mb)",
+                f"{free} MiB are free there, but downloads and the container image need {needs.cache_free_mb} MiB "
+                "(preflight_cache_free_mb)",
                 "free some space, or write a directory on a larger disk",
             )
 
@@ -465,6 +517,17 @@ def _place(host: Host, inventory: Inventory, name: str) -> Place:
 def _is_cached(host: Host, pattern: str) -> bool:
     folder = Path(str(host.get("cluster_cache_dir", "")))
     return folder.is_absolute() and folder.is_dir() and any(folder.glob(pattern))
+
+
+def _image_is_cached(host: Host) -> bool:
+    """Whether an archive of the large image, as it would be built now, is in the cache, for some architecture."""
+    context = Path(str(host.get("container_image_context", _CONTEXT)))
+    given = {name: str(host.get(f"container_image_base{suffix}", default)) for name, suffix, default in _BASE}
+    folder = host.get("container_image_cache_dir") or f"{host.get('cluster_cache_dir', '')}/images-oci"
+    try:
+        return any(Path(str(folder)).glob(f"{tag(Inputs(context, **given))}-*.tar"))
+    except (ImageError, OSError):
+        return False  # reported elsewhere
 
 
 def _port(host: Host) -> int:

@@ -34,12 +34,12 @@ def confined(tmp_path):
     (tmp_path / "card.img").write_text("card\n")
     shell = bundle(tmp_path / "kernel")
 
-    def run(script):
+    def run(script, *options):
         return subprocess.run(
             [
                 *(sys.executable, "-I", settings.PACKAGE / "confine.py", f"--root={tmp_path}/root"),
                 *(f"--kernel={shell}", f"--card={tmp_path}/card.img", f"--uml-dir={tmp_path}/uml"),
-                *(f"--uid={UID}", "--memory=16", "--", "-c", script),
+                *(f"--uid={UID}", "--memory=16", *options, "--", "-c", script),
             ],
             capture_output=True,
             text=True,
@@ -67,6 +67,27 @@ def test_nothing_else_is_written(confined, place):
 
 def test_memory_is_a_file_of_limited_size(confined):
     assert confined("echo x > /dev/shm/memory && read line < /dev/shm/memory && echo $line").stdout == "x\n"
+
+
+def capabilities(done):
+    """The five sets of /proc/self/status, without their names."""
+    return {line.split()[1].lstrip("0") for line in done.stdout.splitlines() if line.startswith("Cap")}
+
+
+def test_only_a_guest_that_sends_by_itself_may_open_raw_sockets(confined, tmp_path):
+    shown = [f"--read={tmp_path}/kernel", "--read=/proc/self/status"]
+    script = "while read line; do echo $line; done < /proc/self/status"
+    raw = f"{1 << 13:x}"
+    assert capabilities(confined(script, *shown)) == {raw}
+    assert capabilities(confined(script, *shown, "--no-raw-packets")) == {""}
+
+
+def test_what_is_shown_is_read_only(confined, tmp_path):
+    (tmp_path / "boot").mkdir()
+    (tmp_path / "boot/kernel8.img").write_text("kernel\n")
+    options = [f"--read={tmp_path}/kernel", f"--read={tmp_path}/boot"]
+    assert confined(f"read line < {tmp_path}/boot/kernel8.img; echo $line", *options).stdout == "kernel\n"
+    assert "Read-only" in confined(f"echo x > {tmp_path}/boot/new", *options).stderr
 
 
 def test_no_mount_is_left_on_this_machine(confined, tmp_path):

@@ -27,8 +27,9 @@ def complaint(text, environment=None):
 
 def test_the_shipped_file_declares_the_inventory_s_boards_on_alternating_cores():
     lab = settings.parse(SHIPPED, {}, cpus=2)
-    assert [board.name for board in lab.boards] == ["pi-01", "pi-02", "pi-03", "pi-05"]
-    assert [board.core for board in lab.boards] == [0, 1, 0, 1]
+    assert [board.name for board in lab.boards] == ["pi-01", "pi-02", "pi-03", "pi-05", "pi-06"]
+    assert [board.core for board in lab.boards] == [0, 1, 0, 1, 0]
+    assert [board.arch for board in lab.boards] == [*["amd64"] * 4, "arm64"]
     assert {board.model for board in lab.boards} == {"Raspberry Pi 4 Model B Rev 1.5"}
     assert lab.gateway == "10.77.0.1"
     assert lab.namespace == "edge-lab"
@@ -40,7 +41,7 @@ def test_twenty_boards_are_a_matter_of_blocks():
         for n in range(10, 26)
     )
     lab = settings.parse(SHIPPED + more, {}, cpus=2)
-    assert len(lab.boards) == 20
+    assert len(lab.boards) == 21
     assert lab.board("pi-25").memory_mib == 512
 
 
@@ -68,6 +69,7 @@ def test_a_second_instance_shares_nothing_with_the_first():
         (board(memory=None), "memory None is not"),
         (board(revision="900092"), "revision '900092' is not a Raspberry Pi 4 B"),
         (board(core=2), "core 2 is not a processor of this machine (0 to 1)"),
+        (board(arch="armhf"), "[[boards]] pi-09: arch 'armhf' is not amd64 or arm64"),
         (board(colour="red"), "[[boards]] pi-09: unknown key 'colour'"),
     ],
 )

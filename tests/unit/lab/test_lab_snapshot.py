@@ -194,9 +194,10 @@ def test_the_first_board_is_shut_down_after_all_others(instance, monkeypatch):
     stopped = boards.shut_down(instance, instance.boards)
     assert stopped == list(instance.boards)
     names = [board.name for board in instance.boards]
-    assert events[:3] == [("press", name) for name in names[1:]]
-    assert events[3:6] == [("off", name) for name in names[1:]]
-    assert events[6:] == [("press", names[0]), ("off", names[0])]
+    others = len(names) - 1
+    assert events[:others] == [("press", name) for name in names[1:]]
+    assert events[others : 2 * others] == [("off", name) for name in names[1:]]
+    assert events[2 * others :] == [("press", names[0]), ("off", names[0])]
 
 
 def test_the_commands_are_understood():

@@ -84,5 +84,6 @@ def test_links_of_documents_lead_to_files() -> None:
 
 def test_each_scenario_has_a_folder_of_tests_with_its_name() -> None:
     scenarios = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}
-    assert scenarios == {path.parent.name for path in ROOT.glob("tests/*/test_*.py")}
+    # `make arm64` runs the other one, which needs no lab.
+    assert scenarios | {"arm64-image"} == {path.parent.name for path in ROOT.glob("tests/*/test_*.py")}
     assert load(".config/molecule/config.yml")["verifier"]["directory"] == "../../tests/${MOLECULE_SCENARIO_NAME}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -15,16 +17,19 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image import archive, build, send
 from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.archive import Archive
 from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.base import (
     find_mirror,
+    runs_here,
     source_lines,
     validity_options,
 )
-from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.inputs import ImageError
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.inputs import ARCHITECTURES, ImageError
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.layers import GLIBC, Layers
 from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.progress import Progress, run
 
 DEB822 = """\
@@ -92,10 +97,39 @@ def test_missing_security_archive_is_no_silent_skip() -> None:
         source_lines("trixie", "http://a.example.org/debian", "", {"debian.sources": DEB822.split("\n\n")[0]})
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Path:
-    """A small OCI image layout with one uncompressed and one gzip layer of 3000 bytes each."""
-    folder = tmp_path / "layout"
+MACHINES = {"amd64": 62, "arm64": 183, "riscv64": 243}
+LIBC = "usr/lib/aarch64-linux-gnu/libc.so.6"
+
+
+def elf(machine: str, more: bytes = b"") -> bytes:
+    """The beginning of a program: 64 bits, little-endian, a shared object."""
+    return (
+        b"\x7fELF\x02\x01\x01" + bytes(9) + (3).to_bytes(2, "little") + MACHINES[machine].to_bytes(2, "little") + more
+    )
+
+
+def glibc(version: str) -> bytes:
+    return b"\0GNU C Library (Debian GLIBC %b-12+deb13u5) stable release version %b.\n" % ((version.encode(),) * 2)
+
+
+def tar(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive_:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive_.addfile(entry, io.BytesIO(content))
+    return stream.getvalue()
+
+
+BASE = {"usr/bin/python3.13": elf("arm64"), LIBC: elf("arm64", glibc("2.41")), "etc/passwd": b"root"}
+PACKAGES = {"opt/venv/lib/python3.13/site-packages/x.so": elf("arm64"), "opt/venv/x.py": b"ELF"}
+
+
+def make_layout(
+    folder: Path, base: dict[str, bytes] = BASE, packages: dict[str, bytes] = PACKAGES, platform: str = "linux/arm64"
+) -> Path:
+    """A small OCI image layout with a layer that is not compressed and one with gzip."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
@@ -106,10 +140,11 @@ def layout(tmp_path: Path) -> Path:
 
     prefix = "application/vnd.oci.image"
     layers = [
-        blob(b"x" * 3000, f"{prefix}.layer.v1.tar"),
-        blob(gzip.compress(b"y" * 3000), f"{prefix}.layer.v1.tar+gzip"),
+        blob(tar(base), f"{prefix}.layer.v1.tar"),
+        blob(gzip.compress(tar(packages)), f"{prefix}.layer.v1.tar+gzip"),
     ]
-    config = blob(b"{}", f"{prefix}.config.v1+json")
+    system, _, arch = platform.partition("/")
+    config = blob(json.dumps({"os": system, "architecture": arch}).encode(), f"{prefix}.config.v1+json")
     manifest = json.dumps({"schemaVersion": 2, "config": config, "layers": layers}).encode()
     entry = blob(manifest, f"{prefix}.manifest.v1+json")
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
@@ -117,14 +152,19 @@ def layout(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    return make_layout(tmp_path / "layout")
+
+
 REFERENCE = "localhost/edge-ai/tensorflow-jupyter:0123456789ab"
 
 
 def test_archive_names_the_image_for_containerd(tmp_path: Path, layout: Path) -> None:
-    known = archive.pack(layout, tmp_path / "image.tar", REFERENCE)
-    assert known.unpacked_size == 6000
-    with tarfile.open(known.path) as tar:
-        index = tar.extractfile("index.json")
+    known = archive.pack(layout, tmp_path / "image.tar", REFERENCE, "arm64")
+    assert known.unpacked_size == len(tar(BASE)) + len(tar(PACKAGES))
+    with tarfile.open(known.path) as opened:
+        index = opened.extractfile("index.json")
         assert index
         entry = json.load(index)["manifests"][0]
     assert entry["annotations"]["io.containerd.image.name"] == REFERENCE
@@ -135,10 +175,53 @@ def test_archive_names_the_image_for_containerd(tmp_path: Path, layout: Path) ->
 def test_incomplete_archive_of_a_killed_run_is_ignored(tmp_path: Path, layout: Path) -> None:
     path = tmp_path / "image.tar"
     assert archive.load(path) is None
-    known = archive.pack(layout, path, REFERENCE)
+    known = archive.pack(layout, path, REFERENCE, "arm64")
     assert archive.load(path) == known
     path.write_bytes(path.read_bytes()[:-1])
     assert archive.load(path) is None
+
+
+FOREIGN = {"opt/venv/lib/x.so": elf("amd64")}
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"platform": "linux/amd64"}, "an image for linux/arm64 was to be built, but it is for linux/amd64: give cont"),
+        ({"platform": ""}, "an image for linux/arm64 was to be built, but it is for /: "),
+        # What buildah 1.28 makes of a base that it has in its store for the other architecture.
+        ({"base": BASE | {"usr/bin/python3.13": elf("amd64")}}, "has a program for amd64, /usr/bin/python3.13: "),
+        ({"packages": PACKAGES | FOREIGN}, "the image for linux/arm64 has a program for amd64, /opt/venv/lib/x.so: "),
+        ({"packages": {"./x": elf("riscv64")}}, "has a program for ELF machine 243, /x: "),
+        ({"base": {"lib/ld-musl-aarch64.so.1": elf("arm64")}}, "no GNU C library (libc.so.6), and TensorFlow's pack"),
+        (
+            {"base": BASE | {LIBC: elf("arm64", glibc("2.27"))}},
+            "the image's C library is 2.27, and TensorFlow's packag",
+        ),
+    ],
+)
+def test_image_that_would_not_run_on_a_board_is_not_sent(tmp_path: Path, changed: dict[str, Any], problem: str) -> None:
+    layout = make_layout(tmp_path / "layout", **changed)
+    with pytest.raises(ImageError, match=re.escape(problem)):
+        archive.pack(layout, tmp_path / "image.tar", REFERENCE, "arm64")
+    assert archive.load(tmp_path / "image.tar") is None
+
+
+def test_layer_that_is_cut_off_is_reported(tmp_path: Path) -> None:
+    layer = tmp_path / "layer"
+    layer.write_bytes(gzip.compress(tar(BASE))[:-9])
+    with pytest.raises((ImageError, tarfile.ReadError)):
+        Layers().read(layer, "application/vnd.oci.image.layer.v1.tar+gzip")
+
+
+def test_c_library_that_is_needed_is_that_of_the_packages() -> None:
+    newest = max(tuple(map(int, name.split("_")[1:])) for name in build.MANYLINUX if "_" in name)
+    assert newest == GLIBC
+
+
+def test_own_programs_run_here_and_those_of_no_machine_do_not() -> None:
+    assert runs_here(ARCHITECTURES[os.uname().machine])
+    assert not runs_here("vax")
 
 
 def test_three_archives_of_each_image_are_kept(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Checks of the control node: files, disk, programs, and whether downloads are reachable."""
 
 import http.server
+import os
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image import base, inputs
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import control, secrets
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import (
     COMMAND_LINE,
@@ -192,7 +194,7 @@ def test_full_disk(tmp_path: Path) -> None:
     control.check_downloads(board(tmp_path), [], replace(NEEDS, cache_free_mb=2**40, check_urls=False), report)
     (text,) = texts(report)
     assert text.startswith(f"all.yml: cluster_cache_dir = {tmp_path}/cache: ")
-    assert "but downloads need 1099511627776 MiB (preflight_cache_free_mb)" in text
+    assert "but downloads and the container image need 1099511627776 MiB (preflight_cache_free_mb)" in text
 
 
 def test_unreachable_downloads(tmp_path: Path) -> None:
@@ -234,7 +236,7 @@ def test_nothing_is_requested_for_what_is_cached_or_running(tmp_path: Path, site
     images = tmp_path / "cache" / "images"
     images.mkdir()
     (images / f"{pin}.img.xz").touch()
-    archive = tmp_path / "cache" / "images-oci" / "1-arm64.tar"
+    archive = tmp_path / "cache" / "images-oci" / f"{inputs.tag(inputs.Inputs(ROOT / 'docker'))}-arm64.tar"
     archive.parent.mkdir()
     archive.touch()
     for values in (
@@ -252,10 +254,21 @@ def test_nothing_is_requested_for_what_is_cached_or_running(tmp_path: Path, site
         control.check_downloads(inventory, [], replace(NEEDS, cache_free_mb=2**40), report)
         assert texts(report) == []
     assert not [request for request in requests if "HEAD" in request]
-    archive.unlink()
+    # Of another image: this one will be built.
+    archive.rename(archive.with_name("0123456789ab-arm64.tar"))
     report = Report()
     control.check_downloads(inventory, [], replace(NEEDS, cache_free_mb=2**40), report)
     assert ["MiB are free there" in text for text in texts(report)] == [True]
+
+
+def test_disk_of_the_images_is_checked_where_they_are(tmp_path: Path) -> None:
+    inventory = board(tmp_path, container_image_cache_dir=f"{tmp_path}/oci", k3s_release_url="")
+    report = Report()
+    control.check_downloads(inventory, [], replace(NEEDS, cache_free_mb=2**40, check_urls=False), report)
+    assert [text.partition(": ")[2].partition(" = ")[0] for text in texts(report)] == [
+        "cluster_cache_dir",
+        "container_image_cache_dir",
+    ]
 
 
 def program(folder: Path, name: str, text: str) -> None:
@@ -428,3 +441,75 @@ def test_a_login_key_that_ssh_cannot_use_is_reported_where_it_is_written(tmp_pat
     assert found(tmp_path / "secrets" / "id_ed25519") == []
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(own)], check=True)
     assert found(own) == []
+
+
+@pytest.mark.parametrize(
+    ("programs", "values", "problems"),
+    [
+        (["mmdebstrap", "buildah"], {}, []),
+        (["mmdebstrap", "docker", "podman"], {}, []),
+        (["buildah"], {}, ["mmdebstrap is not installed; install the Debian package mmdebstrap"]),
+        (
+            ["mmdebstrap", "docker"],
+            {},
+            ["docker cannot take a base that is made here; install the Debian package buildah, or write registry"],
+        ),
+        (
+            ["mmdebstrap", "buildah", "docker"],
+            {"container_image_builder": "docker"},
+            ["docker cannot take a base that is made here; install the Debian package buildah, or write registry"],
+        ),
+    ],
+)
+def test_what_a_base_by_mmdebstrap_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: list[str], values: dict[str, str], problems: list[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    for name in programs:
+        program(tmp_path / "bin", name, "exit 1")
+    archives = {f"container_image_base_{name}mirror": f"http://example.org/{name}" for name in ("", "security_")}
+    inventory = board(tmp_path, container_image_base_source="mmdebstrap", **archives, **values)
+    report = Report()
+    control.check(inventory, [], NEEDS, report)
+    start = "all.yml: container_image_base_source = mmdebstrap: "
+    assert [text.removeprefix(start) for text in texts(report) if text.startswith(start)] == problems
+
+
+def test_archives_that_a_base_by_mmdebstrap_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "host_sources", dict)
+    report = Report()
+    control.check(board(tmp_path, container_image_base_source="mmdebstrap"), [], NEEDS, report)
+    assert [text for text in texts(report) if "mirror" in text] == [
+        "all.yml: container_image_base_mirror: empty, and this machine's /etc/apt has no archive that ends in /debian; "
+        "write the archive's URL",
+        "all.yml: container_image_base_security_mirror: empty, and this machine's /etc/apt has no archive that ends in "
+        "/debian-security; write the archive's URL",
+    ]
+
+
+def test_base_of_another_architecture_needs_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = "aarch64" if os.uname().machine == "x86_64" else "x86_64"
+    arch = inputs.ARCHITECTURES[other]
+    made = control.ImageBase("mmdebstrap", "trixie", str(tmp_path))
+    boards = [("pi-01", os.uname().machine, made), ("pi-02", other, made), ("pi-03", other, made)]
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+
+    def found() -> list[str]:
+        report = Report()
+        control.check_emulation(boards, report)
+        return texts(report)
+
+    assert found() == [
+        "control node: container_image_base_source = mmdebstrap: makes a base for pi-02, and the scripts of its "
+        f"packages are for {arch}, which does not run here; install the Debian packages qemu-user-static, "
+        f"binfmt-support and arch-test (`arch-test` must list {arch}), or write registry"
+    ]
+    program(tmp_path / "bin", "arch-test", f'[ "$1" != {arch} ]')
+    assert len(found()) == 1
+    program(tmp_path / "bin", "arch-test", f'[ "$1" = {arch} ]')
+    assert found() == []
+    (tmp_path / "bin" / "arch-test").unlink()
+    base.tar_path(tmp_path, "trixie", arch).touch()
+    assert found() == []
+    boards = [("pi-02", other, replace(made, source="registry", cache_dir="/nonexistent"))]
+    assert found() == []
