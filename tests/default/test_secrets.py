@@ -34,8 +34,8 @@ def test_secrets_on_boards_are_for_root_only(board: Any) -> None:
 
 
 def test_secrets_are_in_no_journal_log_process_or_environment() -> None:
-    # Those of the Ingress and of backups are there when there is one.
-    always = {each for each in secrets.NAMES if not each.startswith(("ingress", "backup"))}
+    # Those of the Ingress, of backups and of the hub are there when there is one.
+    always = {each for each in secrets.NAMES if not each.startswith(("ingress", "backup", "hub"))}
     assert always <= set(secrets.secrets())
     assert secrets.on_boards() == []
 
