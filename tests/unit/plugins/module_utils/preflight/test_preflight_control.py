@@ -154,7 +154,10 @@ def test_overlay_of_the_manifests_exists(tmp_path: Path, monkeypatch: pytest.Mon
         assert not [text for text in texts(report) if "manifests_overlay" in text]
     for wrong, remedy in (
         ("splt", "did you mean split?"),
-        (f"{tmp_path}/hom", "use combined or example or hub or lite or split or the full path of a directory with an overlay"),
+        (
+            f"{tmp_path}/hom",
+            "use combined or example or hub or lite or split or the full path of a directory with an overlay",
+        ),
     ):
         report = Report()
         control.check(board(tmp_path, manifests_overlay=wrong), [], NEEDS, report)
