@@ -32,14 +32,16 @@ done
 start=$(partx --raw --noheadings --nr 2 --output START "$source" 2> /dev/null) || cannot "the image has no second partition"
 offset=$((start * 512))
 root=$(mktemp -d)
-trap 'umount --recursive --lazy "$root" 2> /dev/null || true; rmdir "$root"' EXIT
+image=
+# A failure leaves no image that is half done.
+trap 'umount --recursive --lazy "$root" 2> /dev/null || true; rmdir "$root"; [ -z "$image" ] || rm -f "$image"' EXIT
 
 attach() {
-    losetup --find --show --offset $offset "$@" 2>&1 || cannot "no loop device can be used here"
+    losetup --find --show --offset $offset "$@" || cannot "no loop device can be used here"
 }
 
 if [ "$command" = inspect ]; then
-    loop=$(attach --read-only "$source") || cannot "$loop"
+    loop=$(attach --read-only "$source")
     mounted=$(mount -o ro,noload "$loop" "$root" 2>&1) || mounted=no
     # The device ends with its last user.
     losetup --detach "$loop"

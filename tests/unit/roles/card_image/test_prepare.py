@@ -139,6 +139,6 @@ def test_a_failure_leaves_no_image_no_mount_and_no_device(tree: Path, inputs: Pa
     result = tmp_path / "prepared.img"
     answer = script("prepare", image(tree), inputs, "1", result)
     assert answer.returncode not in (0, 3) and "apt-get" in answer.stderr
-    assert not result.exists()
+    assert not result.exists() and not list(tmp_path.glob("*.part"))
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
     assert run("losetup", "--list", "--noheadings", "--output", "BACK-FILE").stdout == before
