@@ -140,6 +140,9 @@ c.KubeSpawner.extra_annotations = {"cluster-autoscaler.kubernetes.io/safe-to-evi
 c.KubeSpawner.mem_guarantee = f"{SETTINGS['memory_request_mb']}M"
 c.KubeSpawner.mem_limit = f"{SETTINGS['memory_limit_mb']}M"
 c.KubeSpawner.cpu_guarantee = 0.1
+# A busy server's API takes longer than three seconds for a pod: each request that is given up then makes it busier.
+c.KubeSpawner.k8s_api_request_timeout = 30
+c.KubeSpawner.k8s_api_request_retry_timeout = 120
 # A board unpacks the image from its card the first time.
 c.KubeSpawner.start_timeout = 300
 c.KubeSpawner.http_timeout = 120
