@@ -183,7 +183,7 @@ def test_04_pods_of_people_have_no_rights() -> None:
     assert inside(USERS[0], "id", "-u").strip() == "10001"
     assert "No such file" in inside(USERS[0], "ls", "/var/run/secrets/kubernetes.io")
     assert pod.spec.containers[0].security_context.read_only_root_filesystem
-    assert pod.spec.containers[0].resources.limits["memory"] == str(500 * 2**20)
+    assert pod.spec.containers[0].resources.limits["memory"] == "524288k"
 
 
 def test_05_the_hub_restarts_and_nobody_is_cut_off() -> None:
