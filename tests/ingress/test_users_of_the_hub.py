@@ -92,8 +92,10 @@ def logged_in(user: str) -> requests.Session:
 
 def start(session: requests.Session, user: str, board: str) -> None:
     """Choose a board and start, as the form does; until the page of Jupyter is there."""
-    page = session.get(url("/hub/spawn"), timeout=60)
-    assert f"board-{board}" in page.text, f"{board} cannot be chosen: {page.text[:2000]}"
+    # The hub asks every half minute whether a pod still runs.
+    wait_until(
+        f"{user} may choose {board}", 120, lambda: f"board-{board}" in session.get(url("/hub/spawn"), timeout=60).text
+    )
     answer = session.post(
         url("/hub/spawn"),
         params={"_xsrf": session.cookies.get("_xsrf", path="/hub/")},
