@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import snapshots
 from tests.support.cluster import CLUSTER, Cluster
-from tests.support.plays import FAST, KEY, NEXT, ON_NEXT, Plays, lab, recorded
+from tests.support.plays import KEY, NEXT, ON_NEXT, Plays, lab, recorded
 from tests.support.watch import ready_nodes, versions
 
 
@@ -26,14 +26,14 @@ def plays() -> Plays:
 @pytest.fixture(scope="session", autouse=True)
 def beginning(request: pytest.FixtureRequest, plays: Plays) -> None:
     if request.config.getoption("--begin") == "finished":
-        snapshots.begin(lambda: plays.run("site", "site.yml", *FAST))
+        snapshots.begin(lambda: plays.run("site", "site.yml"))
 
 
 @pytest.fixture
 def joined(plays: Plays) -> None:
     """pi-05 is in the cluster."""
     if "pi-05" not in ready_nodes():
-        plays.run("add-node", "add-node.yml", "-l", "pi-05", *FAST, *(ON_NEXT if NEXT in versions().values() else ()))
+        plays.run("add-node", "add-node.yml", "-l", "pi-05", *(ON_NEXT if NEXT in versions().values() else ()))
 
 
 @pytest.fixture

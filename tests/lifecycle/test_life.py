@@ -3,8 +3,7 @@
     molecule test -s lifecycle
 
 The lab is up and empty when it begins, or has the finished cluster of the default scenario (`--begin=finished`), as in
-`make test`, which leaves out the steps marked `interrupted`. Only the fast profile is computed; the default scenario
-does both. One step alone:
+`make test`, which leaves out the steps marked `interrupted` and `extended`. One step alone:
 
     EDGE_LAB_NAME=molecule EDGE_LAB_SUBNET=10.78.0 pytest -s tests/lifecycle --begin=finished -k test_10
 """
@@ -33,7 +32,7 @@ from kubernetes.stream import stream
 
 from tests.support import secrets as cluster_secrets
 from tests.support.cluster import ROOT, Cluster, connect
-from tests.support.plays import FAST, INVENTORY, KEY, KEY_FILE, NEXT, ON_NEXT, Plays, Step, cards_die, lab
+from tests.support.plays import INVENTORY, KEY, KEY_FILE, NEXT, ON_NEXT, Plays, Step, cards_die, lab
 from tests.support.watch import NAMESPACE, Requests, core, machine_ids, ready_nodes, running_on, versions, wait_until
 
 CHECK = ("--check", "--diff")
@@ -129,11 +128,11 @@ def newest_backup(cluster: Cluster) -> Path:
 @pytest.mark.interrupted
 @pytest.mark.parametrize(("stage", "seconds"), SITE_STAGES)
 def test_01_site_is_killed_in_every_stage(plays: Plays, stage: str, seconds: float) -> None:
-    plays.kill_in(stage, "site.yml", *FAST, after=seconds)
+    plays.kill_in(stage, "site.yml", after=seconds)
 
 
 def test_02_site_completes_after_all_that(plays: Plays, cluster: Cluster) -> None:
-    plays.run("site", "site.yml", *FAST)
+    plays.run("site", "site.yml")
     assert all_ready("pi-01", "pi-02", "pi-03")
     assert exported_to(cluster, "pi-03")
     assert not exported_to(cluster, "pi-05")
@@ -145,11 +144,15 @@ def test_02_site_completes_after_all_that(plays: Plays, cluster: Cluster) -> Non
 
 @pytest.mark.parametrize(
     "options",
-    [(), CHECK, ("-l", "pi-03"), ("--tags", "labels,manifests")],
-    ids=["again", "check", "limit", "tags"],
+    [
+        pytest.param((), id="again"),
+        pytest.param(CHECK, id="check"),
+        pytest.param(("-l", "pi-03"), id="limit", marks=pytest.mark.extended),
+        pytest.param(("--tags", "labels,manifests"), id="tags", marks=pytest.mark.extended),
+    ],
 )
 def test_03_site_changes_nothing_on_a_finished_cluster(plays: Plays, options: tuple[str, ...]) -> None:
-    unchanged(plays.run(" ".join(["site again", *options]), "site.yml", *FAST, *options))
+    unchanged(plays.run(" ".join(["site again", *options]), "site.yml", *options))
 
 
 def test_03_check_says_that_all_is_well(plays: Plays) -> None:
@@ -184,9 +187,7 @@ def test_03_a_second_run_says_who_has_the_cluster_and_ends(plays: Plays, cluster
     def is_locked() -> bool:
         return bool(connect("pi-01").run("flock --nonblock /run/lock/edge-ai-cluster true").rc)
 
-    first = threading.Thread(
-        target=plays.kill_in, args=("Prepare the base system", "site.yml", *FAST), kwargs={"after": 40}
-    )
+    first = threading.Thread(target=plays.kill_in, args=("Prepare the base system", "site.yml"), kwargs={"after": 40})
     first.start()
     wait_until("the board is locked", 60, is_locked)
     for name, options in (("here", ()), ("on another control node", ("-e", f"cluster_secrets_dir={other}"))):
@@ -194,7 +195,7 @@ def test_03_a_second_run_says_who_has_the_cluster_and_ends(plays: Plays, cluster
         assert re.search(r"is in use: \S+@\S+ runs site.yml since", step.output)
         assert not step.changed_hosts()
     first.join()
-    unchanged(plays.run("site after a killed run", "site.yml", *FAST))
+    unchanged(plays.run("site after a killed run", "site.yml"))
 
 
 @pytest.mark.extended
@@ -230,30 +231,34 @@ def test_03_four_pods_on_one_board_predict_without_tensorflow(plays: Plays, clus
         shown = stream(exec_in, pod.metadata.name, NAMESPACE, command=command, stdout=True)
         assert int(shown.split()[1]) < 150_000, shown
     unchanged(plays.run("lite again", "site.yml", *LITE, *stages))
-    # The steps that follow have the Jupyter of both roles, and results of fast alone.
-    plays.run("without lite", "site.yml", *FAST, *stages)
-    assert {each["profile"] for each in records(cluster)} == {"fast"}
+    # The steps that follow have the Jupyter of both roles, and results without lite.
+    plays.run("without lite", "site.yml", *stages)
+    assert {each["profile"] for each in records(cluster)} == {"thesis", "fast"}
 
 
 @pytest.mark.interrupted
 @pytest.mark.parametrize(("stage", "seconds"), JOIN_STAGES)
 def test_04_add_node_is_killed_in_every_stage(plays: Plays, stage: str, seconds: float) -> None:
-    plays.kill_in(stage, "add-node.yml", "-l", "pi-05", *FAST, after=seconds)
+    plays.kill_in(stage, "add-node.yml", "-l", "pi-05", after=seconds)
 
 
 def test_05_a_board_joins_and_computes(plays: Plays, cluster: Cluster) -> None:
     before = records(cluster)
     # With the OS image alone on its card, as from a control node that cannot prepare it.
-    step = plays.run("add-node", "add-node.yml", "-l", "pi-05", *FAST, "-e", shlex.quote('{"card_image_parts": []}'))
+    step = plays.run("add-node", "add-node.yml", "-l", "pi-05", "-e", shlex.quote('{"card_image_parts": []}'))
     assert step.changed_hosts() <= {"pi-05", "localhost"}
     assert all_ready("pi-01", "pi-02", "pi-03", "pi-05")
     after = records(cluster)
     assert [each for each in after if each["host"] != "pi-05"] == before
-    (new,) = [each for each in after if each["host"] == "pi-05"]
-    assert new["notebook"] == "prediction"
-    assert new["test_accuracy"] == pytest.approx(before[0]["test_accuracy"])
+    assert {(each["notebook"], each["profile"]) for each in after if each["host"] == "pi-05"} == {
+        ("prediction", "thesis"),
+        ("prediction", "fast"),
+    }
+    by_profile = {each["profile"]: each["test_accuracy"] for each in before if each["notebook"] == "prediction"}
+    for new in (each for each in after if each["host"] == "pi-05"):
+        assert new["test_accuracy"] == pytest.approx(by_profile[new["profile"]])
     # It is still in `spare`: the next run of the storage stage must not remove it from the export.
-    unchanged(plays.run("storage after add-node", "site.yml", *FAST, "--tags", "storage"))
+    unchanged(plays.run("storage after add-node", "site.yml", "--tags", "storage"))
     assert exported_to(cluster, "pi-05")
 
 
@@ -261,7 +266,7 @@ def test_05_a_board_joins_and_computes(plays: Plays, cluster: Cluster) -> None:
 def test_06_add_node_changes_nothing_on_a_complete_cluster(
     plays: Plays, options: tuple[str, ...], joined: None
 ) -> None:
-    unchanged(plays.run(" ".join(["add-node again", *options]), "add-node.yml", *FAST, *options))
+    unchanged(plays.run(" ".join(["add-node again", *options]), "add-node.yml", *options))
 
 
 def test_07_versions_are_refused_before_anything_is_touched(plays: Plays) -> None:
@@ -275,7 +280,7 @@ def test_07_versions_are_refused_before_anything_is_touched(plays: Plays) -> Non
 
 def test_08_an_upgrade_fails_no_request(plays: Plays, cluster: Cluster, joined: None) -> None:
     lab("build", "k3s-next")
-    plays.run("two replicas", "playbooks/stages/workload.yml", *FAST, "-e", "manifests_overlay=combined")
+    plays.run("two replicas", "playbooks/stages/workload.yml", "-e", "manifests_overlay=combined")
     (service,) = [
         each
         for each in core().list_namespaced_service(NAMESPACE).items
@@ -299,7 +304,7 @@ def test_08_an_upgrade_fails_no_request(plays: Plays, cluster: Cluster, joined: 
     assert not any(node.spec.unschedulable for node in core().list_node().items)
     unchanged(plays.run("upgrade again", "playbooks/upgrade.yml", *ON_NEXT))
     unchanged(plays.run("upgrade --check", "playbooks/upgrade.yml", *ON_NEXT, *CHECK))
-    plays.run("one each", "playbooks/stages/workload.yml", *FAST, *ON_NEXT)
+    plays.run("one each", "playbooks/stages/workload.yml", *ON_NEXT)
 
 
 def test_09_a_board_that_loses_power_restarts_with_its_pods(plays: Plays, cluster: Cluster) -> None:
@@ -363,7 +368,7 @@ def test_10_boards_whose_cards_failed_join_again_under_their_names(
 ) -> None:
     before, replaced = machine_ids(), ("pi-03", "pi-05")
     cards_die(*replaced)
-    step = plays.run("re-flash two", "add-node.yml", "-l", ",".join(replaced), *FAST, *ON_NEXT)
+    step = plays.run("re-flash two", "add-node.yml", "-l", ",".join(replaced), *ON_NEXT)
     assert step.changed_hosts() <= {*replaced, "localhost"}
     after = machine_ids()
     for name in replaced:
@@ -432,7 +437,7 @@ def test_12_secrets_are_rotated_one_board_at_a_time(plays: Plays, cluster: Clust
     assert not list(secrets.glob("*.new*")) and not list(secrets.glob("*.old"))
     assert all(ready_nodes().values())
     assert system_pods() == pods
-    unchanged(plays.run("site.yml after a rotation", "site.yml", *FAST, *ON_NEXT))
+    unchanged(plays.run("site.yml after a rotation", "site.yml", *ON_NEXT))
     # A server's second start is the one that a token which is not in the datastore would prevent.
     for name in cluster.hosts("k3s_servers"):
         connect(name).check_output("systemctl restart k3s")
@@ -567,7 +572,7 @@ def test_13_destruction_and_restore(plays: Plays, cluster: Cluster, tmp_path: Pa
     KEY_FILE.unlink()
     try:
         restore = (
-            "playbooks/restore.yml", *FAST, *ON_NEXT,
+            "playbooks/restore.yml", *ON_NEXT,
             "-e", f"restore_from={saved}", "-e", f"cluster_backup_identity={key}",
         )  # fmt: skip
         step = plays.run("restore", *restore, **on_drill)
@@ -588,8 +593,8 @@ def test_13_destruction_and_restore(plays: Plays, cluster: Cluster, tmp_path: Pa
 
 def test_14_the_restored_cluster_predicts_with_the_old_weights(plays: Plays, cluster: Cluster, upgraded: None) -> None:
     old = weights(cluster)
-    plays.run("site after restore", "site.yml", *FAST, *ON_NEXT)
-    unchanged(plays.run("site after restore, again", "site.yml", *FAST, *ON_NEXT))
+    plays.run("site after restore", "site.yml", *ON_NEXT)
+    unchanged(plays.run("site after restore, again", "site.yml", *ON_NEXT))
     wait_until("pods are back", 180, lambda: running_on("pi-02") and running_on("pi-03"))
     assert weights(cluster) == old
     name = sorted((cluster.path("cluster_results_dir") / "latest/fast").glob("*.h5"))[0]
@@ -631,7 +636,7 @@ def test_15_reset_asks_and_leaves_a_base_system(plays: Plays, cluster: Cluster, 
 @pytest.mark.extended
 def test_16_site_works_again_after_a_reset(plays: Plays, cluster: Cluster) -> None:
     old = weights(cluster)
-    plays.run("site after reset", "site.yml", *FAST, *ON_NEXT)
+    plays.run("site after reset", "site.yml", *ON_NEXT)
     assert all_ready("pi-01", "pi-02", "pi-03")
     # The shared data was kept, and so the run of these inputs that is in it.
     assert weights(cluster) == old
