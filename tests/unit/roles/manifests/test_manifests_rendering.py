@@ -57,6 +57,7 @@ def role(folder: Path, overlay: str, **variables: Any) -> subprocess.CompletedPr
         manifests_image="edge-ai/tensorflow-jupyter:7",
         manifests_lite_image="localhost/edge-ai/litert:8",
         manifests_render_host="localhost",
+        cluster_name="home",
         **variables,
     )
 
