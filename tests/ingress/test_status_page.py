@@ -13,7 +13,6 @@ import re
 import ssl
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import requests
@@ -117,7 +116,9 @@ def test_06_metrics_are_the_boards_and_need_the_token() -> None:
         booted = int(connect(board).check_output("awk '/^btime/ {print $2}' /proc/stat"))
         assert abs(found[f'node_boot_time_seconds{{board="{board}"}}'] - booted) < 2
         size = int(
-            connect(board).check_output("df --block-size=1 --output=used,avail / | awk 'NR > 1 {print $1 + $2}'")
+            connect(board).check_output(
+                "df --block-size=1 --output=used,avail /var/lib/rancher/k3s | awk 'NR > 1 {print $1 + $2}'"
+            )
         )
         assert found[f'node_filesystem_size_bytes{{board="{board}",mountpoint="/"}}'] == pytest.approx(size, rel=0.01)
 

@@ -367,7 +367,7 @@ def test_there_are_no_other_pages(visit: Any, path: str) -> None:
 
 
 class Talker(RequestHandler):
-    """A board that somebody else speaks for."""
+    """A board that another program speaks for."""
 
     def initialize(self, talk: Callable[[RequestHandler], Awaitable[None]]) -> None:
         self.talk = talk
