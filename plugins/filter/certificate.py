@@ -9,6 +9,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtensionOID
 
@@ -71,6 +72,20 @@ def certificate_fits(pem: str, ca_pem: str, names: Sequence[str], days: int) -> 
     return has == set(names) and leaf.not_valid_after_utc > datetime.now(UTC) + timedelta(days=days)
 
 
+def certificate_ends(pems: Mapping[str, str]) -> list[dict[str, str]]:
+    """Name and last day of each certificate; an empty one is left out."""
+    return [
+        {"name": name, "ends": x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc.date().isoformat()}
+        for name, pem in pems.items()
+        if pem
+    ]
+
+
+def certificate_fingerprint(pem: str) -> str:
+    """SHA-256 as browsers and openssl show it; empty without a certificate."""
+    return x509.load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA256()).hex(":").upper() if pem else ""
+
+
 class FilterModule:
     """Ansible's hook."""
 
@@ -78,6 +93,8 @@ class FilterModule:
         """All filters of this file."""
         return {
             "certificate_constraints": certificate_constraints,
+            "certificate_ends": certificate_ends,
+            "certificate_fingerprint": certificate_fingerprint,
             "certificate_fits": certificate_fits,
             "certificate_names": certificate_names,
         }

@@ -106,14 +106,13 @@ def ask(session: requests.Session, board: str, seconds: float) -> tuple[Counter[
 def test_00_split_has_both_servers_under_one_address(plays: Plays) -> None:
     plays.run("site", "site.yml", *FAST)
     unchanged(plays.run("site again", "site.yml", *FAST))
-    assert visitor().get(url("pi-02", "/"), timeout=30, allow_redirects=False).headers["location"] == url(
-        "pi-02", "/training/"
-    )
-    session = visitor()
     for path in ("/training", "/prediction"):
-        assert session.get(url("pi-02", f"{path}/api/contents"), timeout=30).status_code == 403
+        assert visitor().get(url("pi-02", f"{path}/api/contents"), timeout=30).status_code == 403
+        session = visitor()
         assert log_in(session, "pi-02", path=path) == 302
-        assert session.get(url("pi-02", f"{path}/api/contents"), timeout=30).status_code == 200
+        # One login for both, and for the status page.
+        for other in ("/training/api/contents", "/prediction/api/contents", "/"):
+            assert session.get(url("pi-02", other), timeout=30).status_code == 200
     for name, port in PORTS.items():
         at_port = f"{url('pi-03', '', port=port)}/{name}"
         root = visitor().get(url("pi-03", "/", port=port), timeout=30, allow_redirects=False)
@@ -181,7 +180,7 @@ def test_06_a_login_with_one_replica_is_a_login_with_the_other() -> None:
 def test_06_a_browser_finds_its_kernel_again(tmp_path: Path) -> None:
     """With two replicas: its WebSockets go where its requests go."""
     with chromium(tmp_path, CA) as page:
-        page.goto(url("pi-01", "/"))
+        page.goto(url("pi-01", "/lab"))
         browser.log_in(page, jupyter_password())
         browser.lab_is_there(page)
         browser.new_notebook(page)
@@ -319,3 +318,18 @@ def test_15_kernels_that_nobody_uses_end(plays: Plays) -> None:
     session = with_a_kernel()
     wait_until("the kernel has ended", 90, lambda: not kernels(session))
     plays.run("usual time for idle kernels", WORKLOAD, *FAST)
+
+
+def test_16_the_status_page_is_off_by_variable(plays: Plays) -> None:
+    without = (*FAST, "-e", "manifests_status_page=false")
+    plays.run("no status page", WORKLOAD, *without)
+    unchanged(plays.run("no status page, again", WORKLOAD, *without))
+    root = visitor().get(url("pi-02", "/"), timeout=30, allow_redirects=False)
+    assert root.headers["location"] == url("pi-02", "/training/")
+    assert not core().list_namespaced_pod(NAMESPACE, label_selector="app.kubernetes.io/name=status").items
+    rights = client.RbacAuthorizationV1Api(kubernetes_api()).list_cluster_role().items
+    assert "edge-ai-status" not in {each.metadata.name for each in rights}
+    plays.run("status page", WORKLOAD, *FAST)
+    unchanged(plays.run("status page, again", WORKLOAD, *FAST))
+    unchanged(plays.run("status page, --check", WORKLOAD, *FAST, *CHECK))
+    wait_until("the page is there", 60, lambda: visitor().get(url("pi-02", "/"), timeout=30).status_code == 403)

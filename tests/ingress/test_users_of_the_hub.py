@@ -164,6 +164,16 @@ def test_02_each_gets_a_jupyter_on_the_board_of_their_choice() -> None:
     }
 
 
+def test_02_the_status_page_is_behind_the_hubs_login_and_names_nobody() -> None:
+    stranger = visitor().get(url("/"), timeout=60)
+    assert (stranger.status_code, stranger.url) == (403, url("/hub/status"))
+    page = sessions[USERS[0]].get(url("/"), timeout=60)
+    assert page.status_code == 200
+    assert all(board in page.text for board in (SERVER, *BOARDS))
+    assert page.text.count("Jupyter of a user") == len(USERS)
+    assert not [user for user in USERS if f"user-{user}" in page.text]
+
+
 def test_03_homes_are_apart_and_what_is_shared_is_read_only() -> None:
     for user in USERS[:2]:
         note = {"type": "file", "format": "text", "content": f"of {user}"}

@@ -8,6 +8,7 @@ from tests.support.cluster import CLUSTER, connect
 NAMES = (
     "k3s-token", "k3s-agent-token", "jupyter-password", "jupyter-password.cookies", "ingress-ca.key",
     "ingress.key", "id_ed25519", "backup-signer", "hub.cookies", "hub/user-1",
+    "status-token",
 )  # fmt: skip
 PLAIN = r"| tr -cd '[:print:]\n'"
 #: Searched here, not on the board: a command with a secret in it would itself be logged by sudo.

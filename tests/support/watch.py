@@ -59,7 +59,9 @@ def versions() -> dict[str, str]:
 
 def running_on(node: str) -> list[str]:
     """Names of the ready pods of the workload on a node."""
-    pods = core().list_namespaced_pod(NAMESPACE, field_selector=f"spec.nodeName={node}").items
+    # The status page's pod is everywhere, at once.
+    workload = {"field_selector": f"spec.nodeName={node}", "label_selector": "app.kubernetes.io/part-of=edge-ai"}
+    pods = core().list_namespaced_pod(NAMESPACE, **workload).items
     return [
         pod.metadata.name
         for pod in pods

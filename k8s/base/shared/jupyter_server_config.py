@@ -24,6 +24,10 @@ cookie_secret = Path("/etc/jupyter-password/cookie_secret")
 if cookie_secret.exists():
     c.ServerApp.cookie_secret_file = str(cookie_secret)
 
+# One login for all of an address: Jupyters under other paths and ports of it, and the status page.
+c.IdentityProvider.cookie_name = "edge-ai-login"
+c.IdentityProvider.cookie_options = {"path": "/"}
+
 # The Ingress says by which scheme and from where a request came: cookies are Secure over https.
 c.ServerApp.trust_xheaders = True
 

@@ -58,10 +58,17 @@ def needed(folder: Path, variables: dict[str, Any]) -> dict[str, list[str]]:
                 "notebooks_prediction_profiles": ["lite"],
                 "manifests_overlay": "lite",
             },
-            # Only boards with the label are spared what any other pod may need.
-            [LARGE, LARGE, SMALL, SMALL, BOTH],
+            # Only boards with the label are spared what any other pod may need. All have the status page.
+            [BOTH, BOTH, SMALL, SMALL, BOTH],
         ),
-        ({"notebooks_profiles": ["fast", "lite"], "manifests_overlay": "lite"}, [LARGE, LARGE, BOTH, BOTH, BOTH]),
+        (
+            {"notebooks_profiles": ["fast", "lite"], "manifests_overlay": "lite", "manifests_status_page": False},
+            [LARGE, LARGE, BOTH, BOTH, BOTH],
+        ),
+        (
+            {"notebooks_profiles": ["fast", "lite"], "manifests_overlay": "lite", "k3s_ingress": "none"},
+            [LARGE, LARGE, BOTH, BOTH, BOTH],
+        ),
         # The first server alone.
         ({"manifests_overlay": "hub"}, [[*LARGE, "hub"], LARGE, LARGE, LARGE, LARGE]),
         (

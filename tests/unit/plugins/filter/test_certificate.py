@@ -90,3 +90,14 @@ def test_a_certificate_fits_until_something_differs(
     assert {what: certificate.certificate_fits(pem, ca, NAMES, 60) for what, pem in others.items()} == dict.fromkeys(
         others, False
     )
+
+
+def test_ends_and_fingerprint_are_those_of_openssl() -> None:
+    """Those of `openssl x509 -enddate -fingerprint -sha256`; of a chain, the first one's."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem, other = (signed("a", "a", key, key, days, []) for days in (10, 99))
+    day = (datetime.now(UTC) + timedelta(days=10)).date().isoformat()
+    assert certificate.certificate_ends({"https": pem + other, "none": ""}) == [{"name": "https", "ends": day}]
+    shown = certificate.certificate_fingerprint(pem + other)
+    assert shown == x509.load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA256()).hex(":").upper()
+    assert certificate.certificate_fingerprint("") == ""

@@ -6,7 +6,9 @@ import importlib.util
 import ipaddress
 import json
 import os
+import re
 import shutil
+import ssl
 import subprocess
 from base64 import b64decode
 from pathlib import Path
@@ -57,6 +59,7 @@ def role(folder: Path, overlay: str, **variables: Any) -> subprocess.CompletedPr
         manifests_image="edge-ai/tensorflow-jupyter:7",
         manifests_lite_image="localhost/edge-ai/litert:8",
         manifests_render_host="localhost",
+        cluster_name="home",
         **variables,
     )
 
@@ -84,7 +87,8 @@ def check_values_of_the_cluster(objects: Objects) -> None:
         assert each["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "edge-ai-cluster"
         assert each["metadata"]["labels"]["app.kubernetes.io/part-of"] == "edge-ai"
         namespace = "kube-system" if name == PORTS else "edge-ai"
-        assert kind in ("Namespace", "PersistentVolume") or each["metadata"]["namespace"] == namespace
+        cluster_wide = ("Namespace", "PersistentVolume", "ClusterRole", "ClusterRoleBinding")
+        assert kind in cluster_wide or each["metadata"]["namespace"] == namespace
         if kind == "Deployment":
             assert container(objects, name)["image"] == "edge-ai/tensorflow-jupyter:7"
             volumes = {volume["name"]: volume for volume in each["spec"]["template"]["spec"]["volumes"]}
@@ -141,7 +145,7 @@ def test_combined_has_two_replicas_on_two_boards(tmp_path: Path) -> None:
 
 
 def test_combined_is_behind_the_ingress_where_there_is_one(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "combined")
+    objects = rendered(tmp_path, "combined", manifests_status_page=False)
     check_values_of_the_cluster(objects)
     without = rendered(tmp_path, "combined", manifests_ingress="none")
     assert {kind for kind, _ in objects} - {kind for kind, _ in without} == {
@@ -391,6 +395,122 @@ def test_hub_has_users_secrets_and_settings_of_the_cluster(hub: Objects) -> None
     }
 
 
+STATUS = {
+    (kind, "status")
+    for kind in ("ServiceAccount", "Role", "RoleBinding", "Service", "DaemonSet", "NetworkPolicy", "IngressRoute")
+} | {
+    ("ClusterRole", "edge-ai-status"),
+    ("ClusterRoleBinding", "edge-ai-status"),
+    ("ConfigMap", "status-config"),
+    ("ConfigMap", "status-overlay"),
+    ("ConfigMap", "status-cluster"),
+    ("Secret", "status-token"),
+}
+
+
+@pytest.mark.parametrize("overlay", ["split", "combined", "lite"])
+def test_the_status_page_is_added_by_a_variable_and_changes_nothing_else(tmp_path: Path, overlay: str) -> None:
+    (tmp_path / "status-token").write_text("t0\n")
+    objects = rendered(tmp_path, overlay)
+    without = rendered(tmp_path, overlay, manifests_status_page=False)
+    assert set(objects) - set(without) == STATUS
+    assert {each: objects[each] for each in without} == without
+    # It is no way in of its own.
+    assert not STATUS & set(rendered(tmp_path, overlay, manifests_ingress="none"))
+    assert b64decode(objects["Secret", "status-token"]["data"]["token"]) == b"t0"
+
+
+def status_pod(objects: Objects) -> dict[str, Any]:
+    template: dict[str, Any] = objects["DaemonSet", "status"]["spec"]["template"]
+    return template
+
+
+def test_the_status_page_has_no_rights_on_boards_and_few_by_the_api(hub: Objects) -> None:
+    spec = status_pod(hub)["spec"]
+    (server,) = spec["containers"]
+    # restricted
+    assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["seccompProfile"]
+    assert server["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert not {"hostNetwork", "hostPID", "nodeSelector"} & set(spec)
+    assert {kind for volume in spec["volumes"] for kind in volume} == {"name", "projected", "emptyDir"}
+    # At most 150 MB on a board.
+    assert server["resources"]["limits"] == {"memory": "128Mi"}
+    for kind, name, resource in (("Role", "status", "pods"), ("ClusterRole", "edge-ai-status", "nodes")):
+        assert hub[kind, name]["rules"] == [{"apiGroups": [""], "resources": [resource], "verbs": ["list"]}]
+    # What stops the workload, and what looks for Jupyters, finds pods by this label.
+    assert "app.kubernetes.io/part-of" not in status_pod(hub)["metadata"]["labels"]
+
+
+def test_the_status_page_reads_what_was_made_for_it(hub: Objects) -> None:
+    sources = status_pod(hub)["spec"]["volumes"][0]["projected"]["sources"]
+    names = {source[kind]["name"] for source in sources for kind in ("configMap", "secret") if kind in source}
+    made = {hub[each]["metadata"]["name"] for each in STATUS if each[0] in ("ConfigMap", "Secret")}
+    assert names == made | {"kube-root-ca.crt"}
+
+
+def test_the_status_page_is_reached_by_the_ingress_alone(hub: Objects) -> None:
+    assert hub["Service", "status"]["spec"].get("type") is None
+    assert "app" not in status_pod(hub)["metadata"]["labels"]
+    spec = hub["NetworkPolicy", "status"]["spec"]
+    assert sorted(spec["policyTypes"]) == ["Egress", "Ingress"]
+    (reached,) = spec["ingress"]
+    assert [each["podSelector"]["matchLabels"]["app.kubernetes.io/name"] for each in reached["from"]] == [
+        "traefik",
+        "status",
+    ]
+    # What every pod of a board may ask of this board is for the other boards' pods: the Ingress leads past it.
+    (route,) = hub["IngressRoute", "status"]["spec"]["routes"]
+    assert set(re.findall("Path.`([^`]+)`", route["match"])) == {"/", "/hub/status", "/metrics", "/ingress-ca.crt"}
+    assert "PathPrefix" not in route["match"]
+    # The hub answers it too.
+    (more,) = hub["NetworkPolicy", "hub-status"]["spec"]["ingress"]
+    assert more["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "status"}}}]
+
+
+@pytest.mark.parametrize("overlay", ["split", "combined", "lite", "hub"])
+def test_the_status_page_asks_servers_of_its_overlay(tmp_path: Path, overlay: str) -> None:
+    objects = rendered(tmp_path, overlay, _manifests_hub_node="pi-07")
+    settings = json.loads(objects["ConfigMap", "status-overlay"]["data"]["overlay.json"])
+    for url in settings["logins"]:
+        name, port = url.split("/")[2].split(":")
+        assert objects["Service", name]["spec"]["ports"][0]["port"] == int(port)
+        if overlay != "hub":
+            probe = container(objects, name)["readinessProbe"]["httpGet"]["path"]
+            assert url.endswith(probe.replace("/login", "/api/me"))
+
+
+def test_lite_has_its_status_page_from_the_small_image(tmp_path: Path) -> None:
+    """Boards that only predict have no other one."""
+    objects = rendered(tmp_path, "lite")
+    assert status_pod(objects)["spec"]["containers"][0]["image"] == "localhost/edge-ai/litert:8"
+    assert container(objects, "training-instance")["image"] == "edge-ai/tensorflow-jupyter:7"
+
+
+def test_the_status_page_has_the_ca_and_ends_of_certificates(tmp_path: Path) -> None:
+    """Any certificates; none with --check of the first run, and no CA beside a pair of one's own."""
+
+    def shown(**variables: Any) -> tuple[dict[str, Any], str]:
+        found = rendered(tmp_path, "split", **variables)["ConfigMap", "status-cluster"]["data"]
+        return json.loads(found["cluster.json"]), found["ca.crt"]
+
+    assert shown() == ({"name": "home", "certificates": [], "fingerprint": ""}, "")
+    leaf, ca = map(ssl.DER_cert_to_PEM_cert, ssl.create_default_context().get_ca_certs(binary_form=True)[:2])
+    (tmp_path / "ingress.crt").write_text(leaf)
+    (tmp_path / "ingress-ca.crt").write_text(ca)
+    settings, certificate = shown()
+    assert certificate.strip() == ca.strip()
+    assert [each["name"] for each in settings["certificates"]] == ["https", "CA of the cluster"]
+    assert re.fullmatch("([0-9A-F]{2}:){31}[0-9A-F]{2}", settings["fingerprint"])
+    (tmp_path / "own.crt").write_text(leaf)
+    settings, certificate = shown(manifests_tls_certificate_file=str(tmp_path / "own.crt"))
+    assert (certificate, settings["fingerprint"]) == ("", "")
+    assert [each["name"] for each in settings["certificates"]] == ["https"]
+
+
 def hub_sources(objects: Objects) -> list[dict[str, Any]]:
     volumes = objects["Deployment", "hub"]["spec"]["template"]["spec"]["volumes"]
     sources: list[dict[str, Any]] = next(each["projected"]["sources"] for each in volumes if "projected" in each)
@@ -438,7 +558,7 @@ def example(folder: Path) -> Path:
     """The example as README has it copied: to a place outside the repository."""
     own = folder / "home"
     shutil.copytree(OVERLAYS / "example", own)
-    for each in (own, own / "ingress"):
+    for each in (own, own / "ingress", own / "status"):
         kustomization = each / "kustomization.yaml"
         split = os.path.relpath(OVERLAYS / "split", own.resolve())
         kustomization.write_text(kustomization.read_text().replace("../split", split))
@@ -458,6 +578,7 @@ def test_overlay_outside_the_repository_is_rendered_with_the_clusters_values(tmp
         check_values_of_the_cluster(objects)
         check_example(objects)
         assert {kind for kind, _ in objects} & {"IngressRoute", "Middleware"} == kinds
+        assert (("DaemonSet", "status") in objects) == (way == "traefik")
 
 
 def test_error_shows_the_path_on_the_control_node(tmp_path: Path) -> None:
