@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ansible import context
 from ansible.plugins.callback import CallbackBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.suggest import did_you_mean
 
 DOCUMENTATION = """
 name: nothing_done
@@ -15,11 +17,15 @@ short_description: a run that did nothing is an error
 description:
   - Fails a run in which --limit, --tags or the inventory's groups left no task besides the validation of the inventory,
     and shows on which hosts the playbook's plays run.
+  - Fails it before anything is done with a tag that the playbook does not have, and with options that leave the
+    validation out.
 requirements: [enable in ansible.cfg]
 """
 
 #: Runs with every limit and every tag.
 VALIDATION = "preflight_inventory"
+#: Tags of Ansible itself.
+SPECIAL = {"all", "always", "never", "tagged", "untagged"}
 
 
 def message(
@@ -51,6 +57,21 @@ def message(
     return "\n".join(reasons)
 
 
+def wrong_options(playbook: str, options: dict[str, Any], tags: Iterable[str]) -> list[str]:
+    """What is wrong with options of ansible-playbook, by their names, for a playbook with these tags."""
+    found = []
+    if options.get("start_at_task"):
+        found.append("--start-at-task leaves out the validation, and what tasks before it find out: use --tags instead")
+    if "always" in (options.get("skip_tags") or ()):
+        found.append("--skip-tags always leaves out the validation: name other tags")
+    known = sorted(set(tags) - SPECIAL)
+    for name in ("tags", "skip_tags"):
+        for tag in sorted(set(options.get(name) or ()) - set(known) - SPECIAL):
+            remedy = did_you_mean(tag, known, f"use {', '.join(known)}" if known else "omit it")
+            found.append(f"--{name.replace('_', '-')} {tag}: {playbook} has no such tag; {remedy}")
+    return found
+
+
 class CallbackModule(CallbackBase):
     """Counts the tasks that were started."""
 
@@ -69,6 +90,15 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Another playbook of the command line begins."""
         self.playbook, self.left_out, self.tasks = Path(playbook._file_name).name, [], 0
+        options = context.CLIARGS
+        tags: set[str] = set()
+        if set(options.get("tags") or ()) - SPECIAL or options.get("skip_tags"):
+            # As --list-tags, which takes a second of a large playbook.
+            blocks = [block for play in playbook.get_plays() for block in play.compile()]
+            tags = {tag for block in blocks for task in block.get_tasks() for tag in task.tags}
+        if wrong := wrong_options(self.playbook, dict(options), tags):
+            self._display.error("Nothing was done. " + "\n  ".join(wrong), wrap_text=False)
+            raise SystemExit(1)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Until it has a task, it may turn out to have none."""
@@ -77,9 +107,9 @@ class CallbackModule(CallbackBase):
         self.left_out.append((play.get_name(), hosts))
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
-        """Something is done, unless it only validates."""
+        """Something is done, unless it only validates, or is part of a run with any tag."""
         if task.action.rpartition(".")[2] != VALIDATION:
-            self.tasks += 1
+            self.tasks += not ("always" in task.tags and set(context.CLIARGS.get("tags") or ()) - SPECIAL)
         elif self.left_out:
             self.left_out.pop()
 

@@ -81,11 +81,26 @@ def test_the_validation_of_the_inventory_alone_is_not_something(tmp_path: Path) 
     assert "Play of all" not in error
 
 
-def test_tags_that_no_play_has_fail(tmp_path: Path) -> None:
-    code, error = run(tmp_path, [play("servers", "first")], "--tags", "secnod", "--skip-tags", "third")
+def test_tags_that_no_play_has_fail_before_anything_is_done(tmp_path: Path) -> None:
+    plays = [play("servers", "first"), play("servers", "second")]
+    code, error = run(tmp_path, plays, "--tags", "first,secnod", "--skip-tags", "third", "-v")
     assert code == 1
-    assert "with --tags secnod --skip-tags third" in error
+    assert "--tags secnod: flash.yml has no such tag; did you mean second?" in error
+    assert "--skip-tags third: flash.yml has no such tag; use first, second" in error
+
+
+def test_tasks_with_every_tag_do_nothing_by_themselves(tmp_path: Path) -> None:
+    code, error = run(tmp_path, [play("servers", "always"), play("agents", "first")], "--tags", "first")
+    assert code == 1
+    assert "with --tags first none of its plays has a host and a task" in error
     assert "--list-tags" in error
+
+
+@pytest.mark.parametrize("options", [("--skip-tags", "always"), ("--start-at-task", "Done on servers")])
+def test_options_that_leave_the_validation_out_fail(tmp_path: Path, options: tuple[str, ...]) -> None:
+    code, error = run(tmp_path, [play("servers", "first")], *options)
+    assert code == 1
+    assert f"{options[0]}" in error and "leaves out the validation" in error
 
 
 def test_groups_without_hosts_fail(tmp_path: Path) -> None:
