@@ -33,6 +33,9 @@ _AGENT_TOKEN = (
     "a running server that is given another one does not start a second time",
     "delete it; the role gives a new cluster one (k3s_agent_token_file), and playbooks/rotate.yml a running one",
 )
+_CONTAINERD = "the image is imported into k3s's own containerd", "delete it"
+_PODS = "pods of this project would not run, or reach nothing", "delete it"
+_PORT = "the role reaches k3s at https-listen-port alone", "delete it, or write https-listen-port"
 _WHOLE = "the role waits until each server is a Node and its own API answers", "delete it"
 #: Keys that an inventory must not set: why, and what to do instead.
 RESERVED: dict[str, tuple[str, str]] = {
@@ -63,8 +66,29 @@ RESERVED: dict[str, tuple[str, str]] = {
     "disable-apiserver": _WHOLE,
     "disable-controller-manager": _WHOLE,
     "disable-etcd": _WHOLE,
+    "docker": _CONTAINERD,
+    "container-runtime-endpoint": _CONTAINERD,
+    "disable-scheduler": _PODS,
+    "disable-kube-proxy": _PODS,
+    "apiserver-port": _PORT,
+    "supervisor-port": _PORT,
+    "datastore-endpoint": ("backup and restore are of k3s's own datastore", "delete it"),
+    "write-kubeconfig": ("the role fetches it from /etc/rancher/k3s/k3s.yaml", "delete it"),
+    "node-ip": ("all nodes with this configuration would have the same address", "set k3s_node_ip of each board"),
     "kube-controller-arg": ("deprecated", "write it below kube-controller-manager-arg"),
     "kube-cloud-controller-arg": ("deprecated", "write it below kube-cloud-controller-manager-arg"),
+}
+
+#: Of keys whose text must have a form: the form, and what to write.
+FORMS = {
+    "bind-address": (r"(?!127\.|localhost|::1).+", "delete it: other nodes and this machine reach the API"),
+    "cluster-domain": (r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", "write such as cluster.local"),
+    "egress-selector-mode": (r"disabled|agent|pod|cluster", "use disabled, agent, pod or cluster"),
+    "flannel-backend": (r"vxlan|host-gw|wireguard-native", "use vxlan, host-gw or wireguard-native"),
+    "service-node-port-range": (
+        r"([1-9]\d{0,3}|[12]\d{4}|30000)-(3000[1-9]|300[1-9]\d|30[1-9]\d\d|3[1-9]\d{3}|[4-6]\d{4})",
+        "write a range with 30000 and 30001, such as 30000-32767",
+    ),
 }
 
 _DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+|0")
@@ -188,8 +212,12 @@ def value_problem(written: str, value: Any) -> tuple[str, str] | None:
     if kind == "duration":
         is_duration = isinstance(value, str) and _DURATION.fullmatch(value)
         return None if is_duration else ("not a duration", "write a number with its unit, such as 10m or 1h30m")
+    if kind == "string" and not _is_text(value):
+        return "not text", "write one value, in quotes where it looks like another type"
+    if name in FORMS and not re.fullmatch(FORMS[name][0], str(value)):
+        return "does not work here", FORMS[name][1]
     if kind == "string":
-        return None if _is_text(value) else ("not text", "write one value, in quotes where it looks like another type")
+        return None
     return _list_problem(name, value)
 
 

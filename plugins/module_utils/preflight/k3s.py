@@ -19,6 +19,7 @@ def check(inventory: Inventory, report: Report) -> None:
             _version(host, version, report)
         if (host.get("k3s_ingress") or inventory.defaults.get("k3s_ingress")) == "traefik":
             _ingress(host, report)
+        _policies(host, inventory, report)
         release = str(host.get("k3s_version") or inventory.defaults.get("k3s_version", ""))
         for role, name in VARIABLES.items():
             config = host.settings.get(name)
@@ -46,6 +47,10 @@ def _ingress(host: Host, report: Report) -> None:
     """Report what the Ingress consists of and a list of components to disable leaves out."""
     disabled = host.settings.get("k3s_disable")
     config = host.settings.get("k3s_server_config")
+    if config and isinstance(config.value, dict) and config.value.get("disable-helm-controller") is True:
+        problem = "k3s installs Traefik with it, and k3s_ingress is traefik"
+        remedy = "delete it, or write k3s_ingress: none"
+        report.setting(host, config, problem, remedy, inner="disable-helm-controller", value=True)
     lists: list[tuple[Setting, str | None, Any]] = [(disabled, None, disabled.value)] if disabled else []
     if config and isinstance(config.value, dict):
         lists += [(config, key, config.value[key]) for key in ("disable", "disable+") if key in config.value]
@@ -56,6 +61,19 @@ def _ingress(host: Host, report: Report) -> None:
                 problem = f"{name} is left out, but k3s_ingress is traefik, which needs it"
                 remedy = "remove it from the list, or write k3s_ingress: none"
                 report.setting(host, setting, problem, remedy, inner=inner, value=value)
+
+
+def _policies(host: Host, inventory: Inventory, report: Report) -> None:
+    """Report network policies that would be applied, and that nothing enforces."""
+    config = host.settings.get("k3s_server_config")
+    key = "disable-network-policy"
+    if not config or not isinstance(config.value, dict) or config.value.get(key) is not True:
+        return
+    name = "manifests_network_policies"
+    control = inventory.hosts.get("localhost", host)
+    if control.get(name, inventory.defaults.get(name)) is not False:
+        problem = f"network policies are applied ({name}), but nothing would enforce them"
+        report.setting(host, config, problem, f"delete it, or write {name}: false", inner=key, value=True)
 
 
 def _config(host: Host, config: Setting, role: str, version: str, report: Report) -> None:

@@ -23,8 +23,9 @@ def secret_problem(text: str) -> tuple[str, str] | None:
             "the full form of a token, which belongs to one cluster",
             "write its last part alone, after the last colon",
         )
-    if re.search(r"\s", text):
-        return "more than one word", "write one line of letters and digits, such as `openssl rand -hex 32` prints"
+    if not re.fullmatch(r"[!-~]+", text):
+        problem = "more than one word" if re.search(r"\s", text) else "has characters that are not ASCII"
+        return problem, "write one line of letters and digits, such as `openssl rand -hex 32` prints"
     return None
 
 

@@ -12,6 +12,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.keys import (
     Key,
     combine,
     keys,
+    named_problem,
     problems,
 )
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.version import parse
@@ -78,8 +79,8 @@ def test_keys_of_the_role_are_refused_with_a_reason_and_a_remedy(name: str) -> N
 
 def test_a_short_name_is_its_key() -> None:
     assert found({"t": "secret"})[0].startswith("t: the role writes the token")
-    assert found({"i": "10.0.0.1"}) == []
-    assert found({"i": "10.0.0.1", "node-ip": "10.0.0.1"}) == ["node-ip: the same key as i; keep one of the two"]
+    assert found({"l": "/var/log/k3s"}) == []
+    assert found({"l": "/a", "log": "/a"}) == ["log: the same key as l; keep one of the two"]
 
 
 def test_scopes() -> None:
@@ -147,3 +148,35 @@ def test_flags_of_components_combine_one_by_one() -> None:
     ]
     assert combine(base, {"kubelet-arg+": "seccomp-default=false"})["kubelet-arg"][-1] == "seccomp-default=false"
     assert "seccomp-default=true" not in combine(base, {"kubelet-arg+": "seccomp-default=false"})["kubelet-arg"]
+
+
+@pytest.mark.parametrize(
+    ("config", "remedy"),
+    [
+        ({"bind-address": "127.0.0.1"}, "delete it: other nodes and this machine reach the API"),
+        ({"cluster-domain": "my cluster"}, "write such as cluster.local"),
+        ({"egress-selector-mode": "all"}, "use disabled, agent, pod or cluster"),
+        ({"flannel-backend": "none"}, "use vxlan, host-gw or wireguard-native"),
+        ({"service-node-port-range": "80-29999"}, "write a range with 30000 and 30001"),
+        ({"service-node-port-range": "30001-32767"}, "write a range with 30000 and 30001"),
+    ],
+)
+def test_values_that_do_not_work_here_are_reported(config: dict[str, Any], remedy: str) -> None:
+    (text,) = found(config)
+    assert text.startswith(f"{next(iter(config))}: does not work here; {remedy}")
+
+
+def test_values_of_a_form_that_works_are_no_error() -> None:
+    config = {"bind-address": "192.168.1.11", "cluster-domain": "cluster.local", "flannel-backend": "vxlan"}
+    assert found({**config, "service-node-port-range": "80-32767", "egress-selector-mode": "pod"}) == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "docker", "container-runtime-endpoint", "disable-scheduler", "disable-kube-proxy", "apiserver-port",
+        "supervisor-port", "datastore-endpoint", "write-kubeconfig", "node-ip",
+    ],
+)  # fmt: skip
+def test_keys_that_a_later_stage_could_not_work_with_are_reserved(key: str) -> None:
+    assert named_problem(key, "server") in RESERVED.values()

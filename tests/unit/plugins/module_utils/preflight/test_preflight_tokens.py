@@ -44,6 +44,7 @@ def test_the_forms_that_the_roles_write_are_no_error(tmp_path: Path) -> None:
         (BOOTSTRAP, "a bootstrap token, which expires; "),
         (f"{CA}::{BOOTSTRAP}", "a bootstrap token, which expires; "),
         ("two words", "more than one word; "),
+        ("\ufeffsecret", "has characters that are not ASCII; "),
         (b"\xff\xfe", "cannot be read: "),
     ],
 )
