@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.formats import FORMATS
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.specs import load_options
 
 from tests.support.paths import ROOT
 from tools.role_readmes import LONGEST_DEFAULT, load, roles
@@ -106,3 +108,8 @@ def test_variable_without_spec_is_found() -> None:
     assert disagreements({"main": {}}, {"a": 1}) == [
         "a: in defaults/main.yml alone; describe it in meta/argument_specs.yml"
     ]
+
+
+def test_forms_are_of_variables_that_there_are() -> None:
+    known, _ = load_options(ROOT / "roles")
+    assert set(FORMATS) <= {name for name, option in known.items() if option.type in ("str", "path", "list")}
