@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible import constants, context
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import connection_loader
 from ansible.release import __version__ as ansible_version
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import (
     connection,
@@ -58,11 +59,9 @@ class ActionModule(ActionBase):
         if not found and not report.findings():
             # Its own errors would only repeat those of an invalid inventory, and it connects to the boards' addresses.
             control.check_downloads(inventory, scope, needs, report)
-        settings = {
-            "strategy": constants.DEFAULT_STRATEGY,
-            "any_errors_fatal": constants.ANY_ERRORS_FATAL,
-            "callbacks_enabled": constants.CALLBACKS_ENABLED,
-        }
+        connection_loader.get("ssh", class_only=True)  # has its options read
+        settings = {name: getattr(constants, name) for name in connection.SETTINGS}
+        settings |= constants.config.get_plugin_options("connection", "ssh")
         control.check_configuration(constants.CONFIG_FILE, checkout, settings, report)
         connection.check_options(context.CLIARGS, report)
         control.check(inventory, scope, needs, report)

@@ -68,10 +68,16 @@ class BoardStatus:
     keys_on_card: str = ""
 
 
+def effective(address: str, args: Iterable[str]) -> tuple[dict[str, str], str]:
+    """Settings of ssh for a login, by its arguments and ~/.ssh/config; and why ssh refuses them (empty if not)."""
+    done = subprocess.run(["ssh", "-G", *args, address], capture_output=True, text=True, check=False)
+    values = dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
+    return values, " ".join(done.stderr.split()) or f"ssh ended with {done.returncode}" if done.returncode else ""
+
+
 def jump_host(address: str, args: Iterable[str]) -> str:
     """The host or command that ssh reaches an address through, by its arguments or ~/.ssh/config; empty for none."""
-    shown = subprocess.run(["ssh", "-G", *args, address], capture_output=True, text=True, check=False).stdout
-    values = dict(line.partition(" ")[::2] for line in shown.splitlines())
+    values, _ = effective(address, args)
     found = (values.get(name, "none") for name in ("proxyjump", "proxycommand"))
     return next((value for value in found if value != "none"), "")
 

@@ -24,6 +24,7 @@ def check(inventory: Inventory, report: Report) -> None:
     for host in inventory.boards():
         _address(host, inventory, taken, report)
         _network_settings(host, inventory, report)
+    _nodes(inventory, report)
     _neighbours(inventory, report)
     _macs(inventory, report)
     _nfs_clients(inventory, report)
@@ -135,6 +136,26 @@ def _network_settings(host: Host, inventory: Inventory, report: Report) -> None:
         server = host.settings.get(name)
         if server and server.value and not _is_v4(server.value):
             report.setting(host, server, "not an IPv4 address", f"write the NFS server's address: {why}")
+
+
+def _nodes(inventory: Inventory, report: Report) -> None:
+    """Names and addresses that Nodes have in Kubernetes: a second one of a name or address does not join."""
+    names: dict[str, Host] = {}
+    addresses: dict[str, Host] = {}
+    for host in sorted(inventory.boards(), key=lambda each: "k3s_node_name" in each.settings):
+        named = host.settings.get("k3s_node_name")
+        name = str(host.get("k3s_node_name", host.name.lower()))
+        other = names.setdefault(name, host)
+        if named and other is not host and not named.from_command_line:
+            remedy = "write another one, or delete the line: by default it is the board's name in the inventory"
+            report.setting(host, named, f"{other.name} has the same name in Kubernetes", remedy)
+        own = host.settings.get("k3s_node_ip")
+        if own is None or own.value in (None, "") or own.from_command_line:
+            continue
+        if not _is_v4(own.value):
+            report.setting(host, own, "not an IPv4 address", "write one of this board, or delete the line")
+        elif (other := addresses.setdefault(own.value, host)) is not host:
+            report.setting(host, own, f"{other.name} has the same address in Kubernetes", "write one of this board")
 
 
 def _neighbours(inventory: Inventory, report: Report) -> None:

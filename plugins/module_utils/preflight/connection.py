@@ -10,11 +10,13 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from .model import Host, Inventory, Place, Report
 
 _COMMAND_LINE = Place("ansible-playbook")
+_CONFIGURATION = Place("ansible.cfg, environment or command line")
 _SSH = ("ssh", "smart", "ansible.builtin.ssh")
 _SUDO = ("sudo", "ansible.builtin.sudo")
 _OFF = ("false", "no", "off", "0", "f", "n", "")
@@ -22,6 +24,20 @@ _BY_KEY = "stages log in by key, and would be refused"
 _COPY_KEY = "have the board accept a key (ssh-copy-id), and delete it"
 _OTHER_USER = "tasks that become root would run as another user"
 _ARGS = "only Ansible itself would use it, not the stages that start ssh themselves"
+#: Other names that Ansible has for its variables, and which win over those that stages use.
+_OTHER_NAMES = {
+    "ansible_ssh_host": "ansible_host",
+    "ansible_ssh_port": "ansible_port",
+    "ansible_ssh_user": "ansible_user",
+    "ansible_private_key_file": "ansible_ssh_private_key_file",
+    "ansible_private_key": "ansible_ssh_private_key_file",
+    "ansible_ssh_private_key": "ansible_ssh_private_key_file",
+    "ansible_sudo_pass": "ansible_become_password",
+    "ansible_sudo_user": "ansible_become_user",
+}
+_SHELLS = ("sh", "/bin/sh", "/bin/bash", "/usr/bin/bash", "/usr/bin/sh")
+# Arguments that say where or through whom ssh connects.
+_ROUTE = re.compile(r"proxy|port|hostname|(^|\s)-[JFpl]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,22 @@ def _is_sudo(value: Any) -> bool:
     return value in _SUDO
 
 
+def _is_ssh(value: Any) -> bool:
+    return PurePath(str(value)).name == "ssh"
+
+
+def _says_no_route(value: Any) -> bool:
+    return not _ROUTE.search(str(value or ""))
+
+
+def _is_shell(value: Any) -> bool:
+    return value in _SHELLS
+
+
+def _is_boards_python(value: Any) -> bool:
+    return str(value).startswith(("auto", "/usr/bin/"))
+
+
 def is_command_line(value: Any) -> bool:
     """Whether ssh's arguments can be split as a shell does."""
     try:
@@ -67,12 +99,18 @@ BOARDS = (
     ),
     Rule(
         "ansible_user",
-        lambda value: isinstance(value, str) and not re.search(r"\s", value),
+        lambda value: isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.@-]*\$?", value)),
         "not a user name",
-        "write one word, in quotes if it looks like a number",
+        "write one word of letters and digits, in quotes if it looks like a number",
     ),
+    *(Rule(name, _never, _ARGS, f"write it as {own}") for name, own in _OTHER_NAMES.items()),
     Rule("ansible_password", _never, _BY_KEY, _COPY_KEY),
     Rule("ansible_ssh_pass", _never, _BY_KEY, _COPY_KEY),
+    Rule("ansible_ssh_password", _never, _BY_KEY, _COPY_KEY),
+    Rule("ansible_ssh_executable", _is_ssh, _ARGS, "delete it, and have OpenSSH's ssh first on PATH"),
+    Rule("ansible_become_exe", lambda value: "sudo" in str(value), "stages become root by sudo", "delete it"),
+    Rule("ansible_shell_type", _is_shell, "stages run commands of sh", "delete it"),
+    Rule("ansible_shell_executable", _is_shell, "stages run commands of sh", "delete it"),
     Rule("ansible_become", lambda value: not _is_off(value), "no task could become root", "delete it"),
     Rule("ansible_become_user", lambda value: value == "root", _OTHER_USER, "delete it"),
     Rule(
@@ -81,7 +119,7 @@ BOARDS = (
         "stages become root by sudo",
         "delete it, and have the board's user in its group sudo",
     ),
-    Rule("ansible_ssh_args", lambda value: "Proxy" not in value, _ARGS, "write it as ansible_ssh_common_args"),
+    Rule("ansible_ssh_args", _says_no_route, _ARGS, "write it as ansible_ssh_common_args"),
     Rule(
         "ansible_python_interpreter",
         lambda value: value != sys.executable or value.startswith("/usr/bin/"),
@@ -105,27 +143,75 @@ OPTIONS = (
     Rule("become_method", lambda value: value is None or _is_sudo(value), "stages use sudo", "omit --become-method"),
     Rule("connection", lambda value: value in (None, *_SSH), "boards are reached by ssh only", "omit --connection"),
     Rule("ask_pass", _never, _BY_KEY, "have the boards accept a key (ssh-copy-id), and omit --ask-pass (-k)"),
-    Rule("ssh_common_args", _never, _ARGS, "write it as ansible_ssh_common_args in the inventory"),
-    Rule("ssh_extra_args", _never, _ARGS, "write it as ansible_ssh_common_args in the inventory"),
 )  # fmt: skip
 
 _CALLBACKS = {f"edge_ai.cluster.{name}" for name in ("typed_options", "nothing_done", "one_run")}
-#: Settings of Ansible, which a variable of the environment may have changed.
-SETTINGS = (
-    Rule(
+_SOURCES = {"all_inventory", "groups_inventory", "all_plugins_inventory", "groups_plugins_inventory"}
+_IN_INVENTORY = "write it in the inventory as"
+#: Settings of Ansible by their names in its configuration, which a variable of the environment may have changed.
+SETTINGS = {
+    "DEFAULT_STRATEGY": Rule(
         "strategy",
         lambda value: str(value).endswith("linear"),
         "stages need all boards to be done with a task before the next one",
         "unset ANSIBLE_STRATEGY",
     ),
-    Rule("any_errors_fatal", bool, "other boards would go on when one fails", "unset ANSIBLE_ANY_ERRORS_FATAL"),
-    Rule(
+    "ANY_ERRORS_FATAL": Rule(
+        "any_errors_fatal", bool, "other boards would go on when one fails", "unset ANSIBLE_ANY_ERRORS_FATAL"
+    ),
+    "CALLBACKS_ENABLED": Rule(
         "callbacks_enabled",
         lambda value: set(value) >= _CALLBACKS,
         "without those of ansible.cfg, runs are not locked, and -e name=value has no type",
         f"unset ANSIBLE_CALLBACKS_ENABLED, or have {', '.join(sorted(_CALLBACKS))} in it",
     ),
-)
+    "DEFAULT_HASH_BEHAVIOUR": Rule(
+        "hash_behaviour",
+        lambda value: value == "replace",
+        "dictionaries of several files would become one, which is not what preflight and roles read",
+        "unset ANSIBLE_HASH_BEHAVIOUR",
+    ),
+    "VARIABLE_PLUGINS_ENABLED": Rule(
+        "vars_plugins_enabled",
+        lambda value: "host_group_vars" in {str(each).rpartition(".")[2] for each in value},
+        "group_vars and host_vars would not be read",
+        "unset ANSIBLE_VARS_ENABLED",
+    ),
+    "VARIABLE_PRECEDENCE": Rule(
+        "precedence",
+        lambda value: set(value) >= _SOURCES,
+        "variables of the inventory would not be read",
+        "unset ANSIBLE_PRECEDENCE",
+    ),
+    "TASK_TIMEOUT": Rule(
+        "task_timeout", _never, "tasks that wait for boards would be ended", "unset ANSIBLE_TASK_TIMEOUT"
+    ),
+    "CACHE_PLUGIN": Rule(
+        "fact_caching",
+        lambda value: str(value).rpartition(".")[2] == "memory",
+        "facts of an earlier run would be taken for those of this one",
+        "unset ANSIBLE_CACHE_PLUGIN",
+    ),
+    "DEFAULT_EXECUTABLE": Rule("executable", _is_shell, "stages run commands of sh", "unset ANSIBLE_EXECUTABLE"),
+    "INTERPRETER_PYTHON": Rule(
+        "interpreter_python",
+        _is_boards_python,
+        "boards do not have this Python",
+        f"unset ANSIBLE_PYTHON_INTERPRETER, or {_IN_INVENTORY} ansible_python_interpreter of single boards",
+    ),
+}
+#: Options of Ansible's connections by ssh; the environment and options of ansible-playbook may have changed them.
+SSH = {
+    rule.name: rule
+    for rule in (
+        Rule("ssh_args", _says_no_route, _ARGS, f"unset ANSIBLE_SSH_ARGS, and {_IN_INVENTORY} ansible_ssh_common_args"),
+        Rule("ssh_common_args", _never, _ARGS, f"{_IN_INVENTORY} ansible_ssh_common_args"),
+        Rule("ssh_extra_args", _never, _ARGS, f"{_IN_INVENTORY} ansible_ssh_common_args"),
+        Rule("ssh_executable", _is_ssh, _ARGS, "unset ANSIBLE_SSH_EXECUTABLE, and have OpenSSH's ssh first on PATH"),
+        Rule("port", _never, _ARGS, f"unset ANSIBLE_REMOTE_PORT, and {_IN_INVENTORY} ansible_port"),
+        Rule("private_key_file", _never, _ARGS, f"{_IN_INVENTORY} ansible_ssh_private_key_file"),
+    )
+}
 
 
 def check(inventory: Inventory, report: Report) -> None:
@@ -153,10 +239,10 @@ def check_options(arguments: Mapping[str, Any], report: Report) -> None:
 
 
 def check_settings(settings: Mapping[str, Any], report: Report) -> None:
-    """Report settings of Ansible that are not those of ansible.cfg, and with which stages would go wrong."""
-    for rule in SETTINGS:
-        if not rule.works(settings[rule.name]):
-            report.add(Place("ansible.cfg"), rule.name, settings[rule.name], rule.problem, rule.remedy)
+    """Report settings of Ansible with which stages would go wrong; `settings` are those of SETTINGS and SSH."""
+    for name, rule in (SETTINGS | SSH).items():
+        if not rule.works(settings[name]):
+            report.add(_CONFIGURATION, rule.name, settings[name], rule.problem, rule.remedy)
 
 
 def _check(host: Host, rules: tuple[Rule, ...] | list[Rule], report: Report) -> None:

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives import serialization
 
 from ..container_image import base
 from ..container_image.inputs import ARCHITECTURES, ImageError, Inputs, tag
-from ..flash.ssh import jump_host, key_problem
+from ..flash.ssh import effective, jump_host, key_problem
 from . import connection
 from .links import is_url
 from .model import Host, Inventory, Place, Report
@@ -41,6 +41,8 @@ _BASE = (("base", "", ""), ("source", "_source", "registry"), ("suite", "_suite"
 _SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
 #: Bytes of the path of ssh's socket: the kernel's 108, less the suffix that ssh adds while it connects.
 _SOCKET = 90
+#: MiB of the copies of the OS image that the role card_image keeps.
+_PREPARED_MB = 5000
 # The default of manifests_source: k8s/ beside the roles.
 _MANIFESTS = Path(__file__).resolve().parents[3] / "k8s"
 _CONTEXT = _MANIFESTS.parent / "docker"
@@ -77,17 +79,21 @@ def check_ansible(version: str, oldest: str, report: Report) -> None:
 def check_configuration(read: str | None, checkout: Path, settings: Mapping[str, Any], report: Report) -> None:
     """Report another ansible.cfg than the checkout's: without it runs are neither locked nor stopped at an error.
 
-    `settings` are those of connection.SETTINGS, as Ansible has them.
+    `settings` are those of connection.SETTINGS and connection.SSH, as Ansible has them.
 
     Ansible looks for it in the current directory, and leaves it out where others may write to that.
     """
+    for folder in ("group_vars", "host_vars", "playbooks/group_vars", "playbooks/host_vars"):
+        if (checkout / folder).is_dir():
+            remedy = f"move its files to {Path(folder).name} beside the inventory's hosts"
+            report.add(Place(str(checkout / folder)), "variables", None, "no play would read all of them", remedy)
     own = checkout / "ansible.cfg"
     if read and Path(read).resolve() == own.resolve():
         connection.check_settings(settings, report)
         return
     problem = f"not read: Ansible uses {read}" if read else f"not read: the current directory is {Path.cwd()}"
     remedy = f"run it in {checkout}, or export ANSIBLE_CONFIG={own}"
-    if Path.cwd().stat().st_mode & 0o002:
+    if Path("ansible.cfg").resolve() == own.resolve() and Path.cwd().stat().st_mode & 0o002:
         problem, remedy = f"not read: every user may write to {Path.cwd()}", f"run `chmod o-w {Path.cwd()}`"
     report.add(Place(str(own)), "configuration", None, problem, remedy)
 
@@ -99,6 +105,7 @@ def check(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Repo
     _programs(boards, needs, report)
     _interpreter(inventory, needs, report)
     _login_keys(boards, report)
+    _ssh(inventory, report)
     _socket(report)
     _proxies(inventory, report)
     _route(inventory, report)
@@ -164,9 +171,10 @@ def check_downloads(inventory: Inventory, scope: Iterable[str], needs: Needs, re
     not flashed), URLs for the headers of one file.
     """
     boards = in_scope(inventory, scope)
-    wanted = _missing_images(boards, inventory) + _missing_releases(boards, inventory)
-    if wanted or not all(map(_image_is_cached, boards)):
-        _disk(inventory, needs, report)
+    to_flash = _to_flash(boards, inventory)
+    wanted = _missing_images(to_flash, inventory) + _missing_releases(boards, inventory)
+    prepared = any(_setting(host, inventory, "card_image_parts") and not _is_prepared(host) for host in to_flash)
+    _disk(inventory, needs, bool(wanted) or not all(map(_image_is_cached, boards)), prepared, report)
     if not wanted or not needs.check_urls:
         return
     with ThreadPoolExecutor(max_workers=8) as pool:
@@ -337,6 +345,35 @@ def _interpreter(inventory: Inventory, needs: Needs, report: Report) -> None:
         report.setting(control, setting, f"no Python that has the packages {packages}", remedy)
 
 
+def _ssh(inventory: Inventory, report: Report) -> None:
+    """Report what ssh's arguments or ~/.ssh/config say of a board, and stages that look for its port would not know."""
+    for host in inventory.boards() if shutil.which("ssh") else []:
+        setting = host.settings.get("ansible_host")
+        args = _ssh_args(host)
+        is_text = isinstance(host.get("ansible_ssh_common_args", ""), str) and connection.is_command_line(args)
+        if setting is None or not isinstance(setting.value, str) or not is_text:
+            continue  # reported elsewhere
+        port = ["-p", str(_port(host))] if host.get("ansible_port") else []
+        values, refused = effective(setting.value, [*port, *shlex.split(args)])
+        where = "ansible_ssh_common_args or ~/.ssh/config"
+        if refused:
+            report.setting(host, setting, f"ssh does not accept {where} ({refused})", "correct them: `ssh -G` shows it")
+            continue
+        if values["port"] != str(_port(host)):
+            problem = f"{where} has port {values['port']}, which not all stages would use"
+            report.setting(host, setting, problem, f"write ansible_port: {values['port']}")
+        if values["hostname"] != setting.value:
+            problem = f"{where} has the host name {values['hostname']} for it, which not all stages would use"
+            report.setting(host, setting, problem, f"write ansible_host: {values['hostname']}")
+        folder = Path(values.get("controlpath", "/")).parent
+        if "controlpath" in args.lower() and not folder.is_dir():
+            report.setting(host, setting, f"there is no directory {folder} for its ControlPath", "omit ControlPath")
+
+
+def _ssh_args(host: Host) -> str:
+    return " ".join(str(host.get(name) or "") for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"))
+
+
 def _socket(report: Report) -> None:
     folder = Path("~/.ansible/cp").expanduser()
     if len(os.fsencode(folder)) > _SOCKET - len("/0123456789"):
@@ -361,7 +398,7 @@ def _route(inventory: Inventory, report: Report) -> None:
     """Report a server that only ssh reaches, through a jump host: requests to the cluster's API have no such way."""
     for host in inventory.members("k3s_servers"):
         own = str(host.get("ansible_host"))
-        args = " ".join(str(host.get(name) or "") for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"))
+        args = _ssh_args(host)
         if shutil.which("ssh") is None or not connection.is_command_line(args):
             continue  # reported elsewhere
         jump = jump_host(own, shlex.split(args))
@@ -449,20 +486,22 @@ def _login_keys(boards: list[Host], report: Report) -> None:
             report.setting(host, setting, *problem)
 
 
-def _disk(inventory: Inventory, needs: Needs, report: Report) -> None:
+def _disk(inventory: Inventory, needs: Needs, downloads: bool, prepared: bool, report: Report) -> None:
+    """Report a disk of the cache that is too small for downloads, the container image and prepared OS images."""
+    wants = {
+        f"downloads and the container image need {needs.cache_free_mb} MiB (preflight_cache_free_mb)": downloads,
+        f"prepared OS images need {_PREPARED_MB} MiB (card_image_parts)": prepared,
+    }
+    wanted = needs.cache_free_mb * downloads + _PREPARED_MB * prepared
     names = ("cluster_cache_dir", "container_image_cache_dir")
     settings = [setting for name in names for _host, setting in inventory.settings(name)]
     for place, name, folder in sorted({(each.place, each.name, str(each.value)) for each in settings if each.value}):
         free = shutil.disk_usage(nearest_existing(Path(folder))).free // 2**20
-        if free < needs.cache_free_mb:
-            report.add(
-                place,
-                name,
-                folder,
-                f"{free} MiB are free there, but downloads and the container image need {needs.cache_free_mb} MiB "
-                "(preflight_cache_free_mb)",
-                "free some space, or write a directory on a larger disk",
-            )
+        if free < wanted:
+            why = ", and ".join(text for text, is_wanted in wants.items() if is_wanted)
+            remedy = "free some space, or write a directory on a larger disk"
+            remedy += "; card_image_parts: [] does without prepared OS images" if prepared else ""
+            report.add(place, name, folder, f"{free} MiB are free there, but {why}", remedy)
 
 
 @dataclass(frozen=True)
@@ -475,17 +514,22 @@ class Download:
     candidates: tuple[str, ...]
 
 
-def _missing_images(boards: list[Host], inventory: Inventory) -> list[Download]:
-    """OS images for boards that have a card and are not running, unless the pinned image is in the cache already."""
-    to_flash = [
+def _to_flash(boards: list[Host], inventory: Inventory) -> list[Host]:
+    """Boards that have a card and are not running."""
+    with_card = [
         host for host in boards if host.get("flash_card") and is_url(_setting(host, inventory, "flash_image_url"))
     ]
     with ThreadPoolExecutor(max_workers=16) as pool:
-        answers = list(pool.map(lambda host: is_open(str(host.get("ansible_host")), _port(host)), to_flash))
+        up = list(pool.map(lambda host: is_open(str(host.get("ansible_host")), _port(host)), with_card))
+    return [host for host, is_up in zip(with_card, up, strict=True) if not is_up]
+
+
+def _missing_images(to_flash: list[Host], inventory: Inventory) -> list[Download]:
+    """OS images of boards that will be flashed, unless the pinned image is in the cache already."""
     found: dict[str, Download] = {}
-    for host, up in zip(to_flash, answers, strict=True):
+    for host in to_flash:
         url, pin = (_setting(host, inventory, name) for name in ("flash_image_url", "flash_image_sha256"))
-        if not up and not (pin and _is_cached(host, f"*/{pin}.img*")):
+        if not (pin and _is_cached(host, f"*/{pin}.img*")):
             found.setdefault(url, Download(_place(host, inventory, "flash_image_url"), "flash_image_url", url, (url,)))
     return list(found.values())
 
@@ -517,6 +561,12 @@ def _place(host: Host, inventory: Inventory, name: str) -> Place:
 def _is_cached(host: Host, pattern: str) -> bool:
     folder = Path(str(host.get("cluster_cache_dir", "")))
     return folder.is_absolute() and folder.is_dir() and any(folder.glob(pattern))
+
+
+def _is_prepared(host: Host) -> bool:
+    """Whether there are prepared OS images, so that another one replaces the oldest of them."""
+    folder = host.get("card_image_cache_dir")
+    return any(Path(str(folder)).glob("prepared-*.img")) if folder else _is_cached(host, "images/prepared-*.img")
 
 
 def _image_is_cached(host: Host) -> bool:

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import yaml
+from ansible.errors import AnsibleError
+from ansible.inventory.manager import IGNORED
+from ansible.parsing.utils.addresses import parse_address
+from ansible.plugins.inventory import detect_range, expand_hostname_range
 
 from .model import Finding, Place
 from .suggest import did_you_mean
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# What Ansible skips in an inventory directory (INVENTORY_IGNORE_EXTS and editors' leftovers).
-_IGNORED = re.compile(r"(~|\.(orig|cfg|retry|bak|pyc|pyo|swp|rpm|md|csv|txt))$")
 _INI_SECTION = re.compile(r"^\[([^:\]]+)(?::(vars|children))?\]\s*(?:[#;].*)?$")
 _VARIABLE_FILES = ("", ".yml", ".yaml", ".json")
 #: Placeholder for the names in an encrypted file.
@@ -55,6 +58,20 @@ class Written:
             self.inner[place] = {
                 str(key.value): Place(place.file, item.start_mark.line + 1) for key, item in value.value
             }
+
+    def note_host(self, pattern: str, settings: dict[str, Place], place: Place) -> None:
+        """Record the hosts of a line; one whose variable is set in another line too is an error."""
+        for host in host_names(pattern):
+            _note(self.hosts, host, place)
+            for name, at in settings.items():
+                before = self.host_settings.get((host, name), [])
+                if before and before[0] != at:
+                    problem, remedy = (
+                        f"written twice, first at {before[0]}",
+                        "keep one of them, Ansible silently drops the other",
+                    )
+                    self.findings.append(Finding(at, f"{host}.{name}", None, problem, remedy))
+                _note(self.host_settings, (host, name), at)
 
     def of_host(self, host: str, name: str) -> Place | None:
         """Where the host's own value of a variable is written, by Ansible's precedence; None if it has none."""
@@ -100,7 +117,7 @@ def read(sources: list[Path], named: Callable[[Path], str]) -> Written:
     """Read the files of these inventory sources (files or directories). `named` returns a file's name in messages."""
     written = Written()
     for source in sources:
-        for path in inventory_files(source):
+        for path in filter(Path.is_file, inventory_files(source)):
             _read_hosts_file(path, named(path), written)
         base = source if source.is_dir() else source.parent
         for folder, files, settings in (
@@ -116,15 +133,19 @@ def read(sources: list[Path], named: Callable[[Path], str]) -> Written:
 
 def inventory_files(source: Path) -> list[Path]:
     """The files of an inventory source that contain groups and hosts."""
-    if source.is_file():
-        return [source]
     if not source.is_dir():
-        return []
-    return [
-        path
-        for path in sorted(source.iterdir())
-        if path.is_file() and not path.name.startswith(".") and not _IGNORED.search(path.name)
-    ]
+        return [source] if os.path.lexists(source) else []
+    paths = [path for path in sorted(source.iterdir()) if not IGNORED.search(os.fsencode(path.name))]
+    return [file for path in paths for file in inventory_files(path)]
+
+
+def host_names(pattern: str) -> list[str]:
+    """The hosts that a name, a name with a port (pi-01:22) or a range (pi-[01:03]) stands for."""
+    try:
+        name = parse_address(pattern, allow_ranges=True)[0] or pattern
+        return expand_hostname_range(name) if detect_range(name) else [name]
+    except AnsibleError:
+        return [pattern]
 
 
 def _variable_files(folder: Path) -> list[tuple[str, Path]]:
@@ -202,7 +223,7 @@ def _read_variables_file(
     if not isinstance(node, yaml.MappingNode):
         written.unreadable_at(Place(name, 1), owner, "not a mapping", "write lines `name: value`")
         return
-    for key, value in node.value:
+    for key, value in _entries(node):
         place = Place(name, key.start_mark.line + 1)
         _note(settings, (owner, key.value), place)
         written.note_inner(place, value)
@@ -262,7 +283,7 @@ def _walk_group(group: yaml.Node, body: yaml.Node, name: str, written: Written) 
             for child, child_body in content.value:
                 _walk_group(child, child_body, name, written)
         elif section.value == "vars":
-            for key, value in content.value:
+            for key, value in _entries(content):
                 at = Place(name, key.start_mark.line + 1)
                 _note(written.group_settings, (group.value, key.value), at)
                 written.note_inner(at, value)
@@ -276,25 +297,26 @@ def _walk_host(host: yaml.Node, settings: yaml.Node, name: str, written: Written
     if not _is_name(host, name, written):
         return
     at = Place(name, host.start_mark.line + 1)
-    _note(written.hosts, host.value, at)
+    places: dict[str, Place] = {}
     if isinstance(settings, yaml.MappingNode):
-        for key, value in settings.value:
-            place = Place(name, key.start_mark.line + 1)
-            before = written.host_settings.get((host.value, key.value), [])
-            if before and before[0].line != place.line:
-                written.findings.append(
-                    Finding(
-                        place,
-                        f"{host.value}.{key.value}",
-                        None,
-                        f"written twice, first at {before[0]}",
-                        "keep one of them, Ansible silently drops the other",
-                    )
-                )
-            _note(written.host_settings, (host.value, key.value), place)
-            written.note_inner(place, value)
+        for key, value in _entries(settings):
+            places[key.value] = Place(name, key.start_mark.line + 1)
+            written.note_inner(places[key.value], value)
     elif not _is_empty(settings):
         written.unreadable_at(at, host.value, "not a mapping", "write lines `name: value` below it")
+    written.note_host(host.value, places, at)
+
+
+def _entries(mapping: yaml.MappingNode) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+    """Keys and values of a mapping, after those that it has by `<<`."""
+    own = []
+    for key, value in mapping.value:
+        if key.value == "<<":
+            for each in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                yield from _entries(each) if isinstance(each, yaml.MappingNode) else ()
+        else:
+            own.append((key, value))
+    yield from own
 
 
 def _is_empty(node: yaml.Node) -> bool:
@@ -322,8 +344,13 @@ def _read_ini(path: Path, name: str, written: Written) -> None:
         elif kind == "vars":
             _note(written.group_settings, (group, text.split("=")[0].strip()), place)
         else:
-            host, *settings = text.split()
-            _note(written.hosts, host, place)
-            for each in settings:
-                if "=" in each:
-                    _note(written.host_settings, (host, each.split("=")[0]), place)
+            host, *settings = _split(text)
+            names = [each.split("=")[0] for each in settings if "=" in each]
+            written.note_host(host, dict.fromkeys(names, place), place)
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError:  # a quote that is not closed, at which Ansible stops
+        return line.split()

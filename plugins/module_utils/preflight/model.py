@@ -118,6 +118,7 @@ class Option:
 class Inventory:
     """A whole inventory. `source` is where it comes from, named when nothing more exact can be.
 
+    `directories` are those that Ansible reads as inventories, with everything in them.
     `unread` names variables whose template could not be evaluated for some host, so that they are in no host.
     `unreadable` is true if a file could not be read at all, so that nothing else can be checked.
     """
@@ -130,6 +131,7 @@ class Inventory:
     defaults: dict[str, Any] = field(default_factory=dict)
     unread: frozenset[str] = frozenset()
     unreadable: bool = False
+    directories: tuple[str, ...] = ()
 
     def members(self, group: str) -> list[Host]:
         """The hosts of a group; none if there is no such group."""

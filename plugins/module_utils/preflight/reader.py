@@ -1,8 +1,9 @@
-"""An inventory as Ansible loaded it, turned into plain data. The only module here that imports Ansible."""
+"""An inventory as Ansible loaded it, turned into plain data."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,9 +58,10 @@ class Reader:
         if self._variables._hostvars is None:
             HostVars(self._inventory, self._variables, self._loader)  # registers itself: templates use hostvars
         # `-i pi-01,` is a list of hosts, not a file.
-        sources = [Path(source) for source in self._inventory._sources if "," not in source]
-        self._written = read_files(sources, self._named)
+        sources = [Path(source) for source in self._inventory._sources if "," not in source or Path(source).exists()]
         files = [path for source in sources for path in inventory_files(source)]
+        self._written = read_files(sources, self._named)
+        self._note_unparsed(sources, files)
         source = Place(", ".join(self._named(path) for path in files or sources) or "inventory")
         if self._written.unreadable:
             return Inventory(source, {}, {}, {}, (), unreadable=True), self._written.findings
@@ -86,12 +88,32 @@ class Reader:
             for name, group in self._inventory.groups.items()
             if name not in ("all", "ungrouped")
         }
+        magic = [name for name in self._variables.extra_vars if _MAGIC.match(name)]
         findings = [
+            *[Finding(Place(COMMAND_LINE), name, None, "Ansible sets it itself", "omit it") for name in magic],
             *self._written.findings,
             *self._written.unowned_files(set(self._inventory.groups), set(self._inventory.hosts)),
             *dict.fromkeys(self._findings),
         ]
-        return Inventory(source, hosts, groups, options, roles, defaults, frozenset(self._unread)), findings
+        directories = tuple(str(path.absolute()) for path in sources if path.is_dir())
+        unread = frozenset(self._unread)
+        return Inventory(source, hosts, groups, options, roles, defaults, unread, directories=directories), findings
+
+    def _note_unparsed(self, sources: list[Path], files: list[Path]) -> None:
+        """Files that Ansible could not read: it only warns, and goes on without their hosts."""
+        for path in [each for each in sources if not os.path.lexists(each)]:
+            self._written.unreadable_at(
+                Place(self._named(path)), "inventory", "there is no such file", "correct the path that is given with -i"
+            )
+        parsed = {str(each) for each in self._inventory._inventory.processed_sources}
+        for path in [] if self._written.unreadable else files:
+            if str(path.absolute()) not in parsed:
+                self._written.unreadable_at(
+                    Place(self._named(path)),
+                    "inventory",
+                    "Ansible cannot read this file, and its first warnings say why",
+                    "correct it, or move it to another directory",
+                )
 
     def _named(self, path: Path) -> str:
         full = path.absolute()
@@ -147,10 +169,12 @@ class Reader:
         return settings
 
     def _note_undefined(self, host: AnsibleHost, name: str, place: Place, own: bool, error: AnsibleError) -> None:
-        """A template that names an unknown variable is an error; one that needs facts or a file is left to its role."""
+        """A template that cannot have a value is an error; one that needs facts or a file is left to its role."""
         message = str(error)
         if "yntax error in template" in message or "TemplateSyntaxError" in message:
             problem, remedy = "the template is not well formed", "correct the text between {{ and }}"
+        elif "ecursive loop" in message or "recursion depth" in message:
+            problem, remedy = "the template uses itself, perhaps through others", "write a value, or delete the line"
         else:
             unknown = _UNDEFINED.search(message)
             if not unknown or unknown[1].startswith(("ansible_", "_")) or unknown[1] in self._names:

@@ -15,6 +15,7 @@ _REQUIRED = {
     "cluster_cache_dir": "set the directory for downloads in group_vars/all.yml",
     "cluster_results_dir": "set the directory for results in group_vars/all.yml",
 }
+_DIRECTORIES = ("cluster_secrets_dir", "cluster_cache_dir", "cluster_results_dir", "cluster_backups_dir")
 #: Characters that a directory must not have, and why.
 _REFUSED = {
     "cluster_secrets_dir": (
@@ -43,13 +44,12 @@ def check(inventory: Inventory, report: Report) -> None:
     for host, setting in inventory.settings("cluster_name"):
         if isinstance(setting.value, str) and not _NAME.match(setting.value):
             report.setting(host, setting, "not a valid cluster name", "write a-z, 0-9 and inner hyphens, such as home")
-    for name in (
-        "cluster_secrets_dir",
-        "cluster_cache_dir",
-        "cluster_results_dir",
-        "cluster_backups_dir",
-        "cluster_root",
-    ):
+    for name in _DIRECTORIES:
+        for host, setting in inventory.settings(name):
+            if any(PurePosixPath(str(setting.value)).is_relative_to(each) for each in inventory.directories):
+                problem = "in the inventory's directory, all of which Ansible reads as an inventory"
+                report.setting(host, setting, problem, "write one outside, or name the file of the hosts with -i")
+    for name in (*_DIRECTORIES, "cluster_root"):
         for host, setting in inventory.settings(name):
             if isinstance(setting.value, str) and not PurePosixPath(setting.value).is_absolute():
                 report.setting(
@@ -64,6 +64,20 @@ def check(inventory: Inventory, report: Report) -> None:
                     f"has {found[0]!r}: {why}",
                     "move this checkout, or write a path without such characters",
                 )
+    for name in ("cluster_name", "cluster_root", *_DIRECTORIES):
+        other = None
+        for host, setting in inventory.settings(name):
+            other = other or host
+            if setting.value != other.get(name):
+                problem = f"{other.name} has another one ({other.get(name)}), and a cluster has one"
+                remedy = "write it once, in group_vars/all.yml; inventory_dir is where each host is written first"
+                report.setting(host, setting, problem, remedy)
+    for name in ("cluster_cache_dir", "cluster_results_dir", "cluster_backups_dir"):
+        for host, setting in inventory.settings(name):
+            secrets = str(host.get("cluster_secrets_dir", ""))
+            if secrets and PurePosixPath(str(setting.value)).is_relative_to(secrets):
+                problem = "in cluster_secrets_dir, where nothing may be readable by other users"
+                report.setting(host, setting, problem, "write a directory beside it")
     for host, setting in inventory.settings("nfs_server_export"):
         path = PurePosixPath(str(setting.value))
         if not path.is_absolute() or ".." in path.parts:

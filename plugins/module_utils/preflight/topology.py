@@ -9,7 +9,11 @@ from .model import CLUSTER_GROUPS, Host, Inventory, Report
 from .suggest import did_you_mean
 
 # RFC 1123, one label; Kubernetes lower-cases node names, so a capital would make two names of one board.
-_LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+
+# A label's name, perhaps with a prefix, and its value.
+_KEY = re.compile(r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 
 
 def check(inventory: Inventory, report: Report) -> None:
@@ -32,6 +36,7 @@ def check(inventory: Inventory, report: Report) -> None:
     _servers(inventory, report)
     _nfs(inventory, report)
     _labels(inventory, report)
+    _own_labels(inventory, report)
 
 
 def _groups(inventory: Inventory, report: Report) -> None:
@@ -62,10 +67,13 @@ def _control_node(inventory: Inventory, report: Report) -> None:
         )
         remedy = "write ansible_python_interpreter: '{{ ansible_playbook_python }}' with it"
         report.add(control.place, "localhost", None, problem, remedy)
+    if control and (groups := ", ".join(sorted(control.groups & set(CLUSTER_GROUPS)))):
+        remedy = "remove it there; where this machine is a board, give the board a name and an ansible_host of its own"
+        report.add(control.place, "localhost", None, f"the control node, but in {groups}", remedy)
 
 
 def _name(host: Host, inventory: Inventory, report: Report) -> None:
-    if not _LABEL.match(host.name):
+    if not _NAME.match(host.name):
         plain = re.sub(r"[^a-z0-9]+", "-", host.name.lower().split(".")[0]).strip("-")[:63].strip("-") or "pi-01"
         report.add(
             host.place,
@@ -158,7 +166,7 @@ def _nfs(inventory: Inventory, report: Report) -> None:
             "keep one of them",
         )
     for host in servers:
-        if "cluster" not in host.groups and host.name != "localhost":
+        if "cluster" not in host.groups and host.name != "localhost":  # reported elsewhere
             report.add(
                 host.place,
                 host.name,
@@ -198,3 +206,23 @@ def _labels(inventory: Inventory, report: Report) -> None:
                 "in both training and prediction, but a node has one label `role`",
                 "keep it in one, prediction must run where nothing was trained",
             )
+
+
+def _own_labels(inventory: Inventory, report: Report) -> None:
+    """Report labels that Kubernetes refuses, and those that win over the group that a board is in."""
+    for host, setting in inventory.settings("node_labels_labels"):
+        for key, value in setting.value.items() if isinstance(setting.value, dict) else ():
+            group = next((name for name in ("training", "prediction") if name in host.groups), None)
+            if not _KEY.fullmatch(key) or not _VALUE.fullmatch(str(value)):
+                remedy = "write letters and digits, with inner . _ and -, at most 63 characters each"
+                report.setting(host, setting, "not a label of Kubernetes", remedy, inner=key, value=value)
+            elif key == "role" and group and value != group:
+                remedy = f"write {group}, or remove the board from {group}"
+                report.setting(
+                    host,
+                    setting,
+                    f"{host.name} is in {group}, and would not get its label",
+                    remedy,
+                    inner=key,
+                    value=value,
+                )

@@ -10,7 +10,7 @@ from typing import Any
 from .model import Host, Inventory, Option, Report, Setting, is_secret, words
 from .suggest import did_you_mean, typo_of
 
-# Variables of Ansible itself that an inventory sets; with a typo here, Ansible uses its default instead.
+# Variables of Ansible itself that an inventory sets; with another name, Ansible uses its default instead.
 CONNECTION = words(
     "ansible_host ansible_port ansible_user ansible_password ansible_connection ansible_become ansible_become_user "
     "ansible_become_password ansible_become_method ansible_ssh_private_key_file ansible_ssh_common_args "
@@ -18,8 +18,16 @@ CONNECTION = words(
     "ansible_host_key_checking ansible_ssh_host_key_checking ansible_ssh_timeout ansible_timeout "
     "ansible_ssh_retries ansible_remote_tmp ansible_shell_type ansible_ssh_executable ansible_scp_extra_args "
     "ansible_sftp_extra_args ansible_ssh_control_path_dir ansible_pipelining ansible_become_exe "
-    "ansible_become_flags ansible_ssh_args"
+    "ansible_become_flags ansible_ssh_args ansible_admin_users ansible_async_dir ansible_become_pass "
+    "ansible_common_remote_group ansible_control_path ansible_control_path_dir ansible_private_key "
+    "ansible_private_key_file ansible_private_key_passphrase ansible_scp_executable ansible_sftp_batch_mode "
+    "ansible_sftp_executable ansible_shell_allow_world_readable_temp ansible_shell_executable ansible_ssh_host "
+    "ansible_ssh_password ansible_ssh_password_mechanism ansible_ssh_pkcs11_provider ansible_ssh_port "
+    "ansible_ssh_private_key ansible_ssh_private_key_passphrase ansible_ssh_transfer_method ansible_ssh_use_tty "
+    "ansible_ssh_user ansible_ssh_verbosity ansible_sshpass_prompt ansible_sudo_chdir ansible_sudo_exe "
+    "ansible_sudo_flags ansible_sudo_pass ansible_sudo_user ansible_system_tmpdirs"
 )
+_OF_A_CONNECTION = ("ansible_ssh_", "ansible_become_", "ansible_sudo_", "ansible_shell_")
 _TYPE_NAMES = {
     "str": "text",
     "path": "a path",
@@ -65,12 +73,14 @@ def check(inventory: Inventory, report: Report) -> None:
 
 def _name(host: Host, setting: Setting, known: set[str], prefixes: dict[str, str], report: Report) -> None:
     name = setting.name
+    if name in CONNECTION and isinstance(setting.value, list | dict):
+        report.setting(host, setting, "not text", "write one line of text")
     if name.startswith("_") or name in CONNECTION or (setting.plain and is_secret(name, setting.value)):
         return
     if name.startswith("ansible_"):
-        meant = typo_of(name, CONNECTION)
-        if meant:
-            report.setting(host, setting, "Ansible has no variable of this name", f"did you mean {meant}?")
+        if typo_of(name, CONNECTION) or name.startswith(_OF_A_CONNECTION):
+            remedy = did_you_mean(name, CONNECTION, "delete it")
+            report.setting(host, setting, "Ansible has no variable of this name", remedy)
         return
     roles = [role for role, prefix in prefixes.items() if name.startswith(prefix)]
     if roles:

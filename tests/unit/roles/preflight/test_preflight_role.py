@@ -45,7 +45,7 @@ def run(tmp_path: Path, *arguments: str | Path, cwd: Path = CORPUS, configured: 
 
 @pytest.mark.parametrize("limit", [(), ("-l", "pi-02", "--tags", "experiment")], ids=["all", "limited"])
 def test_invalid_inventory_stops_the_run_before_any_host(tmp_path: Path, limit: tuple[str, ...]) -> None:
-    status, output, touched = run(tmp_path, "-i", "many-errors", PLAYBOOK, *limit)
+    status, output, touched = run(tmp_path, "-i", "many-errors/hosts.yml", PROJECT / "site.yml", "--check", *limit)
     expected = (CORPUS / "many-errors" / "expected.txt").read_text().splitlines()
     assert status == 2
     assert not touched
@@ -56,7 +56,7 @@ def test_invalid_inventory_stops_the_run_before_any_host(tmp_path: Path, limit: 
 
 def test_valid_inventory_passes(tmp_path: Path) -> None:
     status, output, touched = run(
-        tmp_path, "-i", "good-minimal", PLAYBOOK, "-e", "preflight_check_urls=false", "--check"
+        tmp_path, "-i", "good-minimal/hosts.yml", PLAYBOOK, "-e", "preflight_check_urls=false", "--check"
     )
     assert (status, touched) == (0, False), output
 
@@ -64,7 +64,14 @@ def test_valid_inventory_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("playbook", ["site.yml", "add-node.yml", "playbooks/restore.yml", "playbooks/preflight.yml"])
 def test_a_run_in_another_directory_says_where_to_run_it(tmp_path: Path, playbook: str) -> None:
     """Ansible finds roles and modules by the links in playbooks/, but not ansible.cfg."""
-    options = ("-i", CORPUS / "good-minimal", "-e", '{"preflight_check_urls": false}', "--skip-tags", "restore")
+    options = (
+        "-i",
+        CORPUS / "good-minimal/hosts.yml",
+        "-e",
+        '{"preflight_check_urls": false}',
+        "--skip-tags",
+        "restore",
+    )
     listed = run(tmp_path, PROJECT / playbook, *options, "--list-tasks", cwd=tmp_path, configured=False)
     assert listed[0] == 0, listed[1]
     status, output, touched = run(tmp_path, PLAYBOOK, *options, cwd=tmp_path, configured=False)
@@ -78,11 +85,28 @@ def test_a_directory_that_everybody_may_write_to_is_named(tmp_path: Path) -> Non
     (tmp_path / "ansible.cfg").symlink_to(PROJECT / "ansible.cfg")
     tmp_path.chmod(0o777)
     status, output, _ = run(
-        tmp_path, "-i", CORPUS / "good-minimal", PLAYBOOK, "-e", '{"preflight_check_urls": false}',
+        tmp_path, "-i", CORPUS / "good-minimal/hosts.yml", PLAYBOOK, "-e", '{"preflight_check_urls": false}',
         cwd=tmp_path, configured=False,
     )  # fmt: skip
     assert status == 2
     assert f"not read: every user may write to {tmp_path}; run `chmod o-w {tmp_path}`" in output
+
+
+def test_directories_within_the_inventory_are_reported(tmp_path: Path) -> None:
+    status, output, _ = run(tmp_path, "-i", "good-minimal", PLAYBOOK, "-e", "preflight_check_urls=false")
+    assert status == 2
+    assert "cluster_results_dir" in output and "in the inventory's directory, all of which Ansible reads" in output
+
+
+def test_settings_of_the_environment_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_REMOTE_PORT", "2222")
+    monkeypatch.setenv("ANSIBLE_TASK_TIMEOUT", "60")
+    status, output, touched = run(
+        tmp_path, "-i", "good-minimal/hosts.yml", PLAYBOOK, "-e", "preflight_check_urls=false"
+    )
+    assert (status, touched) == (2, False)
+    assert "port = 2222: only Ansible itself would use it" in output
+    assert "task_timeout = 60: tasks that wait for boards would be ended; unset ANSIBLE_TASK_TIMEOUT" in output
 
 
 def test_boards_are_validated_in_one_list_with_unreachable_ones(tmp_path: Path) -> None:

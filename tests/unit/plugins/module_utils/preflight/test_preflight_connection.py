@@ -4,7 +4,9 @@ import sys
 from typing import Any
 
 import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import connection, variables
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.connection import (
+    SSH,
     check,
     check_options,
     check_settings,
@@ -20,7 +22,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model im
 #: What ansible-playbook has without any option.
 DEFAULTS = {
     "become": False, "become_user": None, "become_method": "sudo", "connection": "ssh", "ask_pass": False,
-    "ssh_common_args": None, "ssh_extra_args": None, "become_ask_pass": False, "remote_user": None,
+    "become_ask_pass": False, "remote_user": None,
 }  # fmt: skip
 
 
@@ -42,35 +44,91 @@ def test_options_that_work_are_no_error() -> None:
         ("become_method", "su", "--become-method = su: "),
         ("connection", "local", "--connection = local: "),
         ("ask_pass", True, "--ask-pass: stages log in by key, and would be refused; have the boards accept a key"),
-        ("ssh_common_args", "-J gate", "--ssh-common-args = -J gate: "),
-        ("ssh_extra_args", "-J gate", "--ssh-extra-args = -J gate: "),
     ],
 )
 def test_options_of_which_only_ansible_knows_are_reported(name: str, value: Any, shown: str) -> None:
     assert [text.startswith(f"ansible-playbook: {shown}") for text in options(**{name: value})] == [True]
 
 
+#: What Ansible has by ansible.cfg.
 SETTINGS = {
-    "strategy": "linear",
-    "any_errors_fatal": True,
-    "callbacks_enabled": ["edge_ai.cluster.one_run", "edge_ai.cluster.nothing_done", "edge_ai.cluster.typed_options"],
-}
+    "DEFAULT_STRATEGY": "linear",
+    "ANY_ERRORS_FATAL": True,
+    "CALLBACKS_ENABLED": [f"edge_ai.cluster.{name}" for name in ("one_run", "nothing_done", "typed_options")],
+    "DEFAULT_HASH_BEHAVIOUR": "replace",
+    "VARIABLE_PLUGINS_ENABLED": ["host_group_vars"],
+    "VARIABLE_PRECEDENCE": [
+        "all_inventory", "groups_inventory", "all_plugins_inventory", "all_plugins_play", "groups_plugins_inventory",
+        "groups_plugins_play",
+    ],
+    "TASK_TIMEOUT": 0,
+    "CACHE_PLUGIN": "memory",
+    "DEFAULT_EXECUTABLE": "/bin/sh",
+    "INTERPRETER_PYTHON": "auto_silent",
+    "ssh_args": "-o ControlMaster=auto -o ControlPersist=120s",
+    "ssh_common_args": "",
+    "ssh_extra_args": "",
+    "ssh_executable": "ssh",
+    "port": None,
+    "private_key_file": None,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({"strategy": "mitogen_linear"}, None),
-        ({"strategy": "free"}, "ansible.cfg: strategy = free: stages need all boards"),
-        ({"any_errors_fatal": False}, "ansible.cfg: any_errors_fatal = false: other boards would go on"),
-        ({"callbacks_enabled": ["timer"]}, 'ansible.cfg: callbacks_enabled = ["timer"]: without those'),
+        ({"DEFAULT_STRATEGY": "mitogen_linear"}, None),
+        ({"VARIABLE_PLUGINS_ENABLED": ["ansible.builtin.host_group_vars"], "DEFAULT_EXECUTABLE": "/bin/bash"}, None),
+        ({"DEFAULT_STRATEGY": "free"}, "strategy = free: stages need all boards"),
+        ({"ANY_ERRORS_FATAL": False}, "any_errors_fatal = false: other boards would go on"),
+        ({"CALLBACKS_ENABLED": ["timer"]}, 'callbacks_enabled = ["timer"]: without those'),
+        ({"DEFAULT_HASH_BEHAVIOUR": "merge"}, "hash_behaviour = merge: dictionaries of several files"),
+        ({"VARIABLE_PLUGINS_ENABLED": []}, "vars_plugins_enabled = []: group_vars and host_vars would not be read"),
+        ({"VARIABLE_PRECEDENCE": ["all_inventory"]}, 'precedence = ["all_inventory"]: variables of the inventory'),
+        (
+            {"TASK_TIMEOUT": 3},
+            "task_timeout = 3: tasks that wait for boards would be ended; unset ANSIBLE_TASK_TIMEOUT",
+        ),
+        ({"CACHE_PLUGIN": "jsonfile"}, "fact_caching = jsonfile: facts of an earlier run"),
+        ({"DEFAULT_EXECUTABLE": "/bin/fish"}, "executable = /bin/fish: stages run commands of sh"),
+        ({"INTERPRETER_PYTHON": "/opt/python"}, "interpreter_python = /opt/python: boards do not have this Python"),
+        ({"ssh_args": "-o ProxyJump=gate"}, "ssh_args = -o ProxyJump=gate: only Ansible itself would use it"),
+        ({"ssh_common_args": "-J gate"}, "ssh_common_args = -J gate: only Ansible itself would use it"),
+        ({"ssh_extra_args": "-J gate"}, "ssh_extra_args = -J gate: only Ansible itself would use it"),
+        ({"ssh_executable": "dbclient"}, "ssh_executable = dbclient: only Ansible itself would use it"),
+        ({"port": 2222}, "port = 2222: only Ansible itself would use it"),
+        ({"private_key_file": "other"}, "private_key_file = other: only Ansible itself would use it"),
     ],
 )
 def test_settings_of_the_environment_are_those_of_the_project(given: dict[str, Any], problem: str | None) -> None:
     report = Report()
     check_settings({**SETTINGS, **given}, report)
     found = [str(finding) for finding in report.findings()]
-    assert [text.startswith(problem or "") for text in found] == [True] * bool(problem)
+    expected = [f"ansible.cfg, environment or command line: {problem}"] if problem else []
+    assert [text[: len(start)] for text, start in zip(found, expected, strict=True)] == expected
+
+
+def test_ansible_has_the_settings_that_are_checked() -> None:
+    from ansible import constants
+    from ansible.plugins.loader import connection_loader, init_plugin_loader
+
+    init_plugin_loader()
+    connection_loader.get("ssh", class_only=True)
+    assert set(SSH) <= set(constants.config.get_plugin_options("connection", "ssh"))
+    assert all(hasattr(constants, name) for name in connection.SETTINGS)
+
+
+def test_variables_of_ansible_s_connections_are_known() -> None:
+    from ansible import constants
+    from ansible.plugins.loader import become_loader, connection_loader, init_plugin_loader, shell_loader
+
+    init_plugin_loader()
+    for kind, loader, name in (
+        ("connection", connection_loader, "ssh"), ("become", become_loader, "sudo"), ("shell", shell_loader, "sh"),
+    ):  # fmt: skip
+        loader.get(name, class_only=True)
+        named = {each for each in constants.config.get_plugin_vars(kind, name) if each.startswith("ansible_")}
+        assert named and named <= variables.CONNECTION, kind
 
 
 def board(name: str, value: Any, *, plain: bool = True) -> list[str]:

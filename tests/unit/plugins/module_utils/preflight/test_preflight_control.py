@@ -368,6 +368,62 @@ def test_a_server_that_only_ssh_reaches(tmp_path: Path) -> None:
         assert len(found) == wrong
 
 
+def test_variables_beside_playbooks_are_reported(tmp_path: Path) -> None:
+    def found() -> list[str]:
+        report = Report()
+        control.check_configuration(None, tmp_path, {}, report)
+        return [text for text in texts(report) if "variables: " in text]
+
+    assert found() == []
+    (tmp_path / "playbooks/group_vars").mkdir(parents=True)
+    remedy = "no play would read all of them; move its files to group_vars beside the inventory's hosts"
+    assert found() == [f"{tmp_path}/playbooks/group_vars: variables: {remedy}"]
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        (
+            {"ansible_ssh_common_args": "-p 2222", "ansible_port": None},
+            "has port 2222, which not all stages would use; ",
+        ),
+        ({"ansible_ssh_common_args": "-o Port=2222", "ansible_port": 2222}, None),
+        ({"ansible_ssh_common_args": "-o HostName=192.0.2.9"}, "has the host name 192.0.2.9 for it, which not all"),
+        (
+            {"ansible_ssh_common_args": "-F /nonexistent"},
+            "ssh does not accept ansible_ssh_common_args or ~/.ssh/config",
+        ),
+        ({"ansible_ssh_common_args": "-o ControlPath=/nonexistent/%h"}, "there is no directory /nonexistent for its"),
+        ({"ansible_ssh_common_args": "-o StrictHostKeyChecking=yes -J gate.example"}, None),
+    ],
+)
+def test_what_only_ssh_s_own_settings_say(tmp_path: Path, values: dict[str, object], problem: str | None) -> None:
+    report = Report()
+    control.check(board(tmp_path, **values), [], NEEDS, report)
+    found = [text for text in texts(report) if text.startswith("all.yml: ansible_host")]
+    assert [problem in text for text in found] == ([True] if problem else [])
+
+
+def test_prepared_images_need_space_too(tmp_path: Path) -> None:
+    huge = replace(NEEDS, check_urls=False, cache_free_mb=0)
+    card = {"flash_card": "/x", "flash_image_url": "http://127.0.0.1:1/os.img.xz"}
+
+    def found(parts: list[str], needs_mb: int) -> list[str]:
+        report = Report()
+        control._PREPARED_MB, before = needs_mb, control._PREPARED_MB
+        control.check_downloads(board(tmp_path, card_image_parts=parts, **card), [], huge, report)
+        control._PREPARED_MB = before
+        return texts(report)
+
+    (text,) = found(["packages"], 10**9)
+    assert "and prepared OS images need 1000000000 MiB (card_image_parts); free some space" in text
+    assert text.endswith("card_image_parts: [] does without prepared OS images")
+    assert found(["packages"], 1) == found([], 10**9) == []
+    (tmp_path / "cache/images").mkdir(parents=True)
+    (tmp_path / "cache/images/prepared-0123.img").touch()
+    assert found(["packages"], 10**9) == []
+
+
 def test_what_is_a_board_s_own_is_not_given_for_several(tmp_path: Path) -> None:
     inventory = board(tmp_path)
     settings = inventory.hosts["pi-01"].settings | {"flash_card": Setting("flash_card", "/dev/x", Place(COMMAND_LINE))}
