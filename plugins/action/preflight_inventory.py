@@ -7,7 +7,7 @@ from typing import Any
 
 from ansible import constants, context
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import connection_loader
+from ansible.plugins.loader import become_loader, connection_loader
 from ansible.release import __version__ as ansible_version
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import (
     connection,
@@ -59,9 +59,12 @@ class ActionModule(ActionBase):
         if not found and not report.findings():
             # Its own errors would only repeat those of an invalid inventory, and it connects to the boards' addresses.
             control.check_downloads(inventory, scope, needs, report)
-        connection_loader.get("ssh", class_only=True)  # has its options read
+        # They have their options read.
+        connection_loader.get("ssh", class_only=True)
+        become_loader.get("sudo", class_only=True)
         settings = {name: getattr(constants, name) for name in connection.SETTINGS}
-        settings |= constants.config.get_plugin_options("connection", "ssh")
+        for kind, name in (("connection", "ssh"), ("become", "sudo")):
+            settings |= constants.config.get_plugin_options(kind, name)
         control.check_configuration(constants.CONFIG_FILE, checkout, settings, report)
         connection.check_options(context.CLIARGS, report)
         control.check(inventory, scope, needs, report)

@@ -5,12 +5,13 @@ Stages log in by themselves too (flash, backup, image), over ssh with a key, and
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from .model import Host, Inventory, Place, Report
@@ -35,6 +36,8 @@ _OTHER_NAMES = {
     "ansible_sudo_pass": "ansible_become_password",
     "ansible_sudo_user": "ansible_become_user",
 }
+#: Bytes of the path of ssh's socket: the kernel's 108, less the suffix that ssh adds while it connects.
+_SOCKET = 90
 _SHELLS = ("sh", "/bin/sh", "/bin/bash", "/usr/bin/bash", "/usr/bin/sh")
 # Arguments that say where or through whom ssh connects.
 _ROUTE = re.compile(r"proxy|port|hostname|(^|\s)-[JFpl]", re.IGNORECASE)
@@ -62,8 +65,16 @@ def _is_sudo(value: Any) -> bool:
     return value in _SUDO
 
 
+def _is_program_sudo(value: Any) -> bool:
+    return value is None or PurePath(str(value)).name == "sudo"
+
+
 def _is_ssh(value: Any) -> bool:
     return PurePath(str(value)).name == "ssh"
+
+
+def _has_short_sockets(value: Any) -> bool:
+    return len(os.fsencode(Path(str(value)).expanduser())) <= _SOCKET - len("/0123456789")
 
 
 def _says_no_route(value: Any) -> bool:
@@ -108,7 +119,7 @@ BOARDS = (
     Rule("ansible_ssh_pass", _never, _BY_KEY, _COPY_KEY),
     Rule("ansible_ssh_password", _never, _BY_KEY, _COPY_KEY),
     Rule("ansible_ssh_executable", _is_ssh, _ARGS, "delete it, and have OpenSSH's ssh first on PATH"),
-    Rule("ansible_become_exe", lambda value: "sudo" in str(value), "stages become root by sudo", "delete it"),
+    Rule("ansible_become_exe", _is_program_sudo, "stages become root by sudo", "delete it"),
     Rule("ansible_shell_type", _is_shell, "stages run commands of sh", "delete it"),
     Rule("ansible_shell_executable", _is_shell, "stages run commands of sh", "delete it"),
     Rule("ansible_become", lambda value: not _is_off(value), "no task could become root", "delete it"),
@@ -200,16 +211,23 @@ SETTINGS = {
         f"unset ANSIBLE_PYTHON_INTERPRETER, or {_IN_INVENTORY} ansible_python_interpreter of single boards",
     ),
 }
-#: Options of Ansible's connections by ssh; the environment and options of ansible-playbook may have changed them.
-SSH = {
+#: Options of Ansible's plugins ssh and sudo; the environment and options of ansible-playbook may have changed them.
+PLUGINS = {
     rule.name: rule
     for rule in (
         Rule("ssh_args", _says_no_route, _ARGS, f"unset ANSIBLE_SSH_ARGS, and {_IN_INVENTORY} ansible_ssh_common_args"),
         Rule("ssh_common_args", _never, _ARGS, f"{_IN_INVENTORY} ansible_ssh_common_args"),
         Rule("ssh_extra_args", _never, _ARGS, f"{_IN_INVENTORY} ansible_ssh_common_args"),
+        Rule(
+            "control_path_dir",
+            _has_short_sockets,
+            "too long for the path of ssh's socket",
+            "export HOME with a shorter path, or unset ANSIBLE_SSH_CONTROL_PATH_DIR",
+        ),
         Rule("ssh_executable", _is_ssh, _ARGS, "unset ANSIBLE_SSH_EXECUTABLE, and have OpenSSH's ssh first on PATH"),
         Rule("port", _never, _ARGS, f"unset ANSIBLE_REMOTE_PORT, and {_IN_INVENTORY} ansible_port"),
         Rule("private_key_file", _never, _ARGS, f"{_IN_INVENTORY} ansible_ssh_private_key_file"),
+        Rule("become_exe", _is_program_sudo, "stages become root by sudo", "unset ANSIBLE_BECOME_EXE"),
     )
 }
 
@@ -239,8 +257,8 @@ def check_options(arguments: Mapping[str, Any], report: Report) -> None:
 
 
 def check_settings(settings: Mapping[str, Any], report: Report) -> None:
-    """Report settings of Ansible with which stages would go wrong; `settings` are those of SETTINGS and SSH."""
-    for name, rule in (SETTINGS | SSH).items():
+    """Report settings of Ansible with which stages would go wrong; `settings` are those of SETTINGS and PLUGINS."""
+    for name, rule in (SETTINGS | PLUGINS).items():
         if not rule.works(settings[name]):
             report.add(_CONFIGURATION, rule.name, settings[name], rule.problem, rule.remedy)
 

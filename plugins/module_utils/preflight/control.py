@@ -39,8 +39,6 @@ _OF_ONE_BOARD = ("flash_card", "flash_card_serial", "flash_host_key_fingerprint"
 #: Fields of Inputs, what their variables' names end in, and the role's defaults.
 _BASE = (("base", "", ""), ("source", "_source", "registry"), ("suite", "_suite", "trixie"))
 _SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
-#: Bytes of the path of ssh's socket: the kernel's 108, less the suffix that ssh adds while it connects.
-_SOCKET = 90
 #: MiB of the copies of the OS image that the role card_image keeps.
 _PREPARED_MB = 5000
 # The default of manifests_source: k8s/ beside the roles.
@@ -79,7 +77,7 @@ def check_ansible(version: str, oldest: str, report: Report) -> None:
 def check_configuration(read: str | None, checkout: Path, settings: Mapping[str, Any], report: Report) -> None:
     """Report another ansible.cfg than the checkout's: without it runs are neither locked nor stopped at an error.
 
-    `settings` are those of connection.SETTINGS and connection.SSH, as Ansible has them.
+    `settings` are those of connection.SETTINGS and connection.PLUGINS, as Ansible has them.
 
     Ansible looks for it in the current directory, and leaves it out where others may write to that.
     """
@@ -106,7 +104,6 @@ def check(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Repo
     _interpreter(inventory, needs, report)
     _login_keys(boards, report)
     _ssh(inventory, report)
-    _socket(report)
     _proxies(inventory, report)
     _route(inventory, report)
     _context(inventory, report)
@@ -372,13 +369,6 @@ def _ssh(inventory: Inventory, report: Report) -> None:
 
 def _ssh_args(host: Host) -> str:
     return " ".join(str(host.get(name) or "") for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"))
-
-
-def _socket(report: Report) -> None:
-    folder = Path("~/.ansible/cp").expanduser()
-    if len(os.fsencode(folder)) > _SOCKET - len("/0123456789"):
-        remedy = "export HOME with a shorter path"
-        report.add(HERE, "HOME", str(Path.home()), "too long for the path of ssh's socket (control_path_dir)", remedy)
 
 
 def _proxies(inventory: Inventory, report: Report) -> None:

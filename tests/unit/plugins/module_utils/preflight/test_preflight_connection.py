@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import connection, variables
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.connection import (
-    SSH,
+    PLUGINS,
     check,
     check_options,
     check_settings,
@@ -71,6 +71,8 @@ SETTINGS = {
     "ssh_executable": "ssh",
     "port": None,
     "private_key_file": None,
+    "control_path_dir": "/home/pi/.ansible/cp",
+    "become_exe": None,
 }  # fmt: skip
 
 
@@ -96,6 +98,8 @@ SETTINGS = {
         ({"ssh_common_args": "-J gate"}, "ssh_common_args = -J gate: only Ansible itself would use it"),
         ({"ssh_extra_args": "-J gate"}, "ssh_extra_args = -J gate: only Ansible itself would use it"),
         ({"ssh_executable": "dbclient"}, "ssh_executable = dbclient: only Ansible itself would use it"),
+        ({"control_path_dir": "/home/" + "x" * 90}, "control_path_dir = /home/xxx"),
+        ({"become_exe": "doas"}, "become_exe = doas: stages become root by sudo; unset ANSIBLE_BECOME_EXE"),
         ({"port": 2222}, "port = 2222: only Ansible itself would use it"),
         ({"private_key_file": "other"}, "private_key_file = other: only Ansible itself would use it"),
     ],
@@ -110,11 +114,13 @@ def test_settings_of_the_environment_are_those_of_the_project(given: dict[str, A
 
 def test_ansible_has_the_settings_that_are_checked() -> None:
     from ansible import constants
-    from ansible.plugins.loader import connection_loader, init_plugin_loader
+    from ansible.plugins.loader import become_loader, connection_loader, init_plugin_loader
 
     init_plugin_loader()
     connection_loader.get("ssh", class_only=True)
-    assert set(SSH) <= set(constants.config.get_plugin_options("connection", "ssh"))
+    become_loader.get("sudo", class_only=True)
+    options = [constants.config.get_plugin_options(*each) for each in (("connection", "ssh"), ("become", "sudo"))]
+    assert set(PLUGINS) <= set().union(*options)
     assert all(hasattr(constants, name) for name in connection.SETTINGS)
 
 

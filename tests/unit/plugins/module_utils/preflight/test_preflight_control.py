@@ -438,14 +438,6 @@ def test_what_is_a_board_s_own_is_not_given_for_several(tmp_path: Path) -> None:
         assert len(found) == wrong
 
 
-def test_a_home_too_long_for_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for home, wrong in (("/home/pi", False), ("/home/" + "x" * 90, True)):
-        monkeypatch.setenv("HOME", home)
-        report = Report()
-        control.check(board(tmp_path), [], NEEDS, report)
-        assert any("too long for the path of ssh's socket" in text for text in texts(report)) == wrong
-
-
 def test_files_of_the_image_that_others_may_not_read(tmp_path: Path) -> None:
     context = tmp_path / "docker"
     context.mkdir()
