@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible import context
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.suggest import did_you_mean
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.suggest import did_you_mean, typo_of
 
 DOCUMENTATION = """
 name: nothing_done
@@ -65,10 +65,13 @@ def wrong_options(playbook: str, options: dict[str, Any], tags: Iterable[str]) -
     if "always" in (options.get("skip_tags") or ()):
         found.append("--skip-tags always leaves out the validation: name other tags")
     known = sorted(set(tags) - SPECIAL)
-    for name in ("tags", "skip_tags"):
-        for tag in sorted(set(options.get(name) or ()) - set(known) - SPECIAL):
-            remedy = did_you_mean(tag, known, f"use {', '.join(known)}" if known else "omit it")
-            found.append(f"--{name.replace('_', '-')} {tag}: {playbook} has no such tag; {remedy}")
+    for tag in sorted(set(options.get("tags") or ()) - set(known) - SPECIAL):
+        remedy = did_you_mean(tag, known, f"use {', '.join(known)}" if known else "omit it")
+        found.append(f"--tags {tag}: {playbook} has no such tag; {remedy}")
+    # Programs that start playbooks, such as molecule, skip tags of their own.
+    for tag in sorted(set(options.get("skip_tags") or ()) - set(known) - SPECIAL):
+        if meant := typo_of(tag, known):
+            found.append(f"--skip-tags {tag}: {playbook} has no such tag; did you mean {meant}?")
     return found
 
 
