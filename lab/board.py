@@ -12,8 +12,8 @@ from lab import card, cmdline, network, owner, process
 from lab.progress import say
 from lab.settings import Board, Settings
 
-POWER_OFF_SECONDS = 60
-"""How long a guest may take to shut down; then it loses power."""
+POWER_OFF_SECONDS = {"amd64": 60, "arm64": 300}
+"""How long a guest may take to shut down, by its architecture; then it loses power."""
 
 
 def pid_file(settings: Settings, board: Board) -> Path:
@@ -41,7 +41,7 @@ def power_on(settings: Settings, board: Board) -> bool:
     return True
 
 
-def power_off(settings: Settings, board: Board, hard: bool, seconds: float = POWER_OFF_SECONDS) -> bool:
+def power_off(settings: Settings, board: Board, hard: bool, seconds: float = 0) -> bool:
     """Switch a board off; whether it was on.
 
     Args:
@@ -66,7 +66,7 @@ def is_on(settings: Settings, board: Board) -> bool:
     return process.running(pid_file(settings, board)) is not None
 
 
-def shut_down(settings: Settings, chosen: Sequence[Board], seconds: float = POWER_OFF_SECONDS) -> list[Board]:
+def shut_down(settings: Settings, chosen: Sequence[Board]) -> list[Board]:
     """Press the power buttons of boards and wait until all are off; which were on.
 
     All at once but for the first board of lab.toml, which goes last: others tend to use what it serves. A board that
@@ -75,14 +75,14 @@ def shut_down(settings: Settings, chosen: Sequence[Board], seconds: float = POWE
     Args:
         settings: the lab.
         chosen: the boards.
-        seconds: how long each of the two rounds may take; then plugs are pulled.
     """
     last = settings.boards[0]
     were_on = []
     for group in ([board for board in chosen if board != last], [board for board in chosen if board == last]):
         pressed = [board for board in group if press_power_button(settings, board)]
-        end = time.monotonic() + seconds
+        begun = time.monotonic()
         for board in pressed:
+            end = begun + POWER_OFF_SECONDS[board.arch]
             power_off(settings, board, hard=False, seconds=max(0.0, end - time.monotonic()))
         were_on += pressed
     return [board for board in chosen if board in were_on]

@@ -25,6 +25,9 @@ QMP = "qmp"
 
 CPUS = 2
 
+PATIENCE = 900
+"""Seconds that systemd on a board waits for a device, or for the start of a service."""
+
 
 def hardware(board: Board) -> list[str]:
     """Options of the machine itself, which its device tree depends on."""
@@ -56,8 +59,15 @@ def kernel_line(tokens: list[str], board: Board, ntp: str) -> list[str]:
         board: the hardware.
         ntp: address of the lab's clock.
     """
-    # The wired port of a Raspberry Pi is eth0. A kernel that panics resets the board, as the watchdog would.
-    own = ["console=ttyAMA0", "net.ifnames=0", "panic=5"]
+    own = [
+        # The wired port of a Raspberry Pi is eth0. A kernel that panics resets the board, as the watchdog would.
+        *("console=ttyAMA0", "net.ifnames=0", "panic=5"),
+        # With addresses at random the kernel hides its memory from programs, which a Cortex-A72 does not need: each
+        # system call would change address spaces, for which QEMU drops what it knows of the memory.
+        "nokaslr",
+        # systemd gives up after 90 s: here that is a tenth of the time it means.
+        *(f"systemd.default_{what}_sec={PATIENCE}" for what in ("timeout_start", "device_timeout")),
+    ]
     return [*own, *cmdline.identity(board, ntp), *cmdline.firmware_tokens(tokens)]
 
 

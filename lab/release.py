@@ -6,10 +6,9 @@ there is the first for boards of arm64 too, `k3s-arm64`: Go compiles it, and qem
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
-from lab import apt, mirror, osimage_arm64
+from lab import mirror, osimage_arm64
 from lab.cache import Cache, digest_of
 from lab.command import run
 from lab.errors import LabError
@@ -64,20 +63,9 @@ def build_arm64(settings: Settings, cache: Cache, again: bool = False) -> Path:
 
     def make(folder: Path) -> None:
         osimage_arm64.require_emulation()
-        with tempfile.TemporaryDirectory() as scratch:
-            _make("k3s-arm64", settings.k3s_version, cache, folder, GOARCH="arm64", RUNC=_runc(settings, Path(scratch)))
+        _make("k3s-arm64", settings.k3s_version, cache, folder, GOARCH="arm64")
 
     return cache.ensure("k3s-arm64", arm64_digest(settings), make, again)
-
-
-def _runc(settings: Settings, scratch: Path) -> str:
-    """Debian's runc for arm64, with what it depends on, unpacked."""
-    root = scratch / "root"
-    # Unpacked and not configured: nothing of it runs.
-    options = ["--architectures=arm64", "--variant=extract", "--include=runc", "--format=directory", "--mode=root"]
-    command = ["unshare", "--mount", "mmdebstrap", "--quiet", *options]
-    run(*command, settings.os_suite, root, *apt.mmdebstrap_sources(settings.os_suite), log=scratch / "log")
-    return str(root / "usr/sbin/runc")
 
 
 def _ensure(what: str, version: str, digest_: str, cache: Cache, again: bool) -> Path:

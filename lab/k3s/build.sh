@@ -51,6 +51,8 @@ Dir::State "$apt/state";
 Dir::State::lists "$apt/lists";
 Dir::State::status "/dev/null";
 Dir::Cache "$apt/cache";
+APT::Architecture "$arch";
+APT::Architectures { "$arch"; };
 APT::Sandbox::User "root";
 Acquire::Languages "none";
 EOF

@@ -13,6 +13,7 @@ from tests.support.plays import lab
 from tests.support.watch import ready_nodes, wait_until
 
 BOARD = "pi-06"
+BUNDLED = ("bridge", "containerd-shim-runc-v2", "ipset", "libipset.so.13", "runc")
 RUN = CLUSTER.path("cluster_results_dir") / "latest"
 
 
@@ -37,8 +38,9 @@ def test_both_are_nodes_of_their_architecture() -> None:
 
 
 def test_processes_of_k3s_are_programs_of_the_board(board: Any) -> None:
-    # Machine of the ELF header: 183 is AArch64.
-    assert board.check_output("od -An -tu2 -j18 -N2 /usr/local/bin/k3s").strip() == "183"
+    # Also those of Debian that k3s has in its bundle. Machine of the ELF header: 183 is AArch64.
+    for program in ("/usr/local/bin/k3s", *(f"/var/lib/rancher/k3s/data/current/bin/{name}" for name in BUNDLED)):
+        assert board.check_output("od -An -tu2 -j18 -N2 %s", program).strip() == "183", program
     assert board.run("systemctl is-active k3s-agent").stdout.strip() == "active"
 
 

@@ -23,6 +23,9 @@ echo "==> keys"; find /boot/firmware -maxdepth 1 -type f -size -64k -exec grep -
 echo "==> end"
 """
 
+# From an open port to the login. A board that is busy booting takes seconds, and since OpenSSH 9.8 its sshd counts
+# clients that give up: after some of them it accepts none from that address for a while.
+HANDSHAKE_SECONDS = 30
 
 # What ssh says of a host key that is not, or not so, in known_hosts.
 HOST_KEY_ERRORS = ("IDENTIFICATION HAS CHANGED", "Host key verification failed", "host key is known")
@@ -93,7 +96,7 @@ def port_open(login: Login, timeout: float) -> bool:
         return False
 
 
-def run(login: Login, command: str, timeout: float, connect_timeout: int = 5) -> subprocess.CompletedProcess[str]:
+def run(login: Login, command: str, timeout: float) -> subprocess.CompletedProcess[str]:
     """Run a command on the board; the host key must be in known_hosts, ssh never prompts.
 
     Raises subprocess.TimeoutExpired.
@@ -103,7 +106,7 @@ def run(login: Login, command: str, timeout: float, connect_timeout: int = 5) ->
         "UserKnownHostsFile": login.known_hosts,
         # The agent may hold more keys than a server lets one try.
         **({"IdentitiesOnly": "yes"} if login.key else {}),
-        "ConnectTimeout": str(connect_timeout),
+        "ConnectTimeout": str(HANDSHAKE_SECONDS),
         "ServerAliveInterval": "5",
         "ServerAliveCountMax": "3",
     }
@@ -144,15 +147,15 @@ def query(login: Login, connect_timeout: int = 5) -> BoardStatus:
     """
     if not port_open(login, connect_timeout):
         return BoardStatus(reached=False, error=f"{login.address} port {login.port} is unreachable")
-    status = _query(login, connect_timeout)
+    status = _query(login)
     if rejects_host_key(status.error) and trust(login):
-        status = _query(login, connect_timeout)
+        status = _query(login)
     return status
 
 
-def _query(login: Login, connect_timeout: int) -> BoardStatus:
+def _query(login: Login) -> BoardStatus:
     try:
-        result = run(login, QUERY, timeout=connect_timeout + 25, connect_timeout=connect_timeout)
+        result = run(login, QUERY, timeout=HANDSHAKE_SECONDS + 25)
     except subprocess.TimeoutExpired:
         return BoardStatus(reached=True, error="the login hangs")
     if "==> end" not in result.stdout:

@@ -22,6 +22,13 @@ def test_kernel_line_has_what_the_board_is_and_what_the_firmware_passes_on():
     assert line[-3:] == ["cgroup_disable=memory", "root=PARTUUID=1234abcd-02", "rootwait"]
 
 
+def test_kernel_does_not_hide_its_memory_and_systemd_waits_as_long_as_a_slow_board_needs():
+    line = qemu.kernel_line(["root=x"], BOARD, "10.77.0.1")
+    assert "nokaslr" in line
+    waits = [token.rpartition("=")[::2] for token in line if token.startswith("systemd.default_")]
+    assert dict(waits) == {f"systemd.default_{what}_sec": "900" for what in ("timeout_start", "device_timeout")}
+
+
 def test_machine_has_the_board_s_cable_card_and_memory(tmp_path):
     options = " ".join(qemu.arguments(BOARD, tmp_path, ["root=x", "rootwait"], 7))
     assert "-append root=x rootwait" in options

@@ -200,6 +200,14 @@ def test_the_first_board_is_shut_down_after_all_others(instance, monkeypatch):
     assert events[2 * others :] == [("press", names[0]), ("off", names[0])]
 
 
+def test_a_board_of_arm64_gets_five_times_as_long_to_shut_down(instance, monkeypatch):
+    given = {}
+    monkeypatch.setattr(boards, "press_power_button", lambda *_: True)
+    monkeypatch.setattr(boards, "power_off", lambda _, board, hard, seconds: given.update({board.arch: seconds}))
+    boards.shut_down(instance, [replace(instance.boards[1], arch=arch) for arch in ("amd64", "arm64")])
+    assert given == pytest.approx({"amd64": 60, "arm64": 300}, abs=5)
+
+
 def test_the_commands_are_understood():
     options = cli.parser().parse_args(["snapshot", "save", "x", "--include", "a", "--include", "b", "--leave-off"])
     assert [str(path) for path in options.include] == ["a", "b"]

@@ -1,6 +1,7 @@
 """A board's state from its answer over ssh; the meaning of cloud-init's exit status."""
 
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -73,6 +74,16 @@ def test_board_flashed_by_hand_needs_no_identity() -> None:
 
 def test_unreachable_board_is_not_an_error() -> None:
     assert query(Login("127.0.0.1", "pi", "key", "known_hosts", port=9), connect_timeout=1).reached is False
+
+
+def test_board_that_is_slow_to_answer_is_not_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "ssh"
+    program.write_text('#!/bin/sh\necho "$*" >&2\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        login = Login("127.0.0.1", "pi", "key", "known_hosts", port=server.getsockname()[1])
+        assert "ConnectTimeout=30" in query(login, connect_timeout=1).error
 
 
 def key(path: Path, passphrase: str = "") -> Path:
