@@ -168,15 +168,15 @@ def restore(settings: Settings, name: str) -> None:
     folder = settings.snapshots / name
     with owner.locked(settings, "instance"):
         _sweep(settings)
+        # All is copied before a board loses its power or anything is replaced: a full disk or a kill changes nothing.
+        prepared = [(folder / "cards", settings.cards)]
+        prepared += [(folder / "included" / path, ROOT / path) for path in found.included]
+        for source, target in prepared:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _copy([source], _beside(target))
         for board in settings.boards:
             boards.power_off(settings, board, hard=True)
         with _all_off(settings):
-            # Everything is copied before anything is replaced: a full disk or a kill changes nothing.
-            prepared = [(folder / "cards", settings.cards)]
-            prepared += [(folder / "included" / path, ROOT / path) for path in found.included]
-            for source, target in prepared:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _copy([source], _beside(target))
             for _, target in prepared:
                 _replace(_beside(target), target)
         for board in settings.boards:
