@@ -197,12 +197,6 @@ SETTINGS = {
     "TASK_TIMEOUT": Rule(
         "task_timeout", _never, "tasks that wait for boards would be ended", "unset ANSIBLE_TASK_TIMEOUT"
     ),
-    "CACHE_PLUGIN": Rule(
-        "fact_caching",
-        lambda value: str(value).rpartition(".")[2] == "memory",
-        "facts of an earlier run would be taken for those of this one",
-        "unset ANSIBLE_CACHE_PLUGIN",
-    ),
     "DEFAULT_EXECUTABLE": Rule("executable", _is_shell, "stages run commands of sh", "unset ANSIBLE_EXECUTABLE"),
     "INTERPRETER_PYTHON": Rule(
         "interpreter_python",
