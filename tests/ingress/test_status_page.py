@@ -56,6 +56,8 @@ def metrics() -> dict[str, float]:
 
 
 def test_01_without_a_login_it_shows_the_ca_and_where_to_log_in(page: Page) -> None:
+    # A cluster that was restored a moment ago may not have its Ingress yet.
+    wait_until("the page answers", 120, lambda: get("/").status_code == 403)
     answer = page.goto(f"{URL}/")
     assert answer
     assert answer.status == 403
@@ -94,7 +96,7 @@ def test_03_the_login_of_jupyter_shows_every_board(page: Page) -> None:
 def test_04_the_last_run_and_its_report_are_shown(page: Page) -> None:
     expect(page.get_by_role("row", name=re.compile("training-fast.*done"))).to_be_visible()
     page.get_by_role("link", name="Report of the last run").click()
-    expect(page.get_by_role("heading").first).to_be_visible()
+    expect(page.get_by_role("heading", name="timings of the notebooks")).to_be_visible()
     assert "/training/files/runs/" in page.url
     show(page, "status-report")
 

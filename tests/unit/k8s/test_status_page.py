@@ -266,6 +266,7 @@ def test_whoever_is_logged_in_sees_all_boards(visit: Any) -> None:
         assert text in page
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert answer.headers["Referrer-Policy"] == "same-origin"
 
 
 @pytest.mark.parametrize(("cookie", "asked"), [("", 0), ("login=bad", 1), ("login=redirected", 1)])
