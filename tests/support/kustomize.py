@@ -26,9 +26,24 @@ needed = pytest.mark.skipif(
 
 def play(folder: Path, role: str, output: str, **variables: Any) -> subprocess.CompletedProcess[str]:
     """Run a role's render.yml on this machine instead of a board; output.yml then has what `output` evaluates to."""
+    # As extra variables they replace the roles' internal ones too.
+    return plays(folder, role, output, {"output.yml": {}}, cluster_secrets_dir=str(folder), **variables)
+
+
+def plays(
+    folder: Path, role: str, output: str, cases: dict[str, dict[str, Any]], **variables: Any
+) -> subprocess.CompletedProcess[str]:
+    """The same in one start with other variables in each case; a file with the case's name then has its output."""
     tasks = [
-        {"ansible.builtin.import_role": {"name": role, "tasks_from": "render"}},
-        {"ansible.builtin.copy": {"content": output, "dest": f"{folder}/output.yml", "mode": "0600"}},
+        {
+            "block": [
+                {"ansible.builtin.import_role": {"name": role, "tasks_from": "render"}},
+                {"ansible.builtin.copy": {"content": output, "dest": f"{folder}/{name}", "mode": "0600"}},
+            ],
+            # Of a block, they replace the roles' internal ones too.
+            "vars": case,
+        }
+        for name, case in cases.items()
     ]
     description = {
         "hosts": "localhost",
@@ -37,9 +52,7 @@ def play(folder: Path, role: str, output: str, **variables: Any) -> subprocess.C
         "tasks": tasks,
     }
     (folder / "play.yml").write_text(yaml.safe_dump([description]))
-    # As extra variables they replace the roles' internal ones too.
-    variables = {"ansible_become": False, "cluster_secrets_dir": str(folder), **variables}
-    (folder / "variables.yml").write_text(yaml.safe_dump(variables))
+    (folder / "variables.yml").write_text(yaml.safe_dump({"ansible_become": False, **variables}))
     environment = {
         "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
         "HOME": str(folder),
