@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -24,27 +25,32 @@ needed = pytest.mark.skipif(
 )
 
 
-def play(folder: Path, role: str, output: str, **variables: Any) -> subprocess.CompletedProcess[str]:
-    """Run a role's render.yml on this machine instead of a board; output.yml then has what `output` evaluates to."""
-    # As extra variables they replace the roles' internal ones too.
-    return plays(folder, role, output, {"output.yml": {}}, cluster_secrets_dir=str(folder), **variables)
-
-
-def plays(
+def play(
     folder: Path, role: str, output: str, cases: dict[str, dict[str, Any]], **variables: Any
 ) -> subprocess.CompletedProcess[str]:
-    """The same in one start with other variables in each case; a file with the case's name then has its output."""
-    tasks = [
+    """Run a role's render.yml on this machine instead of a board, with other variables in each case.
+
+    outputs.json then has what `output` evaluates to in each case: all by one start of Ansible.
+    """
+    tasks: list[dict[str, Any]] = [
         {
             "block": [
                 {"ansible.builtin.import_role": {"name": role, "tasks_from": "render"}},
-                {"ansible.builtin.copy": {"content": output, "dest": f"{folder}/{name}", "mode": "0600"}},
+                {"ansible.builtin.set_fact": {f"output_{number}": output}},
             ],
             # Of a block, they replace the roles' internal ones too.
             "vars": case,
         }
-        for name, case in cases.items()
+        for number, case in enumerate(cases.values())
     ]
+    content = ", ".join(f"{json.dumps(name)}: output_{number}" for number, name in enumerate(cases))
+    tasks.append(
+        {
+            "ansible.builtin.copy": {
+                "content": "{{ {" + content + "} | to_json }}", "dest": f"{folder}/outputs.json", "mode": "0600"
+            }
+        }
+    )  # fmt: skip
     description = {
         "hosts": "localhost",
         "gather_facts": False,

@@ -109,8 +109,8 @@ def own_certificates() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which a file named as each case has what the role rendered: all by one start of Ansible."""
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the role renders in each case."""
     folder = tmp_path_factory.mktemp("rendered")
     (secrets(folder / "secrets") / "status-token").write_text("t0\n")
     (secrets(folder / "secrets-hub") / "hub").mkdir()
@@ -128,15 +128,16 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         paths = {key: str(folder / value) for key, value in variables.items() if key in PATHS}
         case = {"cluster_secrets_dir": str(folder / "secrets"), **variables, **paths}
         cases[name] = {"manifests_overlay": own if overlay == "example" else overlay, **case}
-    done = kustomize.plays(folder, "manifests", OUTPUT, cases, **SETTINGS)
+    done = kustomize.play(folder, "manifests", OUTPUT, cases, **SETTINGS)
     assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    found: dict[str, str] = json.loads((folder / "outputs.json").read_text())
+    return found
 
 
 @pytest.fixture
-def rendered(outputs: Path) -> Callable[[str], Objects]:
+def rendered(outputs: dict[str, str]) -> Callable[[str], Objects]:
     """The objects of a case."""
-    return lambda case: by_name((outputs / case).read_text())
+    return lambda case: by_name(outputs[case])
 
 
 Rendered = Callable[[str], Objects]
@@ -629,7 +630,8 @@ def test_overlay_outside_the_repository_is_rendered_with_the_clusters_values(ren
 def test_error_shows_the_path_on_the_control_node(tmp_path: Path) -> None:
     own = example(tmp_path)
     (own / "training.yaml").unlink()
-    done = kustomize.play(secrets(tmp_path), "manifests", OUTPUT, manifests_overlay=str(own), **SETTINGS)
+    case = {"manifests_overlay": str(own), "cluster_secrets_dir": str(secrets(tmp_path))}
+    done = kustomize.play(tmp_path, "manifests", OUTPUT, {"broken": case}, **SETTINGS)
     assert done.returncode == 2
     output = " ".join(done.stdout.split())
     assert f"kustomize cannot build {own} (manifests_overlay): " in output

@@ -53,8 +53,8 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which a file named as each case has the role's Jobs: all by one start of Ansible."""
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The role's Jobs in each case."""
     folder = tmp_path_factory.mktemp("jobs")
     own = folder / "own"
     for name in ("training", "prediction", "report"):
@@ -74,24 +74,25 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "_notebooks_inputs": {"digest": "ab" * 32},
     }
     cases = {
-        f"{name}.json": {"_notebooks_run": RUN, **case} | ({"notebooks_jobs_source": str(own)} if name == "own" else {})
+        name: {"_notebooks_run": RUN, **case} | ({"notebooks_jobs_source": str(own)} if name == "own" else {})
         for name, case in CASES.items()
     }
     output = "{{ [_notebooks_jobs, __notebooks_render.text | from_yaml_all] | to_json }}"
-    done = kustomize.plays(folder, "notebooks", output, cases, **settings)
+    done = kustomize.play(folder, "notebooks", output, cases, **settings)
     assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    found: dict[str, str] = json.loads((folder / "outputs.json").read_text())
+    return found
 
 
 Jobs = Callable[[str], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def jobs(outputs: Path) -> Jobs:
+def jobs(outputs: dict[str, str]) -> Jobs:
     """The Jobs of a case as the role creates them, one after the other."""
 
     def ordered(case: str) -> list[dict[str, Any]]:
-        steps, objects = json.loads((outputs / f"{case}.json").read_text())
+        steps, objects = json.loads(outputs[case])
         by_name = {each["metadata"]["name"]: each for each in objects}
         assert sorted(by_name) == sorted(step["name"] for step in steps)
         return [by_name[step["name"]] | {"title": step["title"]} for step in steps]
