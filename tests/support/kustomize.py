@@ -30,7 +30,8 @@ def play(
 ) -> subprocess.CompletedProcess[str]:
     """Run a role's render.yml on this machine instead of a board, with other variables in each case.
 
-    outputs.json then has what `output` evaluates to in each case: all by one start of Ansible.
+    outputs.json then has what `output` evaluates to in each case: all by one start of Ansible. Secrets of the cluster
+    are in the folder, or in the case's `case_secrets_dir`.
     """
     tasks: list[dict[str, Any]] = [
         {
@@ -58,7 +59,10 @@ def play(
         "tasks": tasks,
     }
     (folder / "play.yml").write_text(yaml.safe_dump([description]))
-    (folder / "variables.yml").write_text(yaml.safe_dump({"ansible_become": False, **variables}))
+    # The lock of a cluster is beside its secrets: two plays of tests at once are in folders of their own.
+    secrets = f"{{{{ case_secrets_dir | default('{folder}') }}}}"
+    variables = {"ansible_become": False, "cluster_secrets_dir": secrets, **variables}
+    (folder / "variables.yml").write_text(yaml.safe_dump(variables))
     environment = {
         "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
         "HOME": str(folder),

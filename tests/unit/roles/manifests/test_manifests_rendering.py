@@ -61,7 +61,7 @@ SETTINGS = {
     "manifests_render_host": "localhost",
     "cluster_name": "home",
 }
-PATHS = ("cluster_secrets_dir", "manifests_tls_certificate_file")
+PATHS = ("case_secrets_dir", "manifests_tls_certificate_file")
 OUTPUT = "{{ __manifests_render.text }}"
 NO_INGRESS, NO_STATUS = {"manifests_ingress": "none"}, {"manifests_status_page": False}
 #: The overlay and variables of each case; the overlay example is a copy of it outside the repository.
@@ -72,9 +72,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "split without node ports": ("split", {"manifests_node_ports": False}),
     "split with networks": ("split", {"_manifests_networks": ["203.0.113.0/24"]}),
     "split without policies": ("split", {"manifests_network_policies": False}),
-    "split with certificates": ("split", {"cluster_secrets_dir": "certificates"}),
+    "split with certificates": ("split", {"case_secrets_dir": "certificates"}),
     "split with own certificates": (
-        "split", {"cluster_secrets_dir": "certificates", "manifests_tls_certificate_file": "certificates/own.crt"}
+        "split", {"case_secrets_dir": "certificates", "manifests_tls_certificate_file": "certificates/own.crt"}
     ),
     "hub without users": ("hub", {"_manifests_hub_node": "pi-07"}),
     # Two users, and carol, who is none yet: --check of a run that would make her hash. The label that all objects get
@@ -82,7 +82,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "hub": (
         "hub",
         {
-            "cluster_secrets_dir": "secrets-hub",
+            "case_secrets_dir": "secrets-hub",
             "manifests_hub_image": "localhost/edge-ai/hub:9",
             "manifests_hub_users": ["alice", "bob", "carol"],
             "manifests_hub_admins": ["bob"],
@@ -126,7 +126,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     cases = {}
     for name, (overlay, variables) in CASES.items():
         paths = {key: str(folder / value) for key, value in variables.items() if key in PATHS}
-        case = {"cluster_secrets_dir": str(folder / "secrets"), **variables, **paths}
+        case = {"case_secrets_dir": str(folder / "secrets"), **variables, **paths}
         cases[name] = {"manifests_overlay": own if overlay == "example" else overlay, **case}
     done = kustomize.play(folder, "manifests", OUTPUT, cases, **SETTINGS)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -630,7 +630,7 @@ def test_overlay_outside_the_repository_is_rendered_with_the_clusters_values(ren
 def test_error_shows_the_path_on_the_control_node(tmp_path: Path) -> None:
     own = example(tmp_path)
     (own / "training.yaml").unlink()
-    case = {"manifests_overlay": str(own), "cluster_secrets_dir": str(secrets(tmp_path))}
+    case = {"manifests_overlay": str(own), "case_secrets_dir": str(secrets(tmp_path))}
     done = kustomize.play(tmp_path, "manifests", OUTPUT, {"broken": case}, **SETTINGS)
     assert done.returncode == 2
     output = " ".join(done.stdout.split())

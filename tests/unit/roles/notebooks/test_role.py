@@ -67,7 +67,6 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     settings = {
         "cluster_cache_dir": str(folder),
         "cluster_results_dir": str(folder),
-        "cluster_secrets_dir": str(folder),
         "notebooks_nfs_server": "localhost",
         "notebooks_image": "edge-ai/tensorflow-jupyter:0123456789ab",
         "notebooks_timeout": 900,
