@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -24,12 +25,33 @@ needed = pytest.mark.skipif(
 )
 
 
-def play(folder: Path, role: str, output: str, **variables: Any) -> subprocess.CompletedProcess[str]:
-    """Run a role's render.yml on this machine instead of a board; output.yml then has what `output` evaluates to."""
-    tasks = [
-        {"ansible.builtin.import_role": {"name": role, "tasks_from": "render"}},
-        {"ansible.builtin.copy": {"content": output, "dest": f"{folder}/output.yml", "mode": "0600"}},
+def play(
+    folder: Path, role: str, output: str, cases: dict[str, dict[str, Any]], **variables: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a role's render.yml on this machine instead of a board, with other variables in each case.
+
+    outputs.json then has what `output` evaluates to in each case: all by one start of Ansible. Secrets of the cluster
+    are in the folder, or in the case's `case_secrets_dir`.
+    """
+    tasks: list[dict[str, Any]] = [
+        {
+            "block": [
+                {"ansible.builtin.import_role": {"name": role, "tasks_from": "render"}},
+                {"ansible.builtin.set_fact": {f"output_{number}": output}},
+            ],
+            # Of a block, they replace the roles' internal ones too.
+            "vars": case,
+        }
+        for number, case in enumerate(cases.values())
     ]
+    content = ", ".join(f"{json.dumps(name)}: output_{number}" for number, name in enumerate(cases))
+    tasks.append(
+        {
+            "ansible.builtin.copy": {
+                "content": "{{ {" + content + "} | to_json }}", "dest": f"{folder}/outputs.json", "mode": "0600"
+            }
+        }
+    )  # fmt: skip
     description = {
         "hosts": "localhost",
         "gather_facts": False,
@@ -37,8 +59,9 @@ def play(folder: Path, role: str, output: str, **variables: Any) -> subprocess.C
         "tasks": tasks,
     }
     (folder / "play.yml").write_text(yaml.safe_dump([description]))
-    # As extra variables they replace the roles' internal ones too.
-    variables = {"ansible_become": False, "cluster_secrets_dir": str(folder), **variables}
+    # The lock of a cluster is beside its secrets: two plays of tests at once are in folders of their own.
+    secrets = f"{{{{ case_secrets_dir | default('{folder}') }}}}"
+    variables = {"ansible_become": False, "cluster_secrets_dir": secrets, **variables}
     (folder / "variables.yml").write_text(yaml.safe_dump(variables))
     environment = {
         "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",

@@ -14,19 +14,73 @@ import yaml
 from tests.support.paths import ROOT
 
 BOTH, LARGE, SMALL = ["tensorflow", "lite"], ["tensorflow"], ["lite"]
+BOARDS = ["pi-01", "pi-02", "pi-03", "pi-05", "pi-06"]
 
 
-def needed(folder: Path, variables: dict[str, Any]) -> dict[str, list[str]]:
-    """The images of each board of a cluster in which pi-05 joins and is to predict, and pi-06 has no role."""
+# Variables of the cluster, and the images of each board.
+CASES: list[tuple[dict[str, Any], list[list[str]]]] = [
+    ({}, [LARGE, LARGE, LARGE, LARGE, LARGE]),
+    # A prediction of fast on the same boards, and a Jupyter.
+    ({"notebooks_profiles": ["fast", "lite"]}, [LARGE, LARGE, BOTH, BOTH, BOTH]),
+    # The Jupyter of the overlay split.
+    ({"notebooks_profiles": ["fast"], "notebooks_prediction_profiles": ["lite"]}, [LARGE, LARGE, BOTH, BOTH, BOTH]),
+    (
+        {
+            "notebooks_profiles": ["fast"],
+            "notebooks_prediction_profiles": ["lite"],
+            "manifests_overlay": "lite",
+        },
+        # Only boards with the label are spared what any other pod may need. All have the status page.
+        [BOTH, BOTH, SMALL, SMALL, BOTH],
+    ),
+    (
+        {"notebooks_profiles": ["fast", "lite"], "manifests_overlay": "lite", "manifests_status_page": False},
+        [LARGE, LARGE, BOTH, BOTH, BOTH],
+    ),
+    (
+        {"notebooks_profiles": ["fast", "lite"], "manifests_overlay": "lite", "k3s_ingress": "none"},
+        [LARGE, LARGE, BOTH, BOTH, BOTH],
+    ),
+    # The first server alone.
+    ({"manifests_overlay": "hub"}, [[*LARGE, "hub"], LARGE, LARGE, LARGE, LARGE]),
+    (
+        {"manifests_overlay": "/home/me/hub", "notebooks_board_profiles": ["lite"]},
+        [[*LARGE, "hub"], LARGE, BOTH, BOTH, BOTH],
+    ),
+    ({"notebooks_board_profiles": ["lite"]}, [LARGE, LARGE, BOTH, BOTH, BOTH]),
+]
+
+
+def needed(folder: Path, cases: list[dict[str, Any]]) -> list[list[list[str]]]:
+    """Each case's images of the boards of a cluster in which pi-05 joins and is to predict, and pi-06 has no role."""
     (play,) = yaml.safe_load((ROOT / "playbooks/stages/image.yml").read_text())
-    content = "{{ container_image_needed | to_json }}"
-    task = {
-        "ansible.builtin.copy": {"content": content, "dest": f"{folder}/{{{{ inventory_hostname }}}}", "mode": "0600"}
-    }
     play["vars_files"] = [str(ROOT / "playbooks/stages" / name) for name in play["vars_files"]]
-    play |= {"gather_facts": False, "become": False, "tasks": [task]}
+    play |= {"gather_facts": False, "become": False}
     del play["roles"]
-    (folder / "play.yml").write_text(yaml.safe_dump([play]))
+    plays = [
+        {
+            **play,
+            "vars": variables,
+            "tasks": [{"ansible.builtin.set_fact": {f"case_{number}": "{{ container_image_needed }}"}}],
+        }
+        for number, variables in enumerate(cases)
+    ]
+    found = f"{{{{ {BOARDS} | map('extract', hostvars) | map(attribute=item) }}}}"
+    plays.append(
+        {
+            "hosts": "localhost",
+            "gather_facts": False,
+            "tasks": [
+                {
+                    "ansible.builtin.set_fact": {"found": "{{ found | default([]) + [images] }}"},
+                    "vars": {"images": found},
+                    "loop": [f"case_{number}" for number in range(len(cases))],
+                },
+                {"ansible.builtin.copy": {"content": "{{ found }}", "dest": f"{folder}/found", "mode": "0600"}},
+            ],
+        }
+    )
+    (folder / "play.yml").write_text(yaml.safe_dump(plays))
     boards = {
         "hosts": dict.fromkeys(("pi-01", "pi-02", "pi-03", "pi-06"))
         | {"pi-05": {"node_labels_labels": {"role": "prediction"}}}
@@ -35,48 +89,21 @@ def needed(folder: Path, variables: dict[str, Any]) -> dict[str, list[str]]:
     groups |= {"k3s_servers": {"hosts": {"pi-01": None}}}
     groups |= {"training": {"hosts": {"pi-02": None}}, "prediction": {"hosts": {"pi-03": None}}}
     everything = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-    inventory = {"all": {"children": groups, "vars": everything | variables}}
+    inventory = {"all": {"children": groups, "vars": everything}}
     (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
     command = ["ansible-playbook", "-i", str(folder / "hosts.yml"), str(folder / "play.yml")]
     environment = {"PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}", "HOME": str(folder)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return {name: json.loads((folder / name).read_text()) for name in sorted(boards["hosts"])}
+    images: list[list[list[str]]] = json.loads((folder / "found").read_text())
+    return images
 
 
-@pytest.mark.parametrize(
-    ("variables", "images"),
-    [
-        ({}, [LARGE, LARGE, LARGE, LARGE, LARGE]),
-        # A prediction of fast on the same boards, and a Jupyter.
-        ({"notebooks_profiles": ["fast", "lite"]}, [LARGE, LARGE, BOTH, BOTH, BOTH]),
-        # The Jupyter of the overlay split.
-        ({"notebooks_profiles": ["fast"], "notebooks_prediction_profiles": ["lite"]}, [LARGE, LARGE, BOTH, BOTH, BOTH]),
-        (
-            {
-                "notebooks_profiles": ["fast"],
-                "notebooks_prediction_profiles": ["lite"],
-                "manifests_overlay": "lite",
-            },
-            # Only boards with the label are spared what any other pod may need. All have the status page.
-            [BOTH, BOTH, SMALL, SMALL, BOTH],
-        ),
-        (
-            {"notebooks_profiles": ["fast", "lite"], "manifests_overlay": "lite", "manifests_status_page": False},
-            [LARGE, LARGE, BOTH, BOTH, BOTH],
-        ),
-        (
-            {"notebooks_profiles": ["fast", "lite"], "manifests_overlay": "lite", "k3s_ingress": "none"},
-            [LARGE, LARGE, BOTH, BOTH, BOTH],
-        ),
-        # The first server alone.
-        ({"manifests_overlay": "hub"}, [[*LARGE, "hub"], LARGE, LARGE, LARGE, LARGE]),
-        (
-            {"manifests_overlay": "/home/me/hub", "notebooks_board_profiles": ["lite"]},
-            [[*LARGE, "hub"], LARGE, BOTH, BOTH, BOTH],
-        ),
-        ({"notebooks_board_profiles": ["lite"]}, [LARGE, LARGE, BOTH, BOTH, BOTH]),
-    ],
-)
-def test_each_board_gets_what_its_pods_need(tmp_path: Path, variables: dict[str, Any], images: list[list[str]]) -> None:
-    assert needed(tmp_path, variables) == dict(zip(("pi-01", "pi-02", "pi-03", "pi-05", "pi-06"), images, strict=True))
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[list[list[str]]]:
+    return needed(tmp_path_factory.mktemp("images"), [variables for variables, _ in CASES])
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=lambda number: json.dumps(CASES[number][0]))
+def test_each_board_gets_what_its_pods_need(found: list[list[list[str]]], number: int) -> None:
+    assert found[number] == CASES[number][1]

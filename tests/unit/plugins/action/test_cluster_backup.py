@@ -15,7 +15,7 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import arch
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 SECRET = "cluster-secret"
 VERSION = "v1.36.4+k3s1"
+WEIGHTS = os.urandom(300_000)
 root = pytest.mark.skipif(os.geteuid() != 0, reason="restores owners, which only root may")
 
 
@@ -37,10 +38,9 @@ def run_board(*arguments: str, data: bytes = b"") -> subprocess.CompletedProcess
     return subprocess.run(command, input=sources + data, capture_output=True, check=False)
 
 
-@pytest.fixture
-def k3s(tmp_path: Path) -> Path:
-    """A k3s data directory with a database that is open, the newest rows in its journal alone."""
-    data = tmp_path / "k3s"
+def make_k3s(folder: Path) -> Path:
+    """A k3s data directory without its database."""
+    data = folder / "k3s"
     (data / "server/tls").mkdir(parents=True)
     (data / "server/cred").mkdir()
     (data / "server/db").mkdir()
@@ -57,13 +57,25 @@ def k3s(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def live(k3s: Path) -> Any:
-    with contextlib.closing(sqlite3.connect(k3s / "server/db/state.db", check_same_thread=False)) as database:
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA wal_autocheckpoint=0")
-        database.execute("CREATE TABLE kine (id INTEGER PRIMARY KEY, a TEXT, b TEXT)")
-        database.commit()
-        yield database
+def k3s(tmp_path: Path) -> Path:
+    return make_k3s(tmp_path)
+
+
+@contextlib.contextmanager
+def database(k3s: Path) -> Iterator[sqlite3.Connection]:
+    """A database that is open, the newest rows in its journal alone."""
+    with contextlib.closing(sqlite3.connect(k3s / "server/db/state.db", check_same_thread=False)) as opened:
+        opened.execute("PRAGMA journal_mode=WAL")
+        opened.execute("PRAGMA wal_autocheckpoint=0")
+        opened.execute("CREATE TABLE kine (id INTEGER PRIMARY KEY, a TEXT, b TEXT)")
+        opened.commit()
+        yield opened
+
+
+@pytest.fixture
+def live(k3s: Path) -> Iterator[sqlite3.Connection]:
+    with database(k3s) as opened:
+        yield opened
 
 
 def give(export: Path) -> None:
@@ -74,17 +86,21 @@ def give(export: Path) -> None:
                 os.chown(path, 10001, 10001, follow_symlinks=False)
 
 
-@pytest.fixture
-def export(tmp_path: Path) -> Path:
-    export = tmp_path / "export"
+def make_export(folder: Path) -> Path:
+    export = folder / "export"
     (export / "weights/fast").mkdir(parents=True)
-    (export / "weights/fast/model.weights.h5").write_bytes(os.urandom(300_000))
+    (export / "weights/fast/model.weights.h5").write_bytes(WEIGHTS)
     (export / "lost+found").mkdir()
     (export / ".restore-part").mkdir(mode=0o700)
     (export / ".nfs000012").write_text("open elsewhere")
     (export / "notes.txt").write_text("notes")
     give(export)
     return export
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    return make_export(tmp_path)
 
 
 class Owner:
@@ -120,16 +136,15 @@ def owner(tmp_path_factory: pytest.TempPathFactory) -> Owner:
     return Owner(tmp_path_factory.mktemp("owner") / "home")
 
 
-@pytest.fixture
-def control_node(tmp_path: Path, owner: Owner) -> dict[str, Path]:
+def make_control_node(folder: Path, owner: Owner) -> dict[str, Path]:
     """Parts of a control node: secrets, and an inventory that has a link and a program."""
-    secrets, inventory, elsewhere = tmp_path / "node/secrets", tmp_path / "node/inventory", tmp_path / "node/common"
+    secrets, inventory, elsewhere = (folder / "node" / name for name in ("secrets", "inventory", "common"))
     shutil.copytree(owner.secrets, secrets)
     (secrets / "ssh_host_keys/pi-01").mkdir(parents=True)
     (secrets / "ssh_host_keys/pi-01/key").write_text("host key")
     (secrets / "id_ed25519").write_text("login key")
-    for folder in (inventory, elsewhere):
-        folder.mkdir()
+    inventory.mkdir()
+    elsewhere.mkdir()
     (elsewhere / "all.yml").write_text("cluster_name: home\n")
     (inventory / "group_vars").symlink_to("../common")
     (inventory / "hosts.py").write_text("#!/bin/sh\n")
@@ -138,21 +153,29 @@ def control_node(tmp_path: Path, owner: Owner) -> dict[str, Path]:
 
 
 @pytest.fixture
-def backup(tmp_path: Path, k3s: Path, live: Any, export: Path, owner: Owner, control_node: dict[str, Path]) -> Path:
-    """A finished backup, made as the role makes it but for ssh."""
-    live.execute("INSERT INTO kine (a, b) VALUES ('x', 'x')")
-    live.commit()
-    directory = tmp_path / "backups" / "20261122T050000Z"
+def control_node(tmp_path: Path, owner: Owner) -> dict[str, Path]:
+    return make_control_node(tmp_path, owner)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, owner: Owner) -> Path:
+    """A finished backup, made as the role makes it but for ssh; of files that are as those of the tests."""
+    folder = tmp_path_factory.mktemp("finished")
+    k3s, export, control_node = make_k3s(folder), make_export(folder), make_control_node(folder, owner)
+    directory = folder / "backups" / "20261122T050000Z"
     directory.mkdir(parents=True)
     commands = {
         archive.SERVER: ("send-server", "--data-dir", str(k3s), "--datastore", "sqlite"),
         archive.DATA: ("send-data", "--export", str(export)),
     }
     found = {}
-    for name, arguments in commands.items():
-        done = run_board(*arguments)
-        assert done.returncode == 0, done.stderr
-        found[name] = owner.write(directory / name, done.stdout)
+    with database(k3s) as opened:
+        opened.execute("INSERT INTO kine (a, b) VALUES ('x', 'x')")
+        opened.commit()
+        for name, arguments in commands.items():
+            done = run_board(*arguments)
+            assert done.returncode == 0, done.stderr
+            found[name] = owner.write(directory / name, done.stdout)
     with archive.writing(directory / archive.CONTROL, owner.recipient) as target:
         archive.pack_control(target, control_node)
         found[archive.CONTROL] = target.end()
@@ -180,6 +203,12 @@ def backup(tmp_path: Path, k3s: Path, live: Any, export: Path, owner: Owner, con
     (directory / archive.MANIFEST).write_text(json.dumps(manifest))
     owner.sign(directory)
     return directory
+
+
+@pytest.fixture
+def backup(tmp_path: Path, finished: Path) -> Path:
+    """A copy of the finished backup, for each test to damage."""
+    return Path(shutil.copytree(finished, tmp_path / "backups" / finished.name))
 
 
 @pytest.fixture

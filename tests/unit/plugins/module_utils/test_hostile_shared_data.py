@@ -70,7 +70,8 @@ def run(arguments: list[str], given: Path) -> Done:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}/collections:{ROOT}", "LC_ALL": "C.UTF-8"}
     with given.open("rb") as stdin, tempfile.NamedTemporaryFile() as used:
         process = subprocess.run(
-            [sys.executable, "-c", MEASURE, used.name, sys.executable, *arguments],
+            # -S: it needs no packages, and looks for none.
+            [sys.executable, "-S", "-c", MEASURE, used.name, sys.executable, *arguments],
             stdin=stdin, capture_output=True, text=True, check=True, env=environment, cwd="/",
         )  # fmt: skip
         code, seconds, kibibytes = json.load(used)

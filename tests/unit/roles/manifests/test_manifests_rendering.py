@@ -11,6 +11,8 @@ import shutil
 import ssl
 import subprocess
 from base64 import b64decode
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ pytestmark = kustomize.needed
 def by_name(text: str) -> Objects:
     """Objects by kind and name, the hash of generated names left out."""
     found: Objects = {}
-    for each in yaml.safe_load_all(text):
+    for each in yaml.load_all(text, Loader=yaml.CSafeLoader):
         name = each["metadata"]["name"]
         if each["kind"] in ("ConfigMap", "Secret"):
             name = name.rpartition("-")[0]
@@ -40,34 +42,105 @@ def by_name(text: str) -> Objects:
     return found
 
 
-def build(folder: Path) -> Objects:
-    """A directory as `kubectl kustomize` renders it where it is."""
+@cache
+def built(folder: Path) -> str:
     done = subprocess.run([*kustomize.COMMAND, str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return by_name(done.stdout)
+    return done.stdout
 
 
-def role(folder: Path, overlay: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+def build(folder: Path) -> Objects:
+    """A directory as `kubectl kustomize` renders it where it is."""
+    return by_name(built(folder))
+
+
+SETTINGS = {
+    "manifests_nfs_server": "10.77.0.11",
+    "manifests_image": "edge-ai/tensorflow-jupyter:7",
+    "manifests_lite_image": "localhost/edge-ai/litert:8",
+    "manifests_render_host": "localhost",
+    "cluster_name": "home",
+}
+PATHS = ("case_secrets_dir", "manifests_tls_certificate_file")
+OUTPUT = "{{ __manifests_render.text }}"
+NO_INGRESS, NO_STATUS = {"manifests_ingress": "none"}, {"manifests_status_page": False}
+#: The overlay and variables of each case; the overlay example is a copy of it outside the repository.
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    **{overlay: (overlay, {}) for overlay in ("split", "combined", "lite", "example")},
+    **{f"{each} without ingress": (each, NO_INGRESS) for each in ("split", "combined", "lite", "example")},
+    **{f"{each} without status page": (each, NO_STATUS) for each in ("split", "combined", "lite")},
+    "split without node ports": ("split", {"manifests_node_ports": False}),
+    "split with networks": ("split", {"_manifests_networks": ["203.0.113.0/24"]}),
+    "split without policies": ("split", {"manifests_network_policies": False}),
+    "split with certificates": ("split", {"case_secrets_dir": "certificates"}),
+    "split with own certificates": (
+        "split", {"case_secrets_dir": "certificates", "manifests_tls_certificate_file": "certificates/own.crt"}
+    ),
+    "hub without users": ("hub", {"_manifests_hub_node": "pi-07"}),
+    # Two users, and carol, who is none yet: --check of a run that would make her hash. The label that all objects get
+    # has the logins as the role computes them.
+    "hub": (
+        "hub",
+        {
+            "case_secrets_dir": "secrets-hub",
+            "manifests_hub_image": "localhost/edge-ai/hub:9",
+            "manifests_hub_users": ["alice", "bob", "carol"],
+            "manifests_hub_admins": ["bob"],
+            "manifests_hub_memory_limit_mb": 700,
+            "_manifests_hub_node": "pi-07",
+            "_manifests_manager": "{{ _manifests_hub_logins | join('_') }}",
+        },
+    ),
+}  # fmt: skip
+PASSWORDS = {"alice": "argon2:$argon2id$of-alice", "bob": "$argon2id$of-bob"}
+
+
+def secrets(folder: Path) -> Path:
+    """The folder, with what the role has made there."""
+    folder.mkdir(exist_ok=True)
     (folder / "jupyter-password.argon2").write_text(HASH + "\n")
     (folder / "jupyter-password.cookies").write_text("of all replicas\n")
-    return kustomize.play(
-        folder,
-        "manifests",
-        "{{ __manifests_render.text }}",
-        manifests_overlay=overlay,
-        manifests_nfs_server="10.77.0.11",
-        manifests_image="edge-ai/tensorflow-jupyter:7",
-        manifests_lite_image="localhost/edge-ai/litert:8",
-        manifests_render_host="localhost",
-        cluster_name="home",
-        **variables,
-    )
+    return folder
 
 
-def rendered(folder: Path, overlay: str, **variables: Any) -> Objects:
-    done = role(folder, overlay, **variables)
+def own_certificates() -> list[str]:
+    """Any two."""
+    return [ssl.DER_cert_to_PEM_cert(each) for each in ssl.create_default_context().get_ca_certs(binary_form=True)[:2]]
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the role renders in each case."""
+    folder = tmp_path_factory.mktemp("rendered")
+    (secrets(folder / "secrets") / "status-token").write_text("t0\n")
+    (secrets(folder / "secrets-hub") / "hub").mkdir()
+    for name, stored in PASSWORDS.items():
+        (folder / f"secrets-hub/hub/{name}.argon2").write_text(stored + "\n")
+    (folder / "secrets-hub/hub.cookies").write_text("c0\n")
+    (folder / "secrets-hub/hub.proxy").write_text("t0\n")
+    leaf, ca = own_certificates()
+    for name, text in (("ingress", leaf), ("ingress-ca", ca), ("own", leaf)):
+        (secrets(folder / "certificates") / f"{name}.crt").write_text(text)
+    (folder / "outside").mkdir()
+    own = str(example(folder / "outside"))
+    cases = {}
+    for name, (overlay, variables) in CASES.items():
+        paths = {key: str(folder / value) for key, value in variables.items() if key in PATHS}
+        case = {"case_secrets_dir": str(folder / "secrets"), **variables, **paths}
+        cases[name] = {"manifests_overlay": own if overlay == "example" else overlay, **case}
+    done = kustomize.play(folder, "manifests", OUTPUT, cases, **SETTINGS)
     assert done.returncode == 0, done.stdout + done.stderr
-    return by_name((folder / "output.yml").read_text())
+    found: dict[str, str] = json.loads((folder / "outputs.json").read_text())
+    return found
+
+
+@pytest.fixture
+def rendered(outputs: dict[str, str]) -> Callable[[str], Objects]:
+    """The objects of a case."""
+    return lambda case: by_name(outputs[case])
+
+
+Rendered = Callable[[str], Objects]
 
 
 def container(objects: Objects, name: str) -> dict[str, Any]:
@@ -112,8 +185,8 @@ COMMON = {
 }
 
 
-def test_split_has_a_jupyter_for_each_role_of_boards(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "split", manifests_ingress="none")
+def test_split_has_a_jupyter_for_each_role_of_boards(rendered: Rendered) -> None:
+    objects = rendered("split without ingress")
     check_values_of_the_cluster(objects)
     instances = {
         (kind, f"{each}-instance") for kind in ("Deployment", "Service") for each in ("training", "prediction")
@@ -128,8 +201,8 @@ def test_split_has_a_jupyter_for_each_role_of_boards(tmp_path: Path) -> None:
         assert service["ports"] == [{"name": "http", "port": 8888, "targetPort": "http", "nodePort": port}]
 
 
-def test_combined_has_two_replicas_on_two_boards(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "combined", manifests_ingress="none")
+def test_combined_has_two_replicas_on_two_boards(rendered: Rendered) -> None:
+    objects = rendered("combined without ingress")
     check_values_of_the_cluster(objects)
     name = "tensorflow-jupyter-rpi"
     assert set(objects) == COMMON | {(kind, name) for kind in ("Deployment", "Service", "PodDisruptionBudget")}
@@ -144,10 +217,10 @@ def test_combined_has_two_replicas_on_two_boards(tmp_path: Path) -> None:
     assert "type" not in objects["Service", name]["spec"]
 
 
-def test_combined_is_behind_the_ingress_where_there_is_one(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "combined", manifests_status_page=False)
+def test_combined_is_behind_the_ingress_where_there_is_one(rendered: Rendered) -> None:
+    objects = rendered("combined without status page")
     check_values_of_the_cluster(objects)
-    without = rendered(tmp_path, "combined", manifests_ingress="none")
+    without = rendered("combined without ingress")
     assert {kind for kind, _ in objects} - {kind for kind, _ in without} == {
         "IngressRoute", "Middleware", "ServersTransport", "TLSStore",
     }  # fmt: skip
@@ -159,8 +232,8 @@ def test_combined_is_behind_the_ingress_where_there_is_one(tmp_path: Path) -> No
     assert objects["IngressRoute", "jupyter"]["spec"]["entryPoints"] == ["websecure"]
 
 
-def test_split_is_behind_the_ingress_under_a_path_each(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "split")
+def test_split_is_behind_the_ingress_under_a_path_each(rendered: Rendered) -> None:
+    objects = rendered("split")
     check_values_of_the_cluster(objects)
     for name in ("training", "prediction"):
         server = container(objects, f"{name}-instance")
@@ -173,9 +246,9 @@ def test_split_is_behind_the_ingress_under_a_path_each(tmp_path: Path) -> None:
         assert f"(`/{path}" in route["match"], route
 
 
-def test_node_ports_of_split_lead_to_the_ingress_or_are_off(tmp_path: Path) -> None:
+def test_node_ports_of_split_lead_to_the_ingress_or_are_off(rendered: Rendered) -> None:
     """So that nothing answers by plain http beside it."""
-    objects = rendered(tmp_path, "split")
+    objects = rendered("split")
     for name in ("training", "prediction"):
         service = objects["Service", f"{name}-instance"]["spec"]
         assert service["type"] == "ClusterIP"
@@ -186,7 +259,7 @@ def test_node_ports_of_split_lead_to_the_ingress_or_are_off(tmp_path: Path) -> N
         (30000, "websecure"),
         (30001, "websecure"),
     ]
-    without = rendered(tmp_path, "split", manifests_node_ports=False)
+    without = rendered("split without node ports")
     assert set(objects) - set(without) == {("Service", PORTS)}
 
 
@@ -232,14 +305,14 @@ def test_what_serves_is_reached_on_its_port_and_jobs_are_not(overlay: str) -> No
         assert "app" not in build(JOBS / job)["Job", job]["spec"]["template"]["metadata"]["labels"]
 
 
-def test_boards_with_public_addresses_are_no_part_of_the_internet(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "split", _manifests_networks=["203.0.113.0/24"])
+def test_boards_with_public_addresses_are_no_part_of_the_internet(rendered: Rendered) -> None:
+    objects = rendered("split with networks")
     every = internet(build(OVERLAYS / "split"))[1]["except"]
     assert internet(objects)[1]["except"] == [*every, "203.0.113.0/24"]
 
 
-def test_policies_are_off_by_a_variable(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "split", manifests_network_policies=False)
+def test_policies_are_off_by_a_variable(rendered: Rendered) -> None:
+    objects = rendered("split without policies")
     assert "NetworkPolicy" not in {kind for kind, _ in objects}
     assert ("ResourceQuota", "edge-ai") in objects
 
@@ -284,8 +357,8 @@ def test_a_hub_talks_to_its_proxy_and_peoples_servers_alone(tmp_path: Path) -> N
     }
 
 
-def test_lite_predicts_in_four_small_pods_behind_the_port_of_split(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "lite", manifests_ingress="none")
+def test_lite_predicts_in_four_small_pods_behind_the_port_of_split(rendered: Rendered) -> None:
+    objects = rendered("lite without ingress")
     training = {(kind, "training-instance") for kind in ("Deployment", "Service")}
     prediction = {
         ("Deployment", "prediction-lite"),
@@ -305,12 +378,12 @@ def test_lite_predicts_in_four_small_pods_behind_the_port_of_split(tmp_path: Pat
     assert pod["topologySpreadConstraints"][0]["labelSelector"] == {"matchLabels": label}
     assert {mount["mountPath"] for mount in server["volumeMounts"] if mount.get("readOnly")} >= {"/books"}
     # A Service keeps its node port when the overlay is switched only if it is the same one.
-    split = rendered(tmp_path, "split", manifests_ingress="none")["Service", "prediction-instance"]["spec"]
+    split = rendered("split without ingress")["Service", "prediction-instance"]["spec"]
     assert objects["Service", "prediction-instance"]["spec"]["ports"] == split["ports"]
 
 
-def test_lite_has_its_jupyter_behind_the_ingress(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "lite", manifests_ingress="traefik")
+def test_lite_has_its_jupyter_behind_the_ingress(rendered: Rendered) -> None:
+    objects = rendered("lite")
     services = [each for route in objects["IngressRoute", "jupyter"]["spec"]["routes"] for each in route["services"]]
     assert {each["name"] for each in services} == {"training-instance"}
     # Nothing of Jupyter answers by plain http beside it; predictions do.
@@ -318,31 +391,9 @@ def test_lite_has_its_jupyter_behind_the_ingress(tmp_path: Path) -> None:
     assert objects["Service", "prediction-instance"]["spec"]["type"] == "NodePort"
 
 
-PASSWORDS = {"alice": "argon2:$argon2id$of-alice", "bob": "$argon2id$of-bob"}
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Objects:
-    """The overlay with two users, and carol, who is none yet: --check of a run that would make her hash.
-
-    The label that all objects get has the logins as the role computes them.
-    """
-    folder = tmp_path_factory.mktemp("hub")
-    (folder / "hub").mkdir()
-    for name, stored in PASSWORDS.items():
-        (folder / f"hub/{name}.argon2").write_text(stored + "\n")
-    (folder / "hub.cookies").write_text("c0\n")
-    (folder / "hub.proxy").write_text("t0\n")
-    return rendered(
-        folder,
-        "hub",
-        manifests_hub_image="localhost/edge-ai/hub:9",
-        manifests_hub_users=["alice", "bob", "carol"],
-        manifests_hub_admins=["bob"],
-        manifests_hub_memory_limit_mb=700,
-        _manifests_hub_node="pi-07",
-        _manifests_manager="{{ _manifests_hub_logins | join('_') }}",
-    )
+@pytest.fixture
+def hub(rendered: Rendered) -> Objects:
+    return rendered("hub")
 
 
 def test_hub_and_proxy_run_on_the_board_with_the_database(hub: Objects) -> None:
@@ -409,14 +460,13 @@ STATUS = {
 
 
 @pytest.mark.parametrize("overlay", ["split", "combined", "lite"])
-def test_the_status_page_is_added_by_a_variable_and_changes_nothing_else(tmp_path: Path, overlay: str) -> None:
-    (tmp_path / "status-token").write_text("t0\n")
-    objects = rendered(tmp_path, overlay)
-    without = rendered(tmp_path, overlay, manifests_status_page=False)
+def test_the_status_page_is_added_by_a_variable_and_changes_nothing_else(rendered: Rendered, overlay: str) -> None:
+    objects = rendered(overlay)
+    without = rendered(f"{overlay} without status page")
     assert set(objects) - set(without) == STATUS
     assert {each: objects[each] for each in without} == without
     # It is no way in of its own.
-    assert not STATUS & set(rendered(tmp_path, overlay, manifests_ingress="none"))
+    assert not STATUS & set(rendered(f"{overlay} without ingress"))
     assert b64decode(objects["Secret", "status-token"]["data"]["token"]) == b"t0"
 
 
@@ -472,8 +522,8 @@ def test_the_status_page_is_reached_by_the_ingress_alone(hub: Objects) -> None:
 
 
 @pytest.mark.parametrize("overlay", ["split", "combined", "lite", "hub"])
-def test_the_status_page_asks_servers_of_its_overlay(tmp_path: Path, overlay: str) -> None:
-    objects = rendered(tmp_path, overlay, _manifests_hub_node="pi-07")
+def test_the_status_page_asks_servers_of_its_overlay(rendered: Rendered, overlay: str) -> None:
+    objects = rendered("hub without users" if overlay == "hub" else overlay)
     settings = json.loads(objects["ConfigMap", "status-overlay"]["data"]["overlay.json"])
     for url in settings["logins"]:
         name, port = url.split("/")[2].split(":")
@@ -483,30 +533,26 @@ def test_the_status_page_asks_servers_of_its_overlay(tmp_path: Path, overlay: st
             assert url.endswith(probe.replace("/login", "/api/me"))
 
 
-def test_lite_has_its_status_page_from_the_small_image(tmp_path: Path) -> None:
+def test_lite_has_its_status_page_from_the_small_image(rendered: Rendered) -> None:
     """Boards that only predict have no other one."""
-    objects = rendered(tmp_path, "lite")
+    objects = rendered("lite")
     assert status_pod(objects)["spec"]["containers"][0]["image"] == "localhost/edge-ai/litert:8"
     assert container(objects, "training-instance")["image"] == "edge-ai/tensorflow-jupyter:7"
 
 
-def test_the_status_page_has_the_ca_and_ends_of_certificates(tmp_path: Path) -> None:
+def test_the_status_page_has_the_ca_and_ends_of_certificates(rendered: Rendered) -> None:
     """Any certificates; none with --check of the first run, and no CA beside a pair of one's own."""
 
-    def shown(**variables: Any) -> tuple[dict[str, Any], str]:
-        found = rendered(tmp_path, "split", **variables)["ConfigMap", "status-cluster"]["data"]
+    def shown(case: str) -> tuple[dict[str, Any], str]:
+        found = rendered(case)["ConfigMap", "status-cluster"]["data"]
         return json.loads(found["cluster.json"]), found["ca.crt"]
 
-    assert shown() == ({"name": "home", "certificates": [], "fingerprint": ""}, "")
-    leaf, ca = map(ssl.DER_cert_to_PEM_cert, ssl.create_default_context().get_ca_certs(binary_form=True)[:2])
-    (tmp_path / "ingress.crt").write_text(leaf)
-    (tmp_path / "ingress-ca.crt").write_text(ca)
-    settings, certificate = shown()
-    assert certificate.strip() == ca.strip()
+    assert shown("split") == ({"name": "home", "certificates": [], "fingerprint": ""}, "")
+    settings, certificate = shown("split with certificates")
+    assert certificate.strip() == own_certificates()[1].strip()
     assert [each["name"] for each in settings["certificates"]] == ["https", "CA of the cluster"]
     assert re.fullmatch("([0-9A-F]{2}:){31}[0-9A-F]{2}", settings["fingerprint"])
-    (tmp_path / "own.crt").write_text(leaf)
-    settings, certificate = shown(manifests_tls_certificate_file=str(tmp_path / "own.crt"))
+    settings, certificate = shown("split with own certificates")
     assert (certificate, settings["fingerprint"]) == ("", "")
     assert [each["name"] for each in settings["certificates"]] == ["https"]
 
@@ -572,19 +618,20 @@ def check_example(objects: Objects) -> None:
     assert container(objects, "prediction-instance")["resources"]["limits"] == {"memory": "2Gi"}
 
 
-def test_overlay_outside_the_repository_is_rendered_with_the_clusters_values(tmp_path: Path) -> None:
-    for way, kinds in (("none", set()), ("traefik", {"IngressRoute", "Middleware"})):
-        objects = rendered(tmp_path, str(example(tmp_path / way)), manifests_ingress=way)
+def test_overlay_outside_the_repository_is_rendered_with_the_clusters_values(rendered: Rendered) -> None:
+    for case, kinds in (("example without ingress", set()), ("example", {"IngressRoute", "Middleware"})):
+        objects = rendered(case)
         check_values_of_the_cluster(objects)
         check_example(objects)
         assert {kind for kind, _ in objects} & {"IngressRoute", "Middleware"} == kinds
-        assert (("DaemonSet", "status") in objects) == (way == "traefik")
+        assert (("DaemonSet", "status") in objects) == (case == "example")
 
 
 def test_error_shows_the_path_on_the_control_node(tmp_path: Path) -> None:
     own = example(tmp_path)
     (own / "training.yaml").unlink()
-    done = role(tmp_path, str(own))
+    case = {"manifests_overlay": str(own), "case_secrets_dir": str(secrets(tmp_path))}
+    done = kustomize.play(tmp_path, "manifests", OUTPUT, {"broken": case}, **SETTINGS)
     assert done.returncode == 2
     output = " ".join(done.stdout.split())
     assert f"kustomize cannot build {own} (manifests_overlay): " in output

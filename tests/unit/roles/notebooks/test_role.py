@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,25 +36,67 @@ ROLE = ROOT / "roles" / "notebooks"
 RUN = "20261122T021530Z-1a2b3c4d"
 
 
-def jobs(folder: Path, **variables: Any) -> list[dict[str, Any]]:
-    """The Jobs as the role creates them, one after the other."""
+BASE = {"run": RUN, "inputs_digest": "cd" * 32}
+EXTENDED = "20261123T000000Z-1a2b3c4d"
+#: Variables of each case; "own" has Jobs outside the repository.
+CASES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "own": {},
+    "lite": {"notebooks_profiles": ["fast", "lite"], "notebooks_lite_image": "localhost/edge-ai/litert:9"},
+    "others": {"notebooks_profiles": ["fast"], "notebooks_prediction_profiles": ["lite"]},
+    "joining": {
+        "_notebooks_run_boards": ["pi-05", "n" * 63],
+        "_notebooks_run": EXTENDED,
+        "_notebooks_base": BASE,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The role's Jobs in each case."""
+    folder = tmp_path_factory.mktemp("jobs")
+    own = folder / "own"
+    for name in ("training", "prediction", "report"):
+        shutil.copytree(ROOT / "k8s" / "jobs" / "example", own / name)
+        kustomization = own / name / "kustomization.yaml"
+        shipped = os.path.relpath(ROOT / "k8s" / "jobs" / name, (own / name).resolve())
+        text = kustomization.read_text().replace("../training", shipped)
+        # The report has no profile.
+        kustomization.write_text(text.replace("args/1", "args/0"))
     settings = {
         "cluster_cache_dir": str(folder),
         "cluster_results_dir": str(folder),
         "notebooks_nfs_server": "localhost",
         "notebooks_image": "edge-ai/tensorflow-jupyter:0123456789ab",
         "notebooks_timeout": 900,
-        "_notebooks_run": RUN,
         "_notebooks_inputs": {"digest": "ab" * 32},
-        **variables,
+    }
+    cases = {
+        name: {"_notebooks_run": RUN, **case} | ({"notebooks_jobs_source": str(own)} if name == "own" else {})
+        for name, case in CASES.items()
     }
     output = "{{ [_notebooks_jobs, __notebooks_render.text | from_yaml_all] | to_json }}"
-    done = kustomize.play(folder, "notebooks", output, **settings)
+    done = kustomize.play(folder, "notebooks", output, cases, **settings)
     assert done.returncode == 0, done.stdout + done.stderr
-    steps, objects = json.loads((folder / "output.yml").read_text())
-    by_name = {each["metadata"]["name"]: each for each in objects}
-    assert sorted(by_name) == sorted(step["name"] for step in steps)
-    return [by_name[step["name"]] | {"title": step["title"]} for step in steps]
+    found: dict[str, str] = json.loads((folder / "outputs.json").read_text())
+    return found
+
+
+Jobs = Callable[[str], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def jobs(outputs: dict[str, str]) -> Jobs:
+    """The Jobs of a case as the role creates them, one after the other."""
+
+    def ordered(case: str) -> list[dict[str, Any]]:
+        steps, objects = json.loads(outputs[case])
+        by_name = {each["metadata"]["name"]: each for each in objects}
+        assert sorted(by_name) == sorted(step["name"] for step in steps)
+        return [by_name[step["name"]] | {"title": step["title"]} for step in steps]
+
+    return ordered
 
 
 def pods(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -61,8 +104,8 @@ def pods(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @kustomize.needed
-def test_trainings_come_first_then_predictions_then_the_report(tmp_path: Path, edge: Any) -> None:
-    found = jobs(tmp_path)
+def test_trainings_come_first_then_predictions_then_the_report(jobs: Jobs, edge: Any) -> None:
+    found = jobs("default")
     assert [job["title"] for job in found] == [
         "training.ipynb, profile thesis",
         "training.ipynb, profile fast",
@@ -99,16 +142,8 @@ def test_trainings_come_first_then_predictions_then_the_report(tmp_path: Path, e
 
 
 @kustomize.needed
-def test_jobs_of_ones_own_may_be_outside_the_repository(tmp_path: Path) -> None:
-    own = tmp_path / "own"
-    for name in ("training", "prediction", "report"):
-        shutil.copytree(ROOT / "k8s" / "jobs" / "example", own / name)
-        kustomization = own / name / "kustomization.yaml"
-        shipped = os.path.relpath(ROOT / "k8s" / "jobs" / name, (own / name).resolve())
-        text = kustomization.read_text().replace("../training", shipped)
-        # The report has no profile.
-        kustomization.write_text(text.replace("args/1", "args/0"))
-    for pod in pods(jobs(tmp_path, notebooks_jobs_source=str(own))).values():
+def test_jobs_of_ones_own_may_be_outside_the_repository(jobs: Jobs) -> None:
+    for pod in pods(jobs("own")).values():
         (container,) = pod["containers"]
         assert container["resources"]["limits"] == {"memory": "6Gi"}
         assert container["image"] == "edge-ai/tensorflow-jupyter:0123456789ab"
@@ -116,9 +151,8 @@ def test_jobs_of_ones_own_may_be_outside_the_repository(tmp_path: Path) -> None:
 
 
 @kustomize.needed
-def test_lite_is_not_trained_and_predicts_in_its_own_image(tmp_path: Path, edge: Any) -> None:
-    lite = {"notebooks_profiles": ["fast", "lite"], "notebooks_lite_image": "localhost/edge-ai/litert:9"}
-    specs = pods(jobs(tmp_path, **lite))
+def test_lite_is_not_trained_and_predicts_in_its_own_image(jobs: Jobs, edge: Any) -> None:
+    specs = pods(jobs("lite"))
     assert list(specs) == ["training-fast", "prediction-fast", "prediction-lite", "report"]
     images = {name: pod["containers"][0]["image"] for name, pod in specs.items()}
     assert images.pop("prediction-lite") == "localhost/edge-ai/litert:9"
@@ -133,9 +167,8 @@ def test_lite_is_not_trained_and_predicts_in_its_own_image(tmp_path: Path, edge:
 
 
 @kustomize.needed
-def test_predictions_may_be_of_other_profiles_than_trainings(tmp_path: Path) -> None:
-    found = jobs(tmp_path, notebooks_profiles=["fast"], notebooks_prediction_profiles=["lite"])
-    assert list(pods(found)) == ["training-fast", "prediction-lite", "report"]
+def test_predictions_may_be_of_other_profiles_than_trainings(jobs: Jobs) -> None:
+    assert list(pods(jobs("others"))) == ["training-fast", "prediction-lite", "report"]
 
 
 def test_arguments_of_jobs_without_ansible_are_valid_for_the_runner(edge: Any) -> None:
@@ -149,11 +182,8 @@ def test_arguments_of_jobs_without_ansible_are_valid_for_the_runner(edge: Any) -
 
 
 @kustomize.needed
-def test_boards_that_join_predict_and_the_report_completes_the_run(tmp_path: Path, edge: Any) -> None:
-    base = {"run": RUN, "inputs_digest": "cd" * 32}
-    run = "20261123T000000Z-1a2b3c4d"
-    found = jobs(tmp_path, _notebooks_run_boards=["pi-05", "n" * 63], _notebooks_run=run, _notebooks_base=base)
-    specs = pods(found)
+def test_boards_that_join_predict_and_the_report_completes_the_run(jobs: Jobs, edge: Any) -> None:
+    specs = pods(jobs("joining"))
     long = f"prediction-fast-{'n' * 47}"
     assert list(specs) == ["prediction-fast-pi-05", long, "report"]
     assert specs[long]["nodeSelector"] == {"kubernetes.io/hostname": "n" * 63}
@@ -163,7 +193,7 @@ def test_boards_that_join_predict_and_the_report_completes_the_run(tmp_path: Pat
         assert arguments[-1] == f"--extends={RUN}"
         # Whether notebooks must run again is decided by the inputs of the run that is continued, not by the record's.
         assert f"--inputs-digest={'ab' * 32}" in arguments
-    assert specs["report"]["containers"][0]["args"] == ["report", f"--run={run}", f"--inputs-digest={'cd' * 32}"]
+    assert specs["report"]["containers"][0]["args"] == ["report", f"--run={EXTENDED}", f"--inputs-digest={'cd' * 32}"]
     for pod in specs.values():
         runner.command_line(pod["containers"][0]["args"])
 

@@ -61,19 +61,24 @@ def test_valid_inventory_passes(tmp_path: Path) -> None:
     assert (status, touched) == (0, False), output
 
 
-@pytest.mark.parametrize("playbook", ["site.yml", "add-node.yml", "playbooks/restore.yml", "playbooks/preflight.yml"])
-def test_a_run_in_another_directory_says_where_to_run_it(tmp_path: Path, playbook: str) -> None:
+WITHOUT_URLS = ("-i", CORPUS / "good-minimal/hosts.yml", "-e", '{"preflight_check_urls": false}')
+
+
+# Those of a folder in one start: beside one of another folder, its links would be found too.
+@pytest.mark.parametrize(
+    "playbooks", [("site.yml", "add-node.yml"), ("playbooks/restore.yml", "playbooks/preflight.yml")]
+)
+def test_a_playbook_is_whole_in_another_directory(tmp_path: Path, playbooks: tuple[str, ...]) -> None:
     """Ansible finds roles and modules by the links in playbooks/, but not ansible.cfg."""
-    options = (
-        "-i",
-        CORPUS / "good-minimal/hosts.yml",
-        "-e",
-        '{"preflight_check_urls": false}',
-        "--skip-tags",
-        "restore",
-    )
-    listed = run(tmp_path, PROJECT / playbook, *options, "--list-tasks", cwd=tmp_path, configured=False)
-    assert listed[0] == 0, listed[1]
+    paths = [PROJECT / each for each in playbooks]
+    options = (*WITHOUT_URLS, "--skip-tags", "restore", "--list-tasks")
+    status, output, _ = run(tmp_path, *paths, *options, cwd=tmp_path, configured=False)
+    assert status == 0, output
+    assert re.findall("^playbook: (.*)$", output, re.MULTILINE) == [str(path) for path in paths]
+
+
+def test_a_run_in_another_directory_says_where_to_run_it(tmp_path: Path) -> None:
+    options = (*WITHOUT_URLS, "--skip-tags", "restore")
     status, output, touched = run(tmp_path, PLAYBOOK, *options, cwd=tmp_path, configured=False)
     assert (status, touched) == (2, False)
     assert (
@@ -84,10 +89,7 @@ def test_a_run_in_another_directory_says_where_to_run_it(tmp_path: Path, playboo
 def test_a_directory_that_everybody_may_write_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "ansible.cfg").symlink_to(PROJECT / "ansible.cfg")
     tmp_path.chmod(0o777)
-    status, output, _ = run(
-        tmp_path, "-i", CORPUS / "good-minimal/hosts.yml", PLAYBOOK, "-e", '{"preflight_check_urls": false}',
-        cwd=tmp_path, configured=False,
-    )  # fmt: skip
+    status, output, _ = run(tmp_path, *WITHOUT_URLS, PLAYBOOK, cwd=tmp_path, configured=False)
     assert status == 2
     assert f"not read: every user may write to {tmp_path}; run `chmod o-w {tmp_path}`" in output
 
