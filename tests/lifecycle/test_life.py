@@ -278,11 +278,7 @@ def test_07_versions_are_refused_before_anything_is_touched(plays: Plays) -> Non
 def test_08_an_upgrade_fails_no_request(plays: Plays, cluster: Cluster, joined: None) -> None:
     lab("build", "k3s-next")
     plays.run("two replicas", "playbooks/stages/workload.yml", "-e", "manifests_overlay=combined")
-    (service,) = [
-        each
-        for each in core().list_namespaced_service(NAMESPACE).items
-        if any(port.port == 8888 for port in each.spec.ports)
-    ]
+    service = core().read_namespaced_service("tensorflow-jupyter-rpi", NAMESPACE)
     url = f"http://{service.spec.cluster_ip}:8888/login"
     # A key that no agent knows: k3s fails on it when it is restarted.
     broken = "/etc/rancher/k3s/config.yaml.d/broken.yaml"
