@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from typing import Any
 
 import argon2
 import pytest
 
+from tests.support import programs
 from tests.support.paths import ROOT
 
 HASH = argon2.PasswordHasher(memory_cost=10240, time_cost=10, parallelism=8).hash("right")
@@ -16,11 +16,7 @@ HASH = argon2.PasswordHasher(memory_cost=10240, time_cost=10, parallelism=8).has
 
 @pytest.fixture(scope="module")
 def logins() -> Any:
-    spec = importlib.util.spec_from_file_location("logins", ROOT / "k8s/overlays/hub/logins.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return programs.load(ROOT / "k8s/overlays/hub/logins.py")
 
 
 def test_only_the_right_password_of_a_known_user_is_right(logins: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import importlib.util
 import json
 import os
 import threading
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support import programs
 from tests.support.paths import ROOT
 
 RUN = "20261122T021530Z-1a2b3c4d"
@@ -36,10 +36,7 @@ class Network:
 @pytest.fixture
 def ask(edge: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
     """Asks a running server whose shared data is in tmp_path."""
-    spec = importlib.util.spec_from_file_location("serve", ROOT / "k8s/overlays/lite/prediction/serve.py")
-    assert spec and spec.loader
-    serve = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(serve)
+    serve: Any = programs.load(ROOT / "k8s/overlays/lite/prediction/serve.py")
     monkeypatch.setattr(serve, "SHARED", tmp_path)
     monkeypatch.setattr(edge, "LiteModel", Network)
     monkeypatch.setenv("NODE_NAME", "pi-03")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import importlib.util
 import json
 import re
 import ssl
@@ -19,6 +18,7 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
+from tests.support import programs
 from tests.support.paths import ROOT
 
 FOLDER = ROOT / "k8s" / "components" / "status"
@@ -34,11 +34,7 @@ VALUES = {
 
 @pytest.fixture(scope="module")
 def status() -> Any:
-    spec = importlib.util.spec_from_file_location("status", FOLDER / "status.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return programs.load(FOLDER / "status.py")
 
 
 def node(name: str, ready: str = "True", **spec: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import ipaddress
 import json
 import os
@@ -19,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support import kustomize
+from tests.support import kustomize, programs
 from tests.support.paths import ROOT
 
 Objects = dict[tuple[str, str], dict[str, Any]]
@@ -592,10 +591,7 @@ def test_hub_may_make_pods_and_read_boards_and_no_more(hub: Objects) -> None:
 
 def test_pods_say_for_which_login_they_run_as_the_role_says_it(hub: Objects) -> None:
     """By it the role ends those of people who are gone or have another password."""
-    spec = importlib.util.spec_from_file_location("logins", OVERLAYS / "hub/logins.py")
-    assert spec and spec.loader
-    logins = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(logins)
+    logins: Any = programs.load(OVERLAYS / "hub/logins.py")
     shown = hub["Namespace", "edge-ai"]["metadata"]["labels"]["app.kubernetes.io/managed-by"]
     assert shown == "_".join(logins.label(name, stored.removeprefix("argon2:")) for name, stored in PASSWORDS.items())
 
