@@ -57,6 +57,8 @@ def test_a_file_that_is_not_given_back_is_refused(
     with delegated(30) as root:
         for least in (0.5, 0.0):  # the second time nothing is left to wait
             began = time.monotonic()
-            with pytest.raises(shared_data.Refused, match=r"complete.json: cannot be read \(an NFS client has it delegated"):
+            with pytest.raises(
+                shared_data.Refused, match=r"complete.json: cannot be read \(an NFS client has it delegated"
+            ):
                 shared_data.read(root, "complete.json", 100)
             assert least <= time.monotonic() - began < least + 0.4
