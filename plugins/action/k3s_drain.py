@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, KubeconfigError, connect
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, KubeconfigError, connected
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
 from kubernetes import client
 from urllib3.exceptions import HTTPError
@@ -241,18 +241,22 @@ class ActionModule(ActionBase):
             required_if=[("state", "drained", ["node"]), ("state", "released", ["node"])],
         )
         try:
-            drain = Drain(connect(task["kubeconfig"]), task, self._display.display)
+            with connected(task["kubeconfig"]) as api:
+                return result | self.reach(Drain(api, task, self._display.display), task)
         except KubeconfigError as error:
             raise AnsibleActionFail(str(error)) from error
+
+    def reach(self, drain: Drain, task: dict[str, Any]) -> dict[str, Any]:
+        """Bring the node to the task's `state`; what the task returns. Raises AnsibleActionFail."""
         if task["state"] == "known":
-            return result | {"changed": False} | drain.known()
+            return {"changed": False} | drain.known()
         if task["state"] == "released":
             if self._task.check_mode:
                 node: Any = drain.api.read_node(task["node"], _request_timeout=REQUEST)
-                return result | {"changed": drain.release(node) is not None}
-            return result | {"changed": drain.patch(drain.release)}
+                return {"changed": drain.release(node) is not None}
+            return {"changed": drain.patch(drain.release)}
         if self._task.check_mode:
-            return result | {"changed": True, "evicted": []}
+            return {"changed": True, "evicted": []}
         changed = drain.patch(drain.cordon)
         evicted = drain.drain()
-        return result | {"changed": changed or bool(evicted), "evicted": evicted}
+        return {"changed": changed or bool(evicted), "evicted": evicted}

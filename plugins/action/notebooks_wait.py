@@ -7,7 +7,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import KubeconfigError, connect
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import KubeconfigError, connected
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, lines, parse_json, printable
 from kubernetes import client, watch
 from urllib3.exceptions import HTTPError
@@ -238,9 +238,10 @@ class ActionModule(ActionBase):
             }
         )
         try:
-            watcher = Watcher(connect(task["kubeconfig"]), task, self._display.display)
+            with connected(task["kubeconfig"]) as api:
+                watcher = Watcher(api, task, self._display.display)
+                pod = watcher.wait()
         except KubeconfigError as error:
             raise AnsibleActionFail(str(error)) from error
-        pod = watcher.wait()
         seconds = round(time.monotonic() - watcher.began, 1)
         return result | {"changed": False, "node": pod.spec.node_name, "seconds": seconds}

@@ -7,7 +7,12 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube import nodes
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REMEDY, REQUEST, KubeconfigError, connect
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import (
+    REMEDY,
+    REQUEST,
+    KubeconfigError,
+    connected,
+)
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import as_text
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.joining import Candidate, Member, check
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Place, Report
@@ -60,5 +65,5 @@ class ActionModule(ActionBase):
         return {"changed": False, "joining": joining, "msg": message}
 
     def _members(self, kubeconfig: Path) -> list[Member]:
-        api = client.CoreV1Api(connect(kubeconfig))
-        return [member(node) for node in api.list_node(_request_timeout=REQUEST).items]
+        with connected(kubeconfig) as api:
+            return [member(node) for node in client.CoreV1Api(api).list_node(_request_timeout=REQUEST).items]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -24,20 +27,30 @@ class KubeconfigError(Exception):
         self.problem = problem
 
 
-def connect(kubeconfig: str | Path, server: str = "") -> client.ApiClient:
-    """A client for the cluster of `kubeconfig`, at the URL `server` if given. Sends nothing. Raises KubeconfigError."""
+@contextmanager
+def connected(kubeconfig: str | Path, server: str = "") -> Iterator[client.ApiClient]:
+    """A client for the cluster of `kubeconfig`, at the URL `server` if given. Sends nothing. Raises KubeconfigError.
+
+    The library writes the key of the kubeconfig to a temporary file, which it deletes when Python exits; Ansible ends
+    its worker processes without that. So the files are in a folder that is deleted with the client.
+    """
     path = Path(kubeconfig)
     if not path.is_file():
         raise KubeconfigError(path, "there is no kubeconfig of the cluster")
-    try:
-        api = config.new_client_from_config(config_file=str(path))
-        file = api.configuration.cert_file
-        end = certificate.end_of(Path(file).read_text()) if file else None
-    except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
-        raise KubeconfigError(path, f"not a kubeconfig: {' '.join(str(error).split())}") from error
-    # Otherwise the API says no more than "Unauthorized".
-    if end is not None and end < time.time():
-        raise KubeconfigError(path, f"its certificate expired on {time.strftime('%Y-%m-%d', time.gmtime(end))}")
-    if server:
-        api.configuration.host = server
-    return api
+    with tempfile.TemporaryDirectory(prefix="edge-kubeconfig-") as folder:
+        configuration = client.Configuration()
+        try:
+            config.load_kube_config(
+                str(path), client_configuration=configuration, persist_config=False, temp_file_path=folder
+            )
+            file = configuration.cert_file
+            end = certificate.end_of(Path(file).read_text()) if file else None
+        except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
+            raise KubeconfigError(path, f"not a kubeconfig: {' '.join(str(error).split())}") from error
+        # Otherwise the API says no more than "Unauthorized".
+        if end is not None and end < time.time():
+            raise KubeconfigError(path, f"its certificate expired on {time.strftime('%Y-%m-%d', time.gmtime(end))}")
+        if server:
+            configuration.host = server
+        with client.ApiClient(configuration) as api:
+            yield api
