@@ -7,6 +7,7 @@ The tests are steps: those of `split` and of `combined`, then the Ingress is tak
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import time
@@ -326,7 +327,8 @@ def test_16_the_status_page_is_off_by_variable(plays: Plays) -> None:
     unchanged(plays.run("no status page, again", WORKLOAD, *without))
     root = visitor().get(url("pi-02", "/"), timeout=30, allow_redirects=False)
     assert root.headers["location"] == url("pi-02", "/training/")
-    assert not core().list_namespaced_pod(NAMESPACE, label_selector="app.kubernetes.io/name=status").items
+    shown = functools.partial(core().list_namespaced_pod, NAMESPACE, label_selector="app.kubernetes.io/name=status")
+    wait_until("its pods have ended", 60, lambda: not shown().items)
     rights = client.RbacAuthorizationV1Api(kubernetes_api()).list_cluster_role().items
     assert "edge-ai-status" not in {each.metadata.name for each in rights}
     plays.run("status page", WORKLOAD, *FAST)
