@@ -5,6 +5,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab.errors import LabError
 
@@ -64,6 +65,8 @@ class Settings:
     k3s_next: str
     """Version of a second k3s release, to upgrade to."""
     boards: tuple[Board, ...]
+    declared_in: str = "lab/lab.toml"
+    """The file that declares them; EDGE_LAB_BOARDS names another one."""
 
     @property
     def gateway(self) -> str:
@@ -147,7 +150,7 @@ class Settings:
             if board.name == name:
                 return board
         known = ", ".join(board.name for board in self.boards)
-        raise LabError(f"{name}: no such board in lab/lab.toml (it declares {known})")
+        raise LabError(f"{name}: no such board in {self.declared_in} (it declares {known})")
 
 
 def cache_root() -> Path:
@@ -166,15 +169,21 @@ _BOARD_KEYS = {
 
 
 def parse(text: str, environment: dict[str, str], cpus: int = CPUS) -> Settings:
-    """Settings from the text of lab.toml and the environment (EDGE_LAB_NAME, EDGE_LAB_SUBNET).
+    """Settings from the text of lab.toml and the environment (EDGE_LAB_NAME, EDGE_LAB_SUBNET, EDGE_LAB_BOARDS).
 
     Raises:
         LabError: with every mistake found, one a line, each with the place and what to write instead.
     """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise LabError(f"lab/lab.toml: {error}") from error
+    document = _loaded(text, "lab/lab.toml")
+    declared_in = environment.get("EDGE_LAB_BOARDS") or "lab/lab.toml"
+    files = " and ".join(dict.fromkeys(("lab/lab.toml", declared_in)))
+    if declared_in != "lab/lab.toml":
+        try:
+            document["boards"] = _loaded((ROOT / declared_in).read_text(), declared_in).get("boards")
+        except OSError as error:
+            raise LabError(
+                f"EDGE_LAB_BOARDS: {declared_in}: {error.strerror}; write a path such as lab/twenty.toml"
+            ) from None
 
     mistakes: list[str] = []
 
@@ -204,8 +213,15 @@ def parse(text: str, environment: dict[str, str], cpus: int = CPUS) -> Settings:
 
     boards = _boards(document, cpus, mistakes)
     if mistakes:
-        raise LabError("lab/lab.toml cannot be used:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
-    return Settings(name, subnet, int(port), os_suite, kernel_suite, version, later, tuple(boards))
+        raise LabError(f"{files} cannot be used:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
+    return Settings(name, subnet, int(port), os_suite, kernel_suite, version, later, tuple(boards), declared_in)
+
+
+def _loaded(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise LabError(f"{name}: {error}") from error
 
 
 def _boards(document: dict[str, object], cpus: int, mistakes: list[str]) -> list[Board]:

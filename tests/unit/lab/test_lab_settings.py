@@ -45,6 +45,26 @@ def test_twenty_boards_are_a_matter_of_blocks():
     assert lab.board("pi-25").memory_mib == 512
 
 
+def test_the_environment_names_another_file_of_boards():
+    lab = settings.parse(SHIPPED, {"EDGE_LAB_BOARDS": "lab/twenty.toml"}, cpus=2)
+    assert [board.name for board in lab.boards] == [f"pi-{n:02}" for n in range(1, 21)]
+    # Half of them on each core, and all of them on a machine of 24 GiB.
+    assert sum(board.core for board in lab.boards) == 10
+    assert sum(board.memory_mib for board in lab.boards) < 16 * 1024
+    assert lab.k3s_version == settings.parse(SHIPPED, {}, cpus=2).k3s_version
+    with pytest.raises(LabError, match="no such board in lab/twenty.toml"):
+        lab.board("pi-21")
+
+
+def test_another_file_of_boards_that_is_missing_or_wrong_is_named():
+    assert "EDGE_LAB_BOARDS: lab/thirty.toml: No such file" in complaint(
+        SHIPPED, {"EDGE_LAB_BOARDS": "lab/thirty.toml"}
+    )
+    said = complaint(SHIPPED, {"EDGE_LAB_BOARDS": "pyproject.toml"})
+    assert said.startswith("lab/lab.toml and pyproject.toml cannot be used")
+    assert "[[boards]]: there is none" in said
+
+
 def test_a_second_instance_shares_nothing_with_the_first():
     first = settings.parse(SHIPPED, {}, cpus=2)
     second = settings.parse(SHIPPED, {"EDGE_LAB_NAME": "two", "EDGE_LAB_SUBNET": "10.78.0"}, cpus=2)

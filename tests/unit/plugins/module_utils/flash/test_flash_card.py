@@ -2,7 +2,11 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,8 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.write import
     write_block_card,
 )
 from flash_helpers import BOOT_BYTES, BOOT_OFFSET, CMDLINE, build_image, run_module
+
+from tests.support.card_device import loop
 
 
 def arguments(card: Path, image: Path, user_data: str = "#cloud-config\n", **more: Any) -> dict[str, Any]:
@@ -230,3 +236,45 @@ def test_block_device_whose_content_is_wrong_gets_no_partition_table(image: Path
     finally:
         subprocess.run(["losetup", "--detach", str(loop)], check=True)
     assert backing.read_bytes()[:512] == bytes(512)
+
+
+@pytest.fixture
+def shares_blocks(tmp_path: Path) -> Iterator[Path]:
+    """A file system on which files share blocks, or a reason not to try."""
+    if os.geteuid() or not shutil.which("mkfs.xfs"):
+        pytest.skip("needs root and mkfs.xfs (package xfsprogs)")
+    backing, folder = tmp_path / "xfs.img", tmp_path / "xfs"
+    with backing.open("wb") as file:
+        file.truncate(512 * 2**20)
+    subprocess.run(["mkfs.xfs", "-q", backing], check=True)
+    folder.mkdir()
+    with ExitStack() as stack:
+        try:
+            device = stack.enter_context(loop(backing))
+        except OSError as error:
+            pytest.skip(f"no loop devices for this user or kernel: {error}")
+        subprocess.run(["mount", device, folder], check=True)
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
+
+def test_cards_share_the_blocks_of_their_image(shares_blocks: Path, tmp_path: Path) -> None:
+    image, head = shares_blocks / "os.img", tmp_path / "head"
+    image.write_bytes(os.urandom(32 * 2**20))
+    make_head(image, head, 2**20)
+    for card in (shares_blocks / "pi-01.img", shares_blocks / "pi-02.img"):
+        os.sync()
+        before = shutil.disk_usage(shares_blocks).free
+        flash_write.write_file_card(Source(head, 2**20, image, image.stat().st_size), card, 64 * 2**20)
+        os.sync()
+        assert card.read_bytes()[: image.stat().st_size] == image.read_bytes()
+        assert before - shutil.disk_usage(shares_blocks).free < 4 * 2**20
+
+
+def test_card_on_another_file_system_than_its_image(image: Path, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        card = Path(folder, "pi-01.img")
+        flash_write.write_file_card(Source(image, BOOT_OFFSET, image, image.stat().st_size), card, 64 * 2**20)
+        assert card.read_bytes()[: image.stat().st_size] == image.read_bytes()
