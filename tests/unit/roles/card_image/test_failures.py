@@ -21,7 +21,7 @@ def run(directory: Path, tasks: str, **variables: object) -> str:
         "card_image_digest": "0" * 64,
         "card_image_become": False,
         "_card_image_namespaces": [],
-        "__card_image": {"path": str(directory / "cache/images/prepared-1.img")},
+        "__card_image": {"path": str(directory / "cache/images/prepared-1.img"), "k3s": "aarch64"},
     }
     done = subprocess.run(
         [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "-c", "local", directory / "play.yml",
