@@ -118,7 +118,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
                     "name": "Seed",
                     "ansible.builtin.debug": {
                         "msg": "SEED {{ [_flash_user_data, _flash_network_config, _flash_host_key, "
-                        "_flash_names | to_json] | to_json | b64encode }} DEES"
+                        "_flash_names | to_json, _flash_own_names] | to_json | b64encode }} DEES"
                     },
                 }
             ],
@@ -132,7 +132,8 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     result = subprocess.run(command, cwd=scratch, env=env, capture_output=True, text=True)
     match = re.search(r"SEED (\S+) DEES", result.stdout)
     assert match, result.stdout + result.stderr
-    user_data, network, host_key, names = json.loads(base64.b64decode(match[1]))
+    user_data, network, host_key, names, own = json.loads(base64.b64decode(match[1]))
+    assert own == json.loads(names)["pi-01"]
     texts = {"user-data": user_data, "network-config": network, "host-key": host_key}
     return {**texts, "names": names, "key": key.read_text()}
 
