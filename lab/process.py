@@ -122,7 +122,7 @@ def wait_gone(identity: Identity, seconds: float) -> bool:
 
 
 def start_daemon(
-    argv: Sequence[str], pid_file: Path, log: Path, seconds: float = 15, prefix: Sequence[str] = ()
+    argv: Sequence[str], pid_file: Path, log: Path, seconds: float = 60, prefix: Sequence[str] = ()
 ) -> Identity:
     """Start `python -m lab ...` as a session of its own; it writes its pid file itself once it works.
 
