@@ -91,28 +91,40 @@ class Run:
     changed: int
 
 
+class Starts:
+    """When plays of a run began, from the events of ansible-runner."""
+
+    def __init__(self) -> None:
+        self.times: list[tuple[str, float]] = []
+
+    def note(self, event: dict[str, Any]) -> bool:
+        """An event handler, which has the last event alone kept: it has the run's counts."""
+        if event["event"] in ("playbook_on_play_start", "playbook_on_stats"):
+            created = datetime.fromisoformat(event["created"]).timestamp()
+            self.times.append((event["event_data"].get("play", ""), created))
+        return bool(event["event"] == "playbook_on_stats")
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds by play; plays of one name are added up."""
+        plays: dict[str, float] = {}
+        for (name, begun), (_, ended) in pairwise(self.times):
+            plays[name] = round(plays.get(name, 0) + ended - begun, 1)
+        return plays
+
+
 def play(inventory: str, playbook: str, options: str = "") -> Run:
     """Run a playbook as a user would; exits when it fails."""
-    starts: list[tuple[str, float]] = []
-
-    def note(event: dict[str, Any]) -> bool:
-        if event["event"] in ("playbook_on_play_start", "playbook_on_stats"):
-            starts.append((event["event_data"].get("play", ""), datetime.fromisoformat(event["created"]).timestamp()))
-        return False
-
+    starts = Starts()
     started = time.monotonic()
     result = ansible_runner.interface.run(
         project_dir=str(ROOT), private_data_dir=str(ROOT / ".ansible" / "runner"), inventory=str(ROOT / inventory),
-        playbook=playbook, cmdline=options, quiet=True, event_handler=note,
+        playbook=playbook, cmdline=options, quiet=True, event_handler=starts.note,
         envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
     )  # fmt: skip
     seconds = time.monotonic() - started
     if result.rc != 0:
         sys.exit(f"{playbook} {options} failed (rc {result.rc}); see {result.config.artifact_dir}/stdout")
-    plays: dict[str, float] = {}
-    for (name, begun), (_, ended) in pairwise(starts):
-        plays[name] = plays.get(name, 0) + ended - begun
-    return Run(seconds, plays, sum(result.stats["changed"].values()))
+    return Run(seconds, starts.seconds(), sum(result.stats["changed"].values()))
 
 
 def host_variables(inventory: str, host: str) -> dict[str, str]:

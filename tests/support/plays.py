@@ -16,6 +16,7 @@ from pathlib import Path
 
 import ansible_runner
 
+from bench.speeds import Starts
 from tests.support import secrets
 from tests.support.cluster import CLUSTER, ROOT
 
@@ -34,7 +35,7 @@ KEY = ("-e", f"cluster_backup_identity={KEY_FILE}")
 
 @dataclass(frozen=True)
 class Step:
-    """One playbook's run: seconds, Ansible's return code, and changed tasks by host."""
+    """One playbook's run: seconds, Ansible's return code, changed tasks by host, and seconds by play."""
 
     name: str
     command: str
@@ -44,6 +45,9 @@ class Step:
     changed: dict[str, int]
     failures: dict[str, int]
     output: str = field(repr=False)
+    stages: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, object] = field(default_factory=dict)
+    """What a test has measured meanwhile."""
 
     def changed_hosts(self) -> set[str]:
         """Hosts on which something changed."""
@@ -59,13 +63,22 @@ class Record:
 
     def add(self, step: Step) -> Step:
         self.steps.append(step)
+        self.write()
+        print(f"\n{step.name}: {step.seconds:.0f} s, rc {step.rc}, changed {step.changed or 'nothing'}", flush=True)
+        return step
+
+    def note(self, figures: dict[str, object]) -> None:
+        """What was measured of the last step, or after it."""
+        self.steps[-1].figures.update(figures)
+        self.write()
+        print(f"{self.steps[-1].name}: {figures}", flush=True)
+
+    def write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         rows = [{key: value for key, value in asdict(each).items() if key != "output"} for each in self.steps]
         temporary = self.path.with_suffix(".part")
         temporary.write_text(json.dumps(rows, indent=1) + "\n")
         temporary.replace(self.path)
-        print(f"\n{step.name}: {step.seconds:.0f} s, rc {step.rc}, changed {step.changed or 'nothing'}", flush=True)
-        return step
 
 
 class Plays:
@@ -75,14 +88,15 @@ class Plays:
         self.record = record
 
     def run(
-        self, name: str, playbook: str, *options: str, expect: int = 0, days: int = 0, inventory: str = INVENTORY
-    ) -> Step:
+        self, name: str, playbook: str, *options: str, expect: int = 0, days: int = 0, inventory: str = INVENTORY,
+        limit: int = LIMIT_S,
+    ) -> Step:  # fmt: skip
         """A playbook with command-line options; raises AssertionError with its last lines when its end is not `expect`.
 
         `expect` is 0 for success and 2 for a play that fails, as ansible-playbook's return codes are. For the
         playbook, it is `days` later than it is.
         """
-        started, clock = datetime.now(UTC), time.monotonic()
+        started, clock, starts = datetime.now(UTC), time.monotonic(), Starts()
         folder = ROOT / ".ansible" / "runner"
         folder.mkdir(parents=True, exist_ok=True)
         # Otherwise a playbook without options gets those of the one before.
@@ -91,7 +105,7 @@ class Plays:
         shutil.rmtree(folder / "inventory", ignore_errors=True)
         runner = ansible_runner.interface.run(
             private_data_dir=str(folder), project_dir=str(ROOT), cmdline=" ".join(["-i", inventory, *options]),
-            playbook=playbook, quiet=True, rotate_artifacts=20, timeout=LIMIT_S,
+            playbook=playbook, quiet=True, rotate_artifacts=20, timeout=limit, event_handler=starts.note,
             envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
                      **(later(days) if days else {})},
         )  # fmt: skip
@@ -105,6 +119,7 @@ class Plays:
             {host: count for host, count in stats.get("changed", {}).items() if count},
             {**stats.get("failures", {}), **stats.get("dark", {})},
             Path(runner.config.artifact_dir, "stdout").read_text(errors="replace"),
+            starts.seconds(),
         )
         self.record.add(step)
         assert step.rc == expect, f"{step.command} ended with {step.rc}, not {expect}:\n" + step.output[-4000:]
