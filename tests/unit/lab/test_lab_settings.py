@@ -52,7 +52,7 @@ def test_the_environment_names_another_file_of_boards():
     assert sum(board.core for board in lab.boards) == 10
     assert sum(board.memory_mib for board in lab.boards) < 16 * 1024
     assert lab.k3s_version == settings.parse(SHIPPED, {}, cpus=2).k3s_version
-    with pytest.raises(LabError, match="no such board in lab/twenty.toml"):
+    with pytest.raises(LabError, match=r"no such board in lab/twenty\.toml"):
         lab.board("pi-21")
 
 
