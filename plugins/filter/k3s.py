@@ -56,7 +56,10 @@ def k3s_kubeconfig(text: str, server: str, name: str) -> str:
     """
     config: dict[str, Any] = yaml.safe_load(text)
     try:
-        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        first, second = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        # Nothing else: a kubeconfig may also name programs that its reader starts, files whose content it sends, a proxy.
+        cluster = {key: str(first[key]) for key in ("certificate-authority-data",)}
+        user = {key: str(second[key]) for key in ("client-certificate-data", "client-key-data")}
     except (KeyError, IndexError, TypeError) as error:
         raise AnsibleFilterError(f"k3s.yaml of the server is not a kubeconfig: {error!r}") from error
     result = {

@@ -103,6 +103,20 @@ def test_kubeconfig_shows_when_its_source_or_its_address_changed() -> None:
     assert mark(K3S_YAML) != mark(K3S_YAML, "https://10.77.0.12:6443")
 
 
+def test_a_kubeconfig_names_nothing_that_its_reader_would_start_or_send() -> None:
+    config = yaml.safe_load(K3S_YAML)
+    config["users"][0]["user"] |= {"exec": {"command": "sh"}, "tokenFile": "/etc/shadow", "auth-provider": {"name": "x"}}
+    config["clusters"][0]["cluster"] |= {"proxy-url": "http://192.0.2.1", "insecure-skip-tls-verify": True}
+    text, plain = (
+        k3s.k3s_kubeconfig(each, "https://10.77.0.11:6443", "lab").partition("\n")[2]
+        for each in (yaml.safe_dump(config), K3S_YAML)
+    )
+    assert text == plain
+    del config["users"][0]["user"]["client-key-data"]
+    with pytest.raises(AnsibleFilterError, match="not a kubeconfig: KeyError"):
+        k3s.k3s_kubeconfig(yaml.safe_dump(config), "https://10.77.0.11:6443", "lab")
+
+
 def test_a_file_that_is_no_kubeconfig_is_said() -> None:
     with pytest.raises(AnsibleFilterError, match="not a kubeconfig"):
         k3s.k3s_kubeconfig("clusters: []\n", "https://10.77.0.11:6443", "lab")
