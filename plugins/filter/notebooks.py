@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import printable
+from ansible.errors import AnsibleFilterError
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import (
+    DIGEST,
+    Refused,
+    printable,
+    run_name,
+    text,
+)
 
 #: The thesis's measurements on two Raspberry Pi 4B (seconds, by its own clock).
 THESIS = {"training": 46.1171, "prediction": 6.0485}
@@ -17,10 +24,26 @@ def notebooks_export_files(inputs: dict[str, Any], dataset: str) -> dict[str, st
     return files | {f"data/{dataset}/{name}": digest for name, digest in inputs["data"].items()}
 
 
-def notebooks_sources(names: list[str], notebooks: str, cache: str) -> dict[str, str]:
-    """Path below the export to the file's path on the control node: notebooks/... or data/<set>/... ."""
+def notebooks_sources(names: list[str], files: dict[str, str], notebooks: str, cache: str) -> dict[str, str]:
+    """Path below the export to the file's path on the control node: notebooks/... or data/<set>/... .
+
+    `names` is what the NFS server lacks of `files`, and any other name an error: it would choose what it is sent.
+    """
+    if foreign := [name for name in names if name not in files]:
+        raise AnsibleFilterError(f"the NFS server asks for {printable(foreign)}, which is no file of the notebooks")
     roots = {"notebooks": notebooks, "data": cache}
     return {name: f"{roots[name.split('/', 1)[0]]}/{name.split('/', 1)[1]}" for name in names}
+
+
+def notebooks_base(found: dict[str, Any]) -> dict[str, str]:
+    """Name and digest of a run, as the NFS server reports it, for Jobs: text of another form would be part of them."""
+    try:
+        return {
+            "run": run_name(found["run"]),
+            "inputs_digest": text(found["inputs_digest"], DIGEST, "inputs_digest of the run"),
+        }
+    except (Refused, KeyError) as error:
+        raise AnsibleFilterError(f"the NFS server reports a run that cannot be one: {error}") from None
 
 
 def notebooks_pending(boards: list[str], computed: list[list[str]], inputs_digest: str) -> list[str]:
@@ -82,6 +105,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Filters by name."""
         return {
+            "notebooks_base": notebooks_base,
             "notebooks_export_files": notebooks_export_files,
             "notebooks_pending": notebooks_pending,
             "notebooks_sources": notebooks_sources,

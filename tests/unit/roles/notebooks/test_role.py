@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.errors import AnsibleFilterError
 from ansible_collections.edge_ai.cluster.plugins.action import notebooks_files as files
 from ansible_collections.edge_ai.cluster.plugins.action import notebooks_wait as waiting
 from ansible_collections.edge_ai.cluster.plugins.filter import notebooks as filters
@@ -68,6 +69,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "cluster_cache_dir": str(folder),
         "cluster_results_dir": str(folder),
         "notebooks_nfs_server": "localhost",
+        "notebooks_render_host": "localhost",
         "notebooks_image": "edge-ai/tensorflow-jupyter:0123456789ab",
         "notebooks_timeout": 900,
         "_notebooks_inputs": {"digest": "ab" * 32},
@@ -270,7 +272,8 @@ def test_only_runs_with_marker_and_archive_are_complete(tmp_path: Path) -> None:
 def test_files_in_the_export_are_owned_by_root_and_replace_links(tmp_path: Path) -> None:
     put(tmp_path / "here" / "a.ipynb", "notebook")
     (tmp_path / "here" / "a.ipynb").chmod(0o600)
-    names = filters.notebooks_sources(["notebooks/a.ipynb"], str(tmp_path / "here"), str(tmp_path / "cache"))
+    wanted = {"notebooks/a.ipynb": "11"}
+    names = filters.notebooks_sources(list(wanted), wanted, str(tmp_path / "here"), str(tmp_path / "cache"))
     for folder in ("export", "outside"):
         (tmp_path / folder).mkdir()
     (tmp_path / "export/notebooks").symlink_to(tmp_path / "outside")
@@ -288,10 +291,26 @@ def test_export_files_are_notebooks_and_data() -> None:
     inputs = {"files": {"run.py": "11"}, "data": {"t10k-labels-idx1-ubyte": "22"}}
     wanted = filters.notebooks_export_files(inputs, "mnist")
     assert wanted == {"notebooks/run.py": "11", "data/mnist/t10k-labels-idx1-ubyte": "22"}
-    assert filters.notebooks_sources(list(wanted), "/p/notebooks", "/cache") == {
+    assert filters.notebooks_sources(list(wanted), wanted, "/p/notebooks", "/cache") == {
         "notebooks/run.py": "/p/notebooks/run.py",
         "data/mnist/t10k-labels-idx1-ubyte": "/cache/mnist/t10k-labels-idx1-ubyte",
     }
+
+
+def test_the_nfs_server_does_not_choose_what_it_is_sent() -> None:
+    wanted = {"notebooks/run.py": "11"}
+    for name in ("notebooks/../secrets/home/id_ed25519", "notebooks//etc/shadow", "data/mnist/../../known", "other"):
+        with pytest.raises(AnsibleFilterError, match="which is no file of the notebooks"):
+            filters.notebooks_sources(["notebooks/run.py", name], wanted, "/p/notebooks", "/cache")
+
+
+def test_a_run_that_the_nfs_server_reports_is_no_text_for_a_job() -> None:
+    assert filters.notebooks_base(BASE | {"archive_sha256": "x"}) == BASE
+    for wrong in ({"run": f"{RUN}\n          - --x"}, {"inputs_digest": "{{ 1 }}"}, {"run": "../x"}):
+        with pytest.raises(AnsibleFilterError, match="reports a run that cannot be one"):
+            filters.notebooks_base(BASE | wrong)
+    with pytest.raises(AnsibleFilterError, match="cannot be one: 'run'"):
+        filters.notebooks_base({})
 
 
 # --- data set
