@@ -203,6 +203,9 @@ def test_07_guesses_of_the_password_are_limited_and_nothing_else() -> None:
     statuses = [log_in(guesser, "pi-01", f"guess {number}") for number in range(25)]
     assert set(statuses) == {401, 429}
     assert statuses[-1] == 429
+    # Not by the route for WebSockets either.
+    guesser.headers["Upgrade"] = "websocket"
+    assert log_in(guesser, "pi-01", "guess") == 429
     assert session.get(url("pi-01"), timeout=30).status_code == 200
     wait_until("logins are possible again", 60, lambda: log_in(visitor(), "pi-01") == 302)
 

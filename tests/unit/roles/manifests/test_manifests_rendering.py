@@ -231,6 +231,46 @@ def test_combined_is_behind_the_ingress_where_there_is_one(rendered: Rendered) -
     assert objects["IngressRoute", "jupyter"]["spec"]["entryPoints"] == ["websecure"]
 
 
+def route_of(objects: Objects, method: str, path: str, headers: dict[str, str]) -> dict[str, Any]:
+    """The route that Traefik takes for a request: of those that match, the one with the longest rule."""
+    functions = {
+        "Path": lambda wanted: path == wanted,
+        "PathPrefix": path.startswith,
+        "Method": lambda wanted: method == wanted,
+        "Header": lambda name, wanted: headers.get(name) == wanted,
+        "HeaderRegexp": lambda name, pattern: re.search(pattern, headers.get(name, "")) is not None,
+    }
+
+    def matches(rule: str) -> bool:
+        quoted = re.sub("`[^`]*`", lambda text: repr(text[0][1:-1]), rule)
+        return bool(eval(quoted.replace("&&", "and").replace("||", "or").replace("!", "not "), {}, functions))
+
+    routes: list[dict[str, Any]] = objects["IngressRoute", "jupyter"]["spec"]["routes"]
+    return max((each for each in routes if matches(each["match"])), key=lambda each: len(each["match"]))
+
+
+@pytest.mark.parametrize(
+    ("overlay", "page"),
+    [
+        ("combined", "/login"),
+        ("split", "/training/login"),
+        ("split", "/prediction/login"),
+        ("lite", "/login"),
+        ("hub", "/hub/login"),
+    ],
+)
+def test_guesses_of_a_password_are_limited_whatever_headers_they_have(
+    rendered: Rendered, overlay: str, page: str
+) -> None:
+    objects = rendered(overlay)
+    for headers in ({}, {"Upgrade": "websocket"}, {"X-Forwarded-Port": "30001"}):
+        route = route_of(objects, "POST", page, headers)
+        assert {"name": "login-limit"} in route.get("middlewares", []), headers
+    # A WebSocket is not tried again.
+    if overlay == "combined":
+        assert "middlewares" not in route_of(objects, "GET", "/api/kernels/1/channels", {"Upgrade": "WebSocket"})
+
+
 def test_split_is_behind_the_ingress_under_a_path_each(rendered: Rendered) -> None:
     objects = rendered("split")
     check_values_of_the_cluster(objects)
