@@ -148,6 +148,9 @@ def test_00_ten_people_get_passwords_and_a_hub(plays: Plays) -> None:
 def test_01_a_wrong_password_and_an_unknown_name_look_alike() -> None:
     for user, secret in ((USERS[0], "guess"), ("nobody", "guess"), (USERS[0], password(USERS[1]))):
         assert log_in(user, secret)[1] == 403
+    # Guesses are limited at the form: nothing else takes a password, not even the right one.
+    asked = {"auth": {"username": USERS[0], "password": password(USERS[0])}}
+    assert visitor().post(url(f"/hub/api/users/{USERS[0]}/tokens"), json=asked, timeout=60).status_code == 403
     # The hub asks for a login, and a Jupyter that runs refuses.
     answer = visitor().get(url(f"/user/{USERS[0]}/api/contents"), timeout=60)
     assert answer.url.startswith(url("/hub/login")) or answer.status_code == 403

@@ -37,7 +37,12 @@ class ListedUsers(Authenticator):
     pool = ThreadPoolExecutor(1)
 
     async def authenticate(self, handler: Any, data: dict[str, str]) -> str | None:
-        """The name, if the password is right."""
+        """The name, if the password is right.
+
+        JupyterHub also takes passwords where API tokens are made; there nothing would limit guesses.
+        """
+        if handler.request.path != logins.PAGE:
+            return None
         name, password = str(data.get("username", "")), str(data.get("password", ""))
         loop = asyncio.get_running_loop()
         begun = loop.time()

@@ -11,6 +11,8 @@ import argon2
 UNKNOWN = "$argon2id$v=19$m=10240,t=10,p=8$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 #: Longest password that is tried.
 LONGEST = 1000
+#: The only place where passwords are taken: the Ingress limits how many a minute.
+PAGE = "/hub/login"
 
 
 def hashes(users: Any) -> dict[str, str]:

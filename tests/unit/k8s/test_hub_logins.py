@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import builtins
+import json
+import shutil
+import sys
 import time
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import argon2
 import pytest
@@ -55,3 +63,36 @@ def test_another_password_or_name_makes_other_sessions_and_labels(logins: Any) -
         assert len({make(*each) for each in (("a", HASH), ("a", HASH + "x"), ("b", HASH))}) == 3
     # Kubernetes takes 63 characters.
     assert len(logins.label("a" * 32, HASH)) <= 63
+
+
+@pytest.fixture
+def authenticator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The hub's own class, without JupyterHub, which only the image has."""
+    for name in ("jupyterhub_config.py", "logins.py"):
+        shutil.copy(ROOT / "k8s/overlays/hub" / name, tmp_path)
+    (tmp_path / "settings.json").write_text((ROOT / "k8s/overlays/hub/settings.json").read_text())
+    (tmp_path / "users.json").write_text(json.dumps({"alice": HASH}))
+    for name in ("cookie_secret", "proxy_token"):
+        (tmp_path / name).write_text("00")
+    for module, name in (("jupyterhub.auth", "Authenticator"), ("kubespawner", "KubeSpawner"), ("sqlalchemy", "inspect")):
+        stub = ModuleType(module)
+        setattr(stub, name, type(name, (), {}))
+        monkeypatch.setitem(sys.modules, module, stub)
+    monkeypatch.setitem(sys.modules, "jupyterhub", ModuleType("jupyterhub"))
+    monkeypatch.setattr(builtins, "get_config", MagicMock(), raising=False)
+    monkeypatch.setitem(sys.modules, "logins", programs.load(tmp_path / "logins.py"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    config: Any = programs.load(tmp_path / "jupyterhub_config.py")
+    config.FAILURE_DELAY = 0.0
+    return config.ListedUsers()
+
+
+def test_passwords_are_taken_by_the_page_alone_whose_guesses_are_limited(authenticator: Any) -> None:
+    def asked(path: str, password: str = "right") -> str | None:
+        handler = SimpleNamespace(request=SimpleNamespace(path=path))
+        name: str | None = asyncio.run(authenticator.authenticate(handler, {"username": "alice", "password": password}))
+        return name
+
+    assert asked("/hub/login") == "alice"
+    assert asked("/hub/login", "wrong") is None
+    assert asked("/hub/api/users/alice/tokens") is None
