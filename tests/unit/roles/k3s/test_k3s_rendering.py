@@ -224,3 +224,28 @@ def test_three_servers_share_one_etcd(tmp_path: Path) -> None:
     assert [config.get("cluster-init", False) for config in configs.values()] == [True, False, False]
     assert [config.get("server") for config in configs.values()] == [None, *["https://10.9.0.11:6443"] * 2]
     assert configs["pi-03"]["tls-san"] == ["10.9.0.11", "10.9.0.13"]
+
+
+def test_a_password_in_the_configuration_is_in_no_output(tmp_path: Path) -> None:
+    """Neither with -v and --diff nor when the file cannot be written."""
+    secret = "postgres://k3s:secret@192.0.2.1"
+    files = [
+        {"dest": str(tmp_path / name), "mode": "0600", "content": f"datastore-endpoint: {secret}\n"}
+        for name in ("config.yaml", "missing/config.yaml")
+    ]
+    configure = {
+        "block": [{"ansible.builtin.import_role": {"name": "k3s", "tasks_from": "configure"}}],
+        "vars": {"_k3s_files": files, "_k3s_pending": [each["dest"] for each in files]},
+    }
+    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [configure]}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
+    done = subprocess.run(
+        ["ansible-playbook", "-vvv", "--diff", str(tmp_path / "play.yml")],
+        cwd=ROOT,
+        env={"PATH": f"{ROOT}/.venv/bin:/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and "Destination directory" in done.stdout, done.stdout + done.stderr
+    assert secret not in done.stdout + done.stderr
