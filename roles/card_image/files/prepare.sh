@@ -31,7 +31,7 @@ for program in chroot dumpe2fs e2fsck fstrim losetup partx resize2fs sfdisk trun
 done
 start=$(partx --raw --noheadings --nr 2 --output START "$source" 2> /dev/null) || cannot "the image has no second partition"
 offset=$((start * 512))
-root=$(mktemp -d)
+root=$(realpath "$(mktemp -d)")
 image=
 # A failure leaves no image that is half done.
 trap 'umount --recursive --lazy "$root" 2> /dev/null || true; rmdir "$root"; [ -z "$image" ] || rm -f "$image"' EXIT
@@ -52,7 +52,8 @@ if [ "$command" = inspect ]; then
         183) machine=aarch64 ;;
         *) cannot "its programs are neither for x86_64 nor for aarch64" ;;
     esac
-    chroot "$root" /usr/bin/env true 2> /dev/null ||
+    # Nobody has chosen yet to prepare it: not as root.
+    chroot --userspec=65534:65534 "$root" /usr/bin/env true 2> /dev/null ||
         cannot "programs for $machine do not run on this $(uname -m) machine: install qemu-user-static and binfmt-support"
     echo "$machine"
     exit
@@ -75,6 +76,15 @@ e2fsck -f -p "$loop" || [ $? = 1 ]
 resize2fs "$loop"
 mount -o discard "$loop" "$root"
 losetup --detach "$loop"
+
+# A link of the image that begins with / leads to this machine's files while it is mounted here.
+for path in dev proc sys run tmp etc/ssh etc/machine-id usr/sbin/policy-rc.d var/lib/systemd var/cache/apt etc/.updated var/.updated \
+    $(cd "$inputs/root" && find . -mindepth 1); do
+    case $(realpath --canonicalize-missing "$root/$path") in
+        "$root"/*) ;;
+        *) cannot "/${path#./} of the image leads over a link out of the image" ;;
+    esac
+done
 
 # It may be a link to a file that is made at boot.
 has_resolver() {

@@ -122,6 +122,34 @@ def test_files_are_in_the_image_and_nothing_else_has_changed(tree: Path, inputs:
     assert "ssh_host" not in content(result, "ls /etc/ssh") and "policy-rc.d" not in content(result, "ls /usr/sbin")
 
 
+@pytest.mark.parametrize(
+    "path", ["etc", "etc/ssh", "etc/machine-id", "etc/modules-load.d/cluster.conf", "usr/local", "usr/sbin/policy-rc.d"]
+)
+def test_a_link_of_the_image_does_not_lead_to_files_of_this_machine(
+    tree: Path, inputs: Path, tmp_path: Path, path: str
+) -> None:
+    outside = tmp_path / "outside"
+    for name in ("modules-load.d", "bin", "ssh"):
+        (outside / name).mkdir(parents=True)
+    (outside / "ssh_host_ed25519_key").write_text("of this machine")
+    is_file = "." in path or path.endswith("id")
+    link, target = tree / path, outside / "file" if is_file else outside
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_dir():
+        shutil.rmtree(link)
+    link.unlink(missing_ok=True)
+    link.symlink_to(target)
+
+    def found() -> dict[str, str]:
+        files = [each for each in outside.rglob("*") if each.is_file()]
+        return {str(each): each.read_text(errors="replace") for each in files}
+
+    before = found()
+    answer = script("prepare", image(tree), inputs, "1", tmp_path / "prepared.img")
+    assert (answer.returncode, found()) == (3, before)
+    assert "of the image leads over a link out of the image" in answer.stderr
+
+
 def test_partition_ends_with_its_file_system(tree: Path, inputs: Path, tmp_path: Path) -> None:
     result = tmp_path / "prepared.img"
     assert script("prepare", image(tree), inputs, "300", result).returncode == 0
