@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+from pathlib import Path
+
+import yaml
 
 from tests.support.paths import ROOT
 
-SCRIPT = (ROOT / "roles" / "notebooks" / "files" / "kernels.py").read_text()
+ROLE = ROOT / "roles" / "notebooks"
+SCRIPT = (ROLE / "files" / "kernels.py").read_text()
 COMPUTES = "import sys; print(flush=True)\nwhile True: pass"
 WAITS = "import sys; held = b'x' * 100_000_000; print(flush=True); sys.stdin.read()"
 
@@ -40,3 +45,47 @@ def test_kernels_are_counted_with_their_memory_and_whether_they_compute() -> Non
     assert after["kernels"] >= before["kernels"] + 2
     assert after["computing"] >= 1
     assert after["megabytes"] >= before["megabytes"] + 100
+
+
+def test_a_pod_that_never_answers_does_not_hold_up_a_run(tmp_path: Path) -> None:
+    """As one whose notebook stops what runs beside it."""
+    pod = {"metadata": {"name": "jupyter"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        kubeconfig = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "x", "cluster": {"server": f"http://127.0.0.1:{silent.getsockname()[1]}"}}],
+            "users": [{"name": "x", "user": {}}],
+            "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+            "current-context": "x",
+        }
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+        given = {
+            "ansible_python_interpreter": sys.executable,
+            "notebooks_kubeconfig": str(tmp_path / "kubeconfig"),
+            "notebooks_namespace": "edge-ai",
+            "_notebooks_kernels_timeout": 3,
+            # What the first task finds.
+            "__notebooks_jupyters": {"resources": [pod]},
+        }
+        tasks = yaml.safe_load((ROLE / "tasks/kernels.yml").read_text())[1:]
+        play = {
+            "hosts": "localhost",
+            "gather_facts": False,
+            "vars_files": [str(ROLE / "vars/main.yml")],
+            "tasks": tasks,
+        }
+        (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+        (tmp_path / "files").symlink_to(ROLE / "files")
+        done = subprocess.run(
+            [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "-c", "local",
+             "-e", json.dumps(given), tmp_path / "play.yml"],
+            cwd=ROOT,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LANG": "C.UTF-8"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "A Jupyter does not say within 3 s" in done.stdout
