@@ -16,6 +16,9 @@ PLACES = {
     "journal": "journalctl --no-pager --quiet --output=cat",
     "arguments": f"cat /proc/[0-9]*/cmdline {PLAIN}",
     "environment": f"cat /proc/[0-9]*/environ {PLAIN}",
+    # Of modules, and of those that were killed.
+    "temporary files": "find /tmp /var/tmp /root/.ansible /home/*/.ansible -xdev -type f -size -1024k -exec cat {} + "
+    f"2>/dev/null {PLAIN}",
     "logs": f"find /var/log -type f -not -path '*/journal/*' -exec cat {{}} + {PLAIN}",
 }
 
@@ -39,6 +42,6 @@ def on_boards() -> list[tuple[str, str, str]]:
         board = connect(name)
         for place, command in PLACES.items():
             text = board.run(command).stdout
-            assert text or place == "logs", f"{place} of {name} cannot be read"
+            assert text or place in ("temporary files", "logs"), f"{place} of {name} cannot be read"
             found += [(name, place, secret) for secret in in_text(text)]
     return found
