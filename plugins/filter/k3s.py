@@ -57,7 +57,7 @@ def k3s_kubeconfig(text: str, server: str, name: str) -> str:
     config: dict[str, Any] = yaml.safe_load(text)
     try:
         first, second = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        # Nothing else: a kubeconfig may also name programs that its reader starts, files whose content it sends, a proxy.
+        # Nothing else: a kubeconfig may also name a program that its reader starts, a file that it sends, a proxy.
         cluster = {key: str(first[key]) for key in ("certificate-authority-data",)}
         user = {key: str(second[key]) for key in ("client-certificate-data", "client-key-data")}
     except (KeyError, IndexError, TypeError) as error:

@@ -52,7 +52,7 @@ if [ "$command" = inspect ]; then
         183) machine=aarch64 ;;
         *) cannot "its programs are neither for x86_64 nor for aarch64" ;;
     esac
-    # Nobody has chosen yet to prepare it: not as root.
+    # Not as root: the operator may not want this image to be prepared.
     chroot --userspec=65534:65534 "$root" /usr/bin/env true 2> /dev/null ||
         cannot "programs for $machine do not run on this $(uname -m) machine: install qemu-user-static and binfmt-support"
     echo "$machine"

@@ -74,7 +74,11 @@ def authenticator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "users.json").write_text(json.dumps({"alice": HASH}))
     for name in ("cookie_secret", "proxy_token"):
         (tmp_path / name).write_text("00")
-    for module, name in (("jupyterhub.auth", "Authenticator"), ("kubespawner", "KubeSpawner"), ("sqlalchemy", "inspect")):
+    for module, name in (
+        ("jupyterhub.auth", "Authenticator"),
+        ("kubespawner", "KubeSpawner"),
+        ("sqlalchemy", "inspect"),
+    ):
         stub = ModuleType(module)
         setattr(stub, name, type(name, (), {}))
         monkeypatch.setitem(sys.modules, module, stub)

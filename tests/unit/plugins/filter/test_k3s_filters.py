@@ -105,7 +105,11 @@ def test_kubeconfig_shows_when_its_source_or_its_address_changed() -> None:
 
 def test_a_kubeconfig_names_nothing_that_its_reader_would_start_or_send() -> None:
     config = yaml.safe_load(K3S_YAML)
-    config["users"][0]["user"] |= {"exec": {"command": "sh"}, "tokenFile": "/etc/shadow", "auth-provider": {"name": "x"}}
+    config["users"][0]["user"] |= {
+        "exec": {"command": "sh"},
+        "tokenFile": "/etc/shadow",
+        "auth-provider": {"name": "x"},
+    }
     config["clusters"][0]["cluster"] |= {"proxy-url": "http://192.0.2.1", "insecure-skip-tls-verify": True}
     text, plain = (
         k3s.k3s_kubeconfig(each, "https://10.77.0.11:6443", "lab").partition("\n")[2]
