@@ -12,7 +12,6 @@ from typing import Any
 from ansible import context
 from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
-from ansible.template import Templar
 from ansible_collections.edge_ai.cluster.plugins.module_utils import run_lock
 from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import ssh_argv
 
@@ -69,14 +68,13 @@ class CallbackModule(CallbackBase):
         """The first play has the inventory's variables."""
         if self.here or self.playbook in READING or context.CLIARGS.get("check"):
             return
-        manager = play.get_variable_manager()
-        servers = manager._inventory.get_groups_dict().get("k3s_servers")
+        variables = play.get_variable_manager().get_vars(play=play)
+        servers = variables["groups"].get("k3s_servers")
         if not servers:
             return
-        values = manager.get_vars(play=play, host=manager._inventory.get_host(servers[0]))
-        templar = Templar(loader=play.get_loader(), variables=values)
+        values = variables["hostvars"][servers[0]]
         try:
-            known = {name: str(templar.template(values[name])) for name in VARIABLES if name in values}
+            known = {name: str(values[name]) for name in VARIABLES if name in values}
         except AnsibleError:
             return  # of which the validation of the inventory says more
         if "cluster_secrets_dir" not in known:

@@ -170,6 +170,66 @@ def test_import_against_the_table_is_found(name: str, source: str, target: str |
     assert target is None or f"may not use {target} (" in found[0]
 
 
+PRIVATE_ATTRIBUTES = {
+    # Nothing public tells them; ansible-core's own callbacks and actions read the same.
+    "plugins/action/notebooks_files.py": {"_connection._shell"},
+    "plugins/callback/nothing_done.py": {"playbook._file_name"},
+    "plugins/callback/one_run.py": {"playbook._file_name"},
+    "plugins/callback/stages.py": {"playbook._file_name"},
+    "plugins/module_utils/ssh.py": {"action._play_context"},
+    # How an inventory was read, which Ansible keeps to itself.
+    "plugins/action/preflight_inventory.py": {"hostvars._inventory", "hostvars._variable_manager"},
+    "plugins/module_utils/preflight/reader.py": {
+        "_inventory._inventory",
+        "_inventory._sources",
+        "_variables._fact_cache",
+        "_variables._hostvars",
+        "_variables._nonpersistent_fact_cache",
+    },
+}
+"""Attributes of Ansible's objects that the next ansible-core may rename, by the file that reads them."""
+
+
+def private_imports(name: str, source: str) -> list[str]:
+    """Names of Ansible's, or modules, that begin with an underscore."""
+    return [
+        f"{name}: {'.'.join(parts)}"
+        for parts in imports(name, source)
+        if parts[0].startswith("ansible")
+        and parts[:3] != COLLECTION
+        and any(part.startswith("_") and not part.startswith("__") for part in parts)
+    ]
+
+
+def private_attributes(source: str) -> set[str]:
+    """Attributes with an underscore of anything but the object itself, with the name that is before it."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr):
+            owner = getattr(node.value, "attr", getattr(node.value, "id", "?"))
+            if owner not in ("self", "cls"):
+                found.add(f"{owner}.{node.attr}")
+    return found
+
+
+def test_nothing_imports_private_parts_of_ansible() -> None:
+    python = [name for name in FILES if name.endswith((".py", ".ipynb"))]
+    found = [error for name in python for source in sources(name) for error in private_imports(name, source)]
+    assert not found, "\n".join(found)
+    assert private_imports("plugins/x.py", "from ansible._internal._templating import _engine")
+    assert private_imports("plugins/x.py", "from ansible.plugins.callback import _x")
+    assert private_imports("plugins/x.py", "import ansible.module_utils._internal")
+    assert not private_imports("plugins/x.py", "from ansible.release import __version__")
+
+
+def test_private_attributes_of_ansible_are_those_that_are_listed() -> None:
+    plugins = [name for name in FILES if name.startswith("plugins/") and name.endswith(".py")]
+    found = {name: private_attributes(source) for name in plugins for source in sources(name)}
+    # Python's own, of the standard library.
+    found = {name: names - {"ssl._create_unverified_context"} for name, names in found.items()}
+    assert {name: names for name, names in found.items() if names} == PRIVATE_ATTRIBUTES
+
+
 def test_no_role_call_runs_against_the_table() -> None:
     calls = {}
     for name in FILES:
