@@ -39,8 +39,6 @@ _OF_ONE_BOARD = ("flash_card", "flash_card_serial", "flash_host_key_fingerprint"
 #: Fields of Inputs, what their variables' names end in, and the role's defaults.
 _BASE = (("base", "", ""), ("source", "_source", "registry"), ("suite", "_suite", "trixie"))
 _SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
-#: MiB of the copies of the OS image that the role card_image keeps.
-_PREPARED_MB = 5000
 # The default of manifests_source: k8s/ beside the roles.
 _MANIFESTS = Path(__file__).resolve().parents[3] / "k8s"
 _CONTEXT = _MANIFESTS.parent / "docker"
@@ -170,8 +168,9 @@ def check_downloads(inventory: Inventory, scope: Iterable[str], needs: Needs, re
     boards = in_scope(inventory, scope)
     to_flash = _to_flash(boards, inventory)
     wanted = _missing_images(to_flash, inventory) + _missing_releases(boards, inventory)
-    prepared = any(_setting(host, inventory, "card_image_parts") and not _is_prepared(host) for host in to_flash)
-    _disk(inventory, needs, bool(wanted) or not all(map(_image_is_cached, boards)), prepared, report)
+    prepared = [host for host in to_flash if _setting(host, inventory, "card_image_parts") and not _is_prepared(host)]
+    prepared_mb = max((_setting(host, inventory, "card_image_cache_free_mb") or 0 for host in prepared), default=0)
+    _disk(inventory, needs, bool(wanted) or not all(map(_image_is_cached, boards)), prepared_mb, report)
     if not wanted or not needs.check_urls:
         return
     with ThreadPoolExecutor(max_workers=8) as pool:
@@ -476,13 +475,13 @@ def _login_keys(boards: list[Host], report: Report) -> None:
             report.setting(host, setting, *problem)
 
 
-def _disk(inventory: Inventory, needs: Needs, downloads: bool, prepared: bool, report: Report) -> None:
+def _disk(inventory: Inventory, needs: Needs, downloads: bool, prepared_mb: int, report: Report) -> None:
     """Report a disk of the cache that is too small for downloads, the container image and prepared OS images."""
     wants = {
         f"downloads and the container image need {needs.cache_free_mb} MiB (preflight_cache_free_mb)": downloads,
-        f"prepared OS images need {_PREPARED_MB} MiB (card_image_parts)": prepared,
+        f"prepared OS images need {prepared_mb} MiB (card_image_cache_free_mb)": prepared_mb > 0,
     }
-    wanted = needs.cache_free_mb * downloads + _PREPARED_MB * prepared
+    wanted = needs.cache_free_mb * downloads + prepared_mb
     names = ("cluster_cache_dir", "container_image_cache_dir")
     settings = [setting for name in names for _host, setting in inventory.settings(name)]
     for place, name, folder in sorted({(each.place, each.name, str(each.value)) for each in settings if each.value}):
@@ -490,7 +489,7 @@ def _disk(inventory: Inventory, needs: Needs, downloads: bool, prepared: bool, r
         if free < wanted:
             why = ", and ".join(text for text, is_wanted in wants.items() if is_wanted)
             remedy = "free some space, or write a directory on a larger disk"
-            remedy += "; card_image_parts: [] does without prepared OS images" if prepared else ""
+            remedy += "; card_image_parts: [] does without prepared OS images" if prepared_mb else ""
             report.add(place, name, folder, f"{free} MiB are free there, but {why}", remedy)
 
 

@@ -410,13 +410,12 @@ def test_prepared_images_need_space_too(tmp_path: Path) -> None:
 
     def found(parts: list[str], needs_mb: int) -> list[str]:
         report = Report()
-        control._PREPARED_MB, before = needs_mb, control._PREPARED_MB
-        control.check_downloads(board(tmp_path, card_image_parts=parts, **card), [], huge, report)
-        control._PREPARED_MB = before
+        values = {"card_image_parts": parts, "card_image_cache_free_mb": needs_mb, **card}
+        control.check_downloads(board(tmp_path, **values), [], huge, report)
         return texts(report)
 
     (text,) = found(["packages"], 10**9)
-    assert "and prepared OS images need 1000000000 MiB (card_image_parts); free some space" in text
+    assert "and prepared OS images need 1000000000 MiB (card_image_cache_free_mb); free some space" in text
     assert text.endswith("card_image_parts: [] does without prepared OS images")
     assert found(["packages"], 1) == found([], 10**9) == []
     (tmp_path / "cache/images").mkdir(parents=True)
