@@ -5,8 +5,14 @@ from __future__ import annotations
 import re
 
 from .model import Inventory, Report
+from .suggest import did_you_mean
 
 _HOST = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
+#: Of an address that is written for other boards.
+_REACHED = rf"(?!127\.|localhost$){_HOST}"
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+#: Of an option of the kernel; a second one of these would replace that of the card.
+_TOKEN = r"(?!(root|rootfstype|init)=)"
 _TIME = r"[0-9]+ ?(us|ms|s|sec|m|min|h|hour|hours)?"
 #: Of each variable: the form of the whole text, or of each item of a list; what is wrong otherwise; what to write.
 FORMATS: dict[str, tuple[str, str, str]] = {
@@ -25,18 +31,52 @@ FORMATS: dict[str, tuple[str, str, str]] = {
         "not a name of an image without its tag",
         "write such as localhost/edge-ai/tensorflow-jupyter",
     ),
-    "k3s_api_address": (_HOST, "not an address or a name", "write it without https:// and without a port"),
-    "k3s_data_dir": (r"/[^/\s].*", "not an absolute path", "write such as /var/lib/rancher/k3s"),
+    "cluster_check_namespace": (_LABEL, "not a name of a namespace", "write such as edge-ai"),
+    "flash_cmdline": (rf"{_TOKEN}.*", "would replace what the card says of its own root", "delete it"),
+    "flash_user_groups": (r"[a-z_][a-z0-9_-]*", "not a name of a group", "write such as adm"),
+    "k3s_api_address": (
+        _REACHED,
+        "not an address or a name by which boards reach a server",
+        "write it without https:// and without a port, such as 192.168.1.11",
+    ),
+    "k3s_data_dir": (
+        r"(?!/(tmp|run)(/|$))/[^/\s].*|[^/].*",
+        "not a directory that stays after a boot",
+        "write such as /var/lib/rancher/k3s",
+    ),
+    "k3s_drain_emptydir_namespaces": (_LABEL, "not a name of a namespace", "write such as edge-ai"),
     "k3s_node_name": (_HOST, "not a name of a Node", "write a-z, 0-9, inner hyphens and dots, such as pi-01"),
     "manifests_ingress_names": (_HOST, "not a name", "write it without https:// and path, such as jupyter.example.org"),
+    "manifests_nfs_path": (r"/.*", "not an absolute path", "write /, which is the whole export"),
+    "manifests_nfs_server": (
+        _REACHED,
+        "not an address by which boards reach the NFS server",
+        "write such as 192.168.1.11",
+    ),
+    "nfs_server_address": (r"(?!127\.).*", "not an address by which boards reach it", "write such as 192.168.1.11"),
     "nfs_server_device": (
         r"(/dev/disk/by-.+)?",
         "a name that may be of another disk after a restart",
         "write one of those in /dev/disk/by-id of the board",
     ),
-    "nfs_server_mode": (r"0?[0-7]{3}", "not a mode", 'write it in quotes, such as "0750"'),
+    "nfs_server_mode": (
+        r"0?7[0-7]{2}",
+        "not a mode with which its owner may write",
+        'write it in quotes, such as "0750"',
+    ),
     "nfs_server_size": (r"auto|none|[1-9][0-9]*[MGT]", "not a size", "write auto, none, or a size such as 20G"),
     "nfs_server_user": (r"[a-z_][a-z0-9_-]{0,31}", "not a user name", "write such as data"),
+    "notebooks_namespace": (_LABEL, "not a name of a namespace", "write such as edge-ai"),
+    "raspberry_pi_cgroup_controllers": (
+        r"cpuset|cpu|io|memory|hugetlb|pids|rdma|misc",
+        "not a cgroup controller",
+        "write such as memory",
+    ),
+    "raspberry_pi_cmdline_tokens": (
+        rf"{_TOKEN}\S+",
+        "not an option, or one by which the board would not find its card",
+        "delete it",
+    ),
     "raspberry_pi_journal_max_use": (r"[1-9][0-9]*[KMGT]?", "not a size of systemd", "write such as 200M"),
     "raspberry_pi_kernel_modules": (r"[A-Za-z0-9_-]+", "not a name of a module", "write such as br_netfilter"),
     "raspberry_pi_ntp_servers": (
@@ -58,6 +98,46 @@ def check(inventory: Inventory, report: Report) -> None:
             for index, each in enumerate(setting.value if isinstance(setting.value, list) else []):
                 if isinstance(each, str) and not re.fullmatch(form, each):
                     report.setting(host, setting, problem, remedy, inner=str(index), value=each)
+    _kernel_settings(inventory, report)
+    _names_of_boards(inventory, report)
     for host, setting in inventory.settings("notebooks_profiles"):
         if setting.value == []:
             report.setting(host, setting, "no profile, so nothing would run", "write one, or delete the line")
+
+
+def _kernel_settings(inventory: Inventory, report: Report) -> None:
+    """Report kernel settings that k3s needs, and that the inventory leaves out or changes."""
+    defaults: dict[str, object] = inventory.defaults.get("raspberry_pi_sysctl") or {}
+    needed = {name: value for name, value in defaults.items() if not name.startswith("fs.")}
+    for host, setting in inventory.settings("raspberry_pi_sysctl"):
+        if not isinstance(setting.value, dict):
+            continue
+        if missing := ", ".join(name for name in needed if name not in setting.value):
+            problem = f"replaces the default, of which k3s needs {missing}"
+            report.setting(host, setting, problem, "write them too, as in roles/raspberry_pi/defaults/main.yml")
+        for name, value in setting.value.items():
+            if not re.fullmatch(r"[\w./-]+", name):
+                report.setting(
+                    host,
+                    setting,
+                    "not a name of a kernel setting",
+                    "write such as vm.swappiness",
+                    inner=name,
+                    value=value,
+                )
+            elif isinstance(value, bool) or not isinstance(value, int | str):
+                report.setting(host, setting, "not a number or text", "write 1 or 0", inner=name, value=value)
+            elif name in needed and str(value) != str(needed[name]):
+                problem = f"k3s needs {needed[name]}"
+                report.setting(host, setting, problem, f"write {needed[name]}", inner=name, value=value)
+
+
+def _names_of_boards(inventory: Inventory, report: Report) -> None:
+    """Report names of boards that there are not: nothing would be done for them, and nothing said."""
+    for variable in ("flash_reflash", "flash_keep", "notebooks_boards"):
+        for host, setting in inventory.settings(variable):
+            value = setting.value.split(",") if isinstance(setting.value, str) else setting.value
+            for name in value if isinstance(value, list) else []:
+                if str(name).strip() and str(name).strip() not in inventory.hosts:
+                    remedy = did_you_mean(str(name).strip(), inventory.hosts, "write names of the inventory")
+                    report.setting(host, setting, f"there is no board {str(name).strip()}", remedy)

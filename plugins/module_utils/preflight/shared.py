@@ -49,12 +49,6 @@ def check(inventory: Inventory, report: Report) -> None:
             if any(PurePosixPath(str(setting.value)).is_relative_to(each) for each in inventory.directories):
                 problem = "in the inventory's directory, all of which Ansible reads as an inventory"
                 report.setting(host, setting, problem, "write one outside, or name the file of the hosts with -i")
-    for name in (*_DIRECTORIES, "cluster_root"):
-        for host, setting in inventory.settings(name):
-            if isinstance(setting.value, str) and not PurePosixPath(setting.value).is_absolute():
-                report.setting(
-                    host, setting, "not an absolute path", "write the full path, or begin with {{ cluster_root }}/"
-                )
     for name, (characters, why) in _REFUSED.items():
         for host, setting in inventory.settings(name):
             if found := characters.search(str(setting.value)):
@@ -80,8 +74,11 @@ def check(inventory: Inventory, report: Report) -> None:
                 report.setting(host, setting, problem, "write a directory beside it")
     for host, setting in inventory.settings("nfs_server_export"):
         path = PurePosixPath(str(setting.value))
-        if not path.is_absolute() or ".." in path.parts:
-            report.setting(host, setting, "not an absolute path", "write the full path, such as /srv/books")
+        if ".." in path.parts or re.search(r"\s|./$", str(setting.value)):
+            problem = "has a blank, .., or a / at its end"
+            report.setting(host, setting, problem, "write a plain path, such as /srv/books")
+        elif path.is_relative_to("/tmp") or path.is_relative_to("/run"):
+            report.setting(host, setting, "empty after each boot", "write a directory that stays, such as /srv/books")
         elif str(path) in _SYSTEM:
             report.setting(
                 host,

@@ -13,6 +13,8 @@ _NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 
 # A label's name, perhaps with a prefix, and its value.
 _KEY = re.compile(r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+#: Set again at each start of a node.
+_OF_KUBELET = ("kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch")
 _VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 
 
@@ -216,6 +218,10 @@ def _own_labels(inventory: Inventory, report: Report) -> None:
             if not _KEY.fullmatch(key) or not _VALUE.fullmatch(str(value)):
                 remedy = "write letters and digits, with inner . _ and -, at most 63 characters each"
                 report.setting(host, setting, "not a label of Kubernetes", remedy, inner=key, value=value)
+            elif key in _OF_KUBELET:
+                report.setting(
+                    host, setting, "kubelet sets this label itself", "choose another name", inner=key, value=value
+                )
             elif key == "role" and group and value != group:
                 remedy = f"write {group}, or remove the board from {group}"
                 report.setting(
@@ -226,3 +232,20 @@ def _own_labels(inventory: Inventory, report: Report) -> None:
                     inner=key,
                     value=value,
                 )
+    for host, setting in inventory.settings("node_labels_taints"):
+        for index, taint in enumerate(setting.value if isinstance(setting.value, list) else []):
+            if isinstance(taint, dict) and not (
+                _KEY.fullmatch(str(taint.get("key", "key"))) and _VALUE.fullmatch(str(taint.get("value") or ""))
+            ):
+                remedy = "write letters and digits, with inner . _ and -, at most 63 characters each"
+                report.setting(host, setting, "not a taint of Kubernetes", remedy, inner=str(index), value=taint)
+    for host, setting in inventory.settings("node_labels_by_group"):
+        for group, labels in setting.value.items() if isinstance(setting.value, dict) else ():
+            if group not in (*inventory.groups, "all"):
+                remedy = did_you_mean(group, inventory.groups, "write a group of the inventory")
+                report.setting(host, setting, "there is no such group", remedy, inner=group, value=labels)
+        for group in ("training", "prediction"):
+            labels = setting.value.get(group) if isinstance(setting.value, dict) else None
+            if not isinstance(labels, dict) or labels.get("role") != group:
+                problem = f"boards in {group} would not get the label role={group}, and the notebook no board"
+                report.setting(host, setting, problem, f"write {group}: {{role: {group}}}")

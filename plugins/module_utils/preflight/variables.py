@@ -42,8 +42,19 @@ _RANGES: tuple[tuple[str, int, float], ...] = (
     ("_percent", 1, 100),
     ("_port", 1, 65535),
     ("_timeout", 1, math.inf),
-    ("_threads", 1, math.inf),
+    ("_threads", 1, 1024),
+    # systemd takes 0 for no end.
+    ("_time_wait", 1, math.inf),
+    ("_clock_skew", 1, math.inf),
+    # k3s renews certificates from 120 days before their end.
+    ("_certificate_days", 1, 119),
+    ("_compression_level", 1, 22),
+    ("_megabytes", 1, math.inf),
     ("", 0, math.inf),
+)
+#: What playbooks set for their roles: they would not use the value of an inventory.
+OF_PLAYBOOKS = words(
+    "manifests_image manifests_lite_image manifests_hub_image notebooks_image notebooks_lite_image node_labels_nodes"
 )
 _INI = (".ini", ".cfg")
 #: Values of each type as JSON, and as an inventory in INI format has them.
@@ -65,6 +76,9 @@ def check(inventory: Inventory, report: Report) -> None:
     for host in inventory.hosts.values():
         for setting in host.settings.values():
             option = inventory.options.get(setting.name)
+            if setting.name in OF_PLAYBOOKS and not setting.from_command_line:
+                remedy = "delete it" + ("; container_image_name names the image" if "image" in setting.name else "")
+                report.setting(host, setting, "playbooks set it themselves, and do not use this", remedy)
             if option is not None:
                 _value(host, setting, option, report)
             else:
@@ -115,6 +129,8 @@ def _mistakes(setting: Setting, option: Option) -> Iterator[tuple[str | None, An
             return
         yield None, value, f"not {_TYPE_NAMES.get(option.type, option.type)}", _instead_of(setting, option.type)
         return
+    if option.type == "path" and value and not value.startswith("/"):
+        yield None, value, "not an absolute path", "write the full path, or begin with {{ cluster_root }}/"
     if option.type == "int":
         least, greatest = next((low, high) for end, low, high in _RANGES if setting.name.endswith(end))
         if not least <= value <= greatest:

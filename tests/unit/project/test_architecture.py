@@ -171,7 +171,7 @@ def test_import_against_the_table_is_found(name: str, source: str, target: str |
 
 
 PRIVATE_ATTRIBUTES = {
-    # Nothing public tells them; ansible-core's own callbacks and actions read the same.
+    # Nothing public has them; ansible-core's own callbacks and actions read the same.
     "plugins/action/notebooks_files.py": {"_connection._shell"},
     "plugins/callback/nothing_done.py": {"playbook._file_name"},
     "plugins/callback/one_run.py": {"playbook._file_name"},
