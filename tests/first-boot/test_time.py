@@ -1,4 +1,4 @@
-"""Boards have no clock battery: they start a year behind, are told the time late or never, and site.yml completes.
+"""Boards have no clock battery: they start a year behind, get the time late or never, and site.yml completes.
 
 The time that boards get and that of the control node are moved by a year; boards start with this machine's. k3s's
 certificates are of next year by this machine's clock then, so what is asked of the cluster is asked on a board.
@@ -71,7 +71,7 @@ def refused(plays: Plays) -> Step:
     for board in BOARDS:
         card(board).unlink(missing_ok=True)
     plays.run("a card alone", "playbooks/flash.yml", "-l", ALONE, *NOT_BOOTED, expect=2, days=BEHIND)
-    # The lab's launcher tells boards of its clock by this word, of which the last one counts.
+    # The lab's launcher passes the address of its clock as this word, of which the last one counts.
     line = read_boot_file(card(ALONE), "cmdline.txt").strip()
     write_boot_file(card(ALONE), "cmdline.txt", f"{line} edge_lab.ntp=\n")
     lab("power", "on", ALONE)
