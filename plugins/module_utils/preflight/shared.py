@@ -32,6 +32,12 @@ _SYSTEM = {"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/opt", "/proc
 _SYSTEM |= {"/sys", "/tmp", "/usr", "/var", "/var/lib"}
 
 
+#: Variables of stages that run on localhost, by how they begin.
+_ON_LOCALHOST = ("manifests_", "notebooks_", "k3s_ingress", "node_labels_by_group")
+#: Of boards that join.
+_ON_BOARDS = ("notebooks_board_profiles", "notebooks_prediction_profiles")
+
+
 def check(inventory: Inventory, report: Report) -> None:
     """Report missing or malformed variables of the cluster as a whole, and of its shared storage."""
     boards = inventory.boards()
@@ -66,6 +72,7 @@ def check(inventory: Inventory, report: Report) -> None:
                 problem = f"{other.name} has another one ({other.get(name)}), and a cluster has one"
                 remedy = "write it once, in group_vars/all.yml; inventory_dir is where each host is written first"
                 report.setting(host, setting, problem, remedy)
+    _of_the_control_node(inventory, report)
     for name in ("cluster_cache_dir", "cluster_results_dir", "cluster_backups_dir"):
         for host, setting in inventory.settings(name):
             secrets = str(host.get("cluster_secrets_dir", ""))
@@ -91,3 +98,15 @@ def check(inventory: Inventory, report: Report) -> None:
             if isinstance(setting.value, int) and not 1 <= setting.value <= 65533:
                 problem = "root: every pod could own the shared data" if setting.value == 0 else "not a valid user id"
                 report.setting(host, setting, problem, "write a number from 1 to 65533, such as 10001")
+
+
+def _of_the_control_node(inventory: Inventory, report: Report) -> None:
+    """Report what boards have, and localhost does not, where it is used: a group's file is not read for localhost."""
+    control = inventory.hosts.get("localhost")
+    for name in inventory.options:
+        if control and name.startswith(_ON_LOCALHOST) and name not in (*_ON_BOARDS, *inventory.unread):
+            for host, setting in inventory.settings(name):
+                if setting.value != control.get(name):
+                    which = "another value" if name in control.settings else "no value"
+                    problem = f"used for localhost, which has {which}"
+                    report.setting(host, setting, problem, "write it in group_vars/all.yml")
