@@ -53,12 +53,12 @@ def test_a_file_that_a_client_has_just_written_is_read(
 def test_a_file_that_is_not_given_back_is_refused(
     delegated: Callable[[float], AbstractContextManager[Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_data, "DELEGATION_S", shared_data._waited + 0.5)
+    monkeypatch.setattr(shared_data, "DELEGATION_S", shared_data._waited + 2)
     with delegated(30) as root:
-        for least in (0.5, 0.0):  # the second time nothing is left to wait
+        for least in (2, 0):  # the second time nothing is left to wait
             began = time.monotonic()
             with pytest.raises(
                 shared_data.Refused, match=r"complete.json: cannot be read \(an NFS client has it delegated"
             ):
                 shared_data.read(root, "complete.json", 100)
-            assert least <= time.monotonic() - began < least + 0.4
+            assert least <= time.monotonic() - began < least + 1.5
