@@ -77,7 +77,7 @@ def check(inventory: Inventory, report: Report) -> None:
         for setting in host.settings.values():
             option = inventory.options.get(setting.name)
             if setting.name in OF_PLAYBOOKS and not setting.from_command_line:
-                remedy = "delete it" + ("; container_image_name names the image" if "image" in setting.name else "")
+                remedy = "delete it; an image is named by container_image_name"
                 report.setting(host, setting, "playbooks set it themselves, and do not use this", remedy)
             if option is not None:
                 _value(host, setting, option, report)
