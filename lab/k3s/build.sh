@@ -64,7 +64,7 @@ EOF
     patchelf --set-rpath '$ORIGIN' "$1/ipset"
 }
 
-# module prints where the sources of a module of coredns/ or traefik/ are.
+# module prints where the sources of a module are that . or traefik/ requires.
 module() { (cd "$1" && go mod download "$2" && go list -m -f '{{.Dir}}' "$2"); }
 
 # build_traefik leaves the DNS providers of ACME out, most of its code.
@@ -77,6 +77,19 @@ build_traefik() {
     echo "replace github.com/go-acme/lego/v4 => $work/lego" >>"$work/traefik.mod"
     (cd traefik && go build -modfile "$work/traefik.mod" -ldflags "-s -w -X github.com/traefik/traefik/v3/pkg/version.Version=$1" \
         -o "$work/images/traefik" github.com/traefik/traefik/v3/cmd/traefik)
+}
+
+# build_metrics_server names its models as Kubernetes does since 1.35, whose libraries look for them: 0.8 was generated before.
+build_metrics_server() {
+    cp -r "$(module . sigs.k8s.io/metrics-server)" "$work/metrics-server"
+    chmod -R u+w "$work/metrics-server"
+    sed -E -i -e '/^func GetOpenAPIDefinitions/,$ { :next; s|("k8s\.io/[^"]*)/|\1.|; t next; s|"k8s\.io/|"io.k8s.|g; }' \
+        "$work/metrics-server/pkg/api/generated/openapi/zz_generated.openapi.go"
+    cp go.mod "$work/metrics.mod"
+    cp go.sum "$work/metrics.sum"
+    echo "replace sigs.k8s.io/metrics-server => $work/metrics-server" >>"$work/metrics.mod"
+    go build -modfile "$work/metrics.mod" -ldflags "-s -w -X k8s.io/client-go/pkg/version.gitVersion=$1" \
+        -o "$work/images/" sigs.k8s.io/metrics-server/cmd/metrics-server
 }
 
 cd "$here"
@@ -122,10 +135,13 @@ say "images"
 go build -ldflags "-s -w" -o "$work/images/pause" ./pause
 coredns=$(cd coredns && go list -m -f '{{.Version}}' github.com/coredns/coredns)
 (cd coredns && go build -ldflags "-s -w" -o "$work/images/coredns" .)
+metrics=$(go list -m -f '{{.Version}}' sigs.k8s.io/metrics-server)
+build_metrics_server "$metrics"
 traefik=$(cd traefik && go list -m -f '{{.Version}}' github.com/traefik/traefik/v3)
 build_traefik "${traefik#v}"
 "$work/pack" images "$work/images.tar.zst" "$work/images.txt" "docker.io/lab/pause:1=$work/images/pause" \
-    "docker.io/lab/coredns:${coredns#v}=$work/images/coredns" "docker.io/lab/traefik:${traefik#v}=$work/images/traefik"
+    "docker.io/lab/coredns:${coredns#v}=$work/images/coredns" "docker.io/lab/traefik:${traefik#v}=$work/images/traefik" \
+    "docker.io/lab/metrics-server:${metrics#v}=$work/images/metrics-server"
 
 # By rename: a running k3s can be rebuilt.
 mv "$work/images.txt" "$out/k3s-images.txt"

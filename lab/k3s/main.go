@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	log "github.com/sirupsen/logrus"
 
 	"edge-ai/lab/k3s/internal/agent"
@@ -208,7 +209,7 @@ func run(role config.Role, args []string) error {
 	case err = <-group.Failed():
 	}
 	stop()
-	_ = supervise.Notify("STOPPING=1")
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 	started := time.Now()
 	group.Stop()
 	log.Infof("Components ended after %s", time.Since(started).Round(10*time.Millisecond))
@@ -225,7 +226,7 @@ func start(ctx context.Context, c *config.Config, group *supervise.Group, bin st
 		if err := s.Start(ctx); err != nil {
 			return err
 		}
-		if err := supervise.Notify("READY=1"); err != nil {
+		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 			return err
 		}
 		if c.DisableAgent {
@@ -238,7 +239,8 @@ func start(ctx context.Context, c *config.Config, group *supervise.Group, bin st
 	}
 	log.Info("k3s is up: " + strings.ToLower(c.NodeName))
 	if c.Role == config.Agent {
-		return supervise.Notify("READY=1")
+		_, err := daemon.SdNotify(false, daemon.SdNotifyReady)
+		return err
 	}
 	return nil
 }

@@ -5,20 +5,22 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	log "github.com/sirupsen/logrus"
+	"k8s.io/client-go/util/cert"
 
 	"edge-ai/lab/k3s/internal/certs"
+	"edge-ai/lab/k3s/internal/files"
 	"edge-ai/lab/k3s/internal/nodepassword"
 	"edge-ai/lab/k3s/internal/passwd"
 	"edge-ai/lab/k3s/internal/routes"
@@ -258,7 +260,7 @@ func (j *joiner) tryCertificates(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := certs.WriteFile(j.path(ca), data, 0o644); err != nil {
+		if err := files.Write(j.path(ca), data, 0o644); err != nil {
 			return err
 		}
 	}
@@ -268,7 +270,7 @@ func (j *joiner) tryCertificates(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		request, err := certs.Request(key, j.nodeName)
+		request, err := cert.MakeCSR(key, &pkix.Name{CommonName: j.nodeName}, nil, nil)
 		if err != nil {
 			return err
 		}
@@ -276,7 +278,7 @@ func (j *joiner) tryCertificates(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := certs.WriteFile(j.path(name+".crt"), data, 0o644); err != nil {
+		if err := files.Write(j.path(name+".crt"), data, 0o644); err != nil {
 			return err
 		}
 	}
@@ -315,31 +317,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-time.After(d):
 		return nil
 	}
-}
-
-// writeKubeconfig writes a kubeconfig that names its certificate files.
-func writeKubeconfig(file, server, ca, crt, key string) error {
-	text := fmt.Sprintf(`apiVersion: v1
-kind: Config
-clusters:
-- name: local
-  cluster:
-    server: %s
-    certificate-authority: %s
-users:
-- name: user
-  user:
-    client-certificate: %s
-    client-key: %s
-contexts:
-- name: default
-  context:
-    cluster: local
-    user: user
-current-context: default
-`, server, ca, crt, key)
-	if old, err := os.ReadFile(file); err == nil && string(old) == text {
-		return nil
-	}
-	return certs.WriteFile(file, []byte(text), 0o600)
 }

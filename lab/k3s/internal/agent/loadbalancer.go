@@ -14,7 +14,7 @@ import (
 
 	log "github.com/sirupsen/logrus"
 
-	"edge-ai/lab/k3s/internal/certs"
+	"edge-ai/lab/k3s/internal/files"
 )
 
 const (
@@ -127,7 +127,7 @@ func (lb *loadBalancer) set(servers []string) error {
 	if err != nil {
 		return err
 	}
-	return certs.WriteFile(lb.file, append(data, '\n'), 0o600)
+	return files.Write(lb.file, append(data, '\n'), 0o600)
 }
 
 // DialContext connects to a server that answers, whatever address is asked for.

@@ -11,7 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"edge-ai/lab/k3s/internal/certs"
+	"edge-ai/lab/k3s/internal/files"
 )
 
 // registries is the supported part of registries.yaml: mirrors with endpoints and rewrites are k3s's own extension
@@ -64,7 +64,7 @@ func writeRegistries(file, dir string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", file, name, err)
 		}
-		if err := certs.WriteFile(filepath.Join(dir, target, "hosts.toml"), []byte(text), 0o600); err != nil {
+		if err := files.Write(filepath.Join(dir, target, "hosts.toml"), []byte(text), 0o600); err != nil {
 			return err
 		}
 	}

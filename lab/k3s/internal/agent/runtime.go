@@ -9,8 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"edge-ai/lab/k3s/internal/certs"
 	"edge-ai/lab/k3s/internal/config"
+	"edge-ai/lab/k3s/internal/files"
+	"edge-ai/lab/k3s/internal/kubeconfig"
 	"edge-ai/lab/k3s/internal/routes"
 	"edge-ai/lab/k3s/internal/supervise"
 )
@@ -59,7 +60,7 @@ func (a *Agent) startContainerd(ctx context.Context) error {
 	file := filepath.Join(etc, "config.toml")
 	text := fmt.Sprintf(containerdConfig, filepath.Join(a.dir, "containerd"), RuntimeDir, Socket, a.Config.PauseImage,
 		filepath.Join(etc, "certs.d"), a.Bin, a.cniDir(), filepath.Join(a.Bin, "runc"))
-	if err := certs.WriteFile(file, []byte(text), 0o600); err != nil {
+	if err := files.Write(file, []byte(text), 0o600); err != nil {
 		return err
 	}
 	if err := writeRegistries(a.Config.PrivateRegistry, filepath.Join(etc, "certs.d")); err != nil {
@@ -130,7 +131,7 @@ func (a *Agent) startKubelet(cluster *routes.Cluster) error {
 	confDir := filepath.Join(a.dir, "etc", "kubelet.conf.d")
 	text := fmt.Sprintf(kubeletConfig, a.dir, cluster.ClusterDNS, cluster.ClusterDomain, Socket, a.Config.Verbosity,
 		a.Config.ProtectKernelDefaults, resolv)
-	if err := certs.WriteFile(filepath.Join(confDir, "00-k3s-defaults.conf"), []byte(text), 0o600); err != nil {
+	if err := files.Write(filepath.Join(confDir, "00-k3s-defaults.conf"), []byte(text), 0o600); err != nil {
 		return err
 	}
 	kubeconfig, err := a.kubeconfig("kubelet.kubeconfig", "client-kubelet")
@@ -188,6 +189,5 @@ func (a *Agent) startProxy(cluster *routes.Cluster) error {
 
 func (a *Agent) kubeconfig(name, client string) (string, error) {
 	file := filepath.Join(a.dir, name)
-	return file, writeKubeconfig(file, a.apiURL, filepath.Join(a.dir, "server-ca.crt"),
-		filepath.Join(a.dir, client+".crt"), filepath.Join(a.dir, client+".key"))
+	return file, kubeconfig.Write(file, kubeconfig.For(a.apiURL, filepath.Join(a.dir, "server-ca.crt"), filepath.Join(a.dir, client)), 0o600)
 }

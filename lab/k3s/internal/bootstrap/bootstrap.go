@@ -26,7 +26,7 @@ import (
 
 	log "github.com/sirupsen/logrus"
 
-	"edge-ai/lab/k3s/internal/certs"
+	"edge-ai/lab/k3s/internal/files"
 )
 
 const (
@@ -121,7 +121,7 @@ func (d Data) Write(serverDir string) error {
 		if strings.HasSuffix(name, ".crt") {
 			mode = 0o644
 		}
-		if err := certs.WriteFile(file, d[name].Content, mode); err != nil {
+		if err := files.Write(file, d[name].Content, mode); err != nil {
 			return err
 		}
 		if err := os.Chtimes(file, d[name].Timestamp, d[name].Timestamp); err != nil {

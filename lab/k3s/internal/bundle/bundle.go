@@ -17,6 +17,8 @@ import (
 	"syscall"
 
 	"github.com/klauspost/compress/zstd"
+
+	"edge-ai/lab/k3s/internal/files"
 )
 
 // Links are the names under which the data directory offers the k3s binary itself.
@@ -57,29 +59,17 @@ func Extract(dir, exe string) (string, error) {
 		}
 	}
 	for _, name := range Links {
-		if err := link(exe, filepath.Join(bin, name)); err != nil {
+		if err := files.Link(exe, filepath.Join(bin, name)); err != nil {
 			return "", err
 		}
 	}
 	current := filepath.Join(dir, "current")
 	if old, err := os.Readlink(current); err == nil && old != hash && old != home {
-		if err := link(old, filepath.Join(dir, "previous")); err != nil {
+		if err := files.Link(old, filepath.Join(dir, "previous")); err != nil {
 			return "", err
 		}
 	}
-	return bin, link(home, current)
-}
-
-func link(target, name string) error {
-	if old, err := os.Readlink(name); err == nil && old == target {
-		return nil
-	}
-	tmp := name + ".tmp"
-	_ = os.Remove(tmp)
-	if err := os.Symlink(target, tmp); err != nil {
-		return err
-	}
-	return os.Rename(tmp, name)
+	return bin, files.Link(home, current)
 }
 
 func unpack(bin string) error {

@@ -4,7 +4,6 @@ package certcheck
 
 import (
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,8 +14,10 @@ import (
 	"time"
 
 	log "github.com/sirupsen/logrus"
+	"k8s.io/client-go/util/cert"
 
 	"edge-ai/lab/k3s/internal/certs"
+	"edge-ai/lab/k3s/internal/files"
 )
 
 // Words of k3s for the state of a certificate.
@@ -87,7 +88,7 @@ func Look(dataDir string, services []string, now time.Time) []Certificate {
 	for _, s := range services {
 		for _, pair := range pairs[s] {
 			file := filepath.Join(dataDir, pair+".crt")
-			list, err := parse(file)
+			list, err := cert.CertsFromFile(file)
 			if err != nil {
 				log.Debug(err)
 			}
@@ -97,25 +98,6 @@ func Look(dataDir string, services []string, now time.Time) []Certificate {
 		}
 	}
 	return found
-}
-
-func parse(file string) ([]*x509.Certificate, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var list []*x509.Certificate
-	for {
-		block, rest := pem.Decode(data)
-		if block == nil {
-			return list, nil
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		list, data = append(list, c), rest
-	}
 }
 
 func describe(name string, c *x509.Certificate, now time.Time) Certificate {
@@ -179,13 +161,13 @@ func Rotate(dataDir string, services []string, now time.Time) (string, error) {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	var files []string
+	var list []string
 	for _, s := range services {
 		for _, pair := range pairs[s] {
-			files = append(files, pair+".crt", pair+".key")
+			list = append(list, pair+".crt", pair+".key")
 		}
 	}
-	for _, f := range files { // all copies before the first deletion
+	for _, f := range list { // all copies before the first deletion
 		if filepath.Dir(f) != "agent" {
 			continue
 		}
@@ -194,7 +176,7 @@ func Rotate(dataDir string, services []string, now time.Time) (string, error) {
 			continue
 		}
 		if err == nil {
-			err = certs.WriteFile(filepath.Join(backup, filepath.Base(f)), data, 0o600)
+			err = files.Write(filepath.Join(backup, filepath.Base(f)), data, 0o600)
 		}
 		if err != nil {
 			return "", err
@@ -203,7 +185,7 @@ func Rotate(dataDir string, services []string, now time.Time) (string, error) {
 	for _, s := range services {
 		log.Infof("Rotating certificates for %s", s)
 	}
-	for _, f := range files {
+	for _, f := range list {
 		if err := os.Remove(filepath.Join(dataDir, f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
 		}

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -22,16 +23,11 @@ const (
 
 // Monitor checks the certificates of this machine once a day, until ctx ends, and warns by an event on its Node.
 func Monitor(ctx context.Context, client kubernetes.Interface, dataDir, node string) {
-	for {
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
 		if err := warn(ctx, client, dataDir, node, time.Now()); err != nil {
 			log.Warnf("Failed to report certificates that end soon: %v", err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(interval):
-		}
-	}
+	}, interval)
 }
 
 func warn(ctx context.Context, client kubernetes.Interface, dataDir, node string, now time.Time) error {

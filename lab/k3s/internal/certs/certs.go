@@ -5,12 +5,8 @@
 package certs
 
 import (
-	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -23,6 +19,12 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"k8s.io/client-go/util/cert"
+	"k8s.io/client-go/util/keyutil"
+	"k8s.io/kubernetes/pkg/apis/certificates"
+
+	"edge-ai/lab/k3s/internal/files"
 )
 
 // Lifetimes of certificates, and how much of a leaf's may be left before a start renews it.
@@ -50,33 +52,33 @@ type Leaf struct {
 
 // EnsureCA loads dir/name.crt and dir/name.key, making both when neither is there.
 func EnsureCA(dir, name, commonName string, now time.Time) (*CA, error) {
-	crt, key := filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")
+	crt, keyFile := filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")
 	certPEM, certErr := os.ReadFile(crt)
-	keyPEM, keyErr := os.ReadFile(key)
+	_, keyErr := os.Stat(keyFile)
 	switch {
 	case errors.Is(certErr, fs.ErrNotExist) && errors.Is(keyErr, fs.ErrNotExist):
-		return newCA(crt, key, commonName, now)
+		return newCA(crt, keyFile, commonName, now)
 	case certErr != nil:
 		return nil, certErr
 	case keyErr != nil:
 		return nil, keyErr
 	}
-	cert, err := ParseCert(certPEM)
+	list, err := cert.ParseCertsPEM(certPEM)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", crt, err)
 	}
-	signer, err := ParseKey(keyPEM)
+	key, err := EnsureKey(keyFile)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", key, err)
+		return nil, err
 	}
-	if !samePublicKey(cert.PublicKey, signer.Public()) {
-		return nil, fmt.Errorf("%s is not the key of %s", key, crt)
+	if !samePublicKey(list[0].PublicKey, key.Public()) {
+		return nil, fmt.Errorf("%s is not the key of %s", keyFile, crt)
 	}
-	return &CA{Cert: cert, Key: signer, PEM: certPEM}, nil
+	return &CA{Cert: list[0], Key: key, PEM: certPEM}, nil
 }
 
 func newCA(crt, keyFile, commonName string, now time.Time) (*CA, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := EnsureKey(keyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -93,15 +95,14 @@ func newCA(crt, keyFile, commonName string, now time.Time) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
+	ca := &CA{Key: key}
+	if ca.Cert, err = x509.ParseCertificate(der); err != nil {
 		return nil, err
 	}
-	ca := &CA{Cert: cert, Key: key, PEM: encode("CERTIFICATE", der)}
-	if err := writeKey(keyFile, key); err != nil {
+	if ca.PEM, err = cert.EncodeCertificates(ca.Cert); err != nil {
 		return nil, err
 	}
-	return ca, WriteFile(crt, ca.PEM, 0o644)
+	return ca, files.Write(crt, ca.PEM, 0o644)
 }
 
 // EnsureLeaf loads dir/name.crt and .key, or makes or renews them. It reports whether the certificate is new.
@@ -111,16 +112,14 @@ func EnsureLeaf(dir, name string, ca *CA, leaf Leaf, now time.Time) (bool, error
 	if err != nil {
 		return false, err
 	}
-	if data, err := os.ReadFile(crt); err == nil {
-		if cert, err := ParseCert(data); err == nil && fits(cert, ca, key.Public(), leaf, now) {
-			return false, nil
-		}
+	if list, err := cert.CertsFromFile(crt); err == nil && fits(list[0], ca, key.Public(), leaf, now) {
+		return false, nil
 	}
 	certPEM, err := ca.Sign(key.Public(), leaf, now)
 	if err != nil {
 		return false, err
 	}
-	return true, WriteFile(crt, certPEM, 0o644)
+	return true, files.Write(crt, certPEM, 0o644)
 }
 
 // fits reports whether a certificate on disk can stay.
@@ -164,16 +163,12 @@ func (ca *CA) Sign(key crypto.PublicKey, leaf Leaf, now time.Time) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	return append(encode("CERTIFICATE", der), ca.PEM...), nil
+	return append(pem.EncodeToMemory(&pem.Block{Type: cert.CertificateBlockType, Bytes: der}), ca.PEM...), nil
 }
 
 // SignRequest signs the key of a PEM certificate request; every name is the caller's, none is taken from the request.
 func (ca *CA) SignRequest(requestPEM []byte, leaf Leaf, now time.Time) ([]byte, error) {
-	block, _ := pem.Decode(requestPEM)
-	if block == nil || block.Type != "CERTIFICATE REQUEST" {
-		return nil, errors.New("a PEM certificate request is wanted")
-	}
-	request, err := x509.ParseCertificateRequest(block.Bytes)
+	request, err := certificates.ParseCSR(requestPEM)
 	if err != nil {
 		return nil, err
 	}
@@ -183,104 +178,26 @@ func (ca *CA) SignRequest(requestPEM []byte, leaf Leaf, now time.Time) ([]byte, 
 	return ca.Sign(request.PublicKey, leaf, now)
 }
 
-// Request makes a PEM certificate request for a key.
-func Request(key crypto.Signer, commonName string) ([]byte, error) {
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: commonName}}, key)
-	if err != nil {
-		return nil, err
-	}
-	return encode("CERTIFICATE REQUEST", der), nil
-}
-
-// EnsureKey loads an ECDSA key, making it when it is absent.
+// EnsureKey loads a key, making an ECDSA one when it is absent.
 func EnsureKey(file string) (crypto.Signer, error) {
 	data, err := os.ReadFile(file)
-	if err == nil {
-		key, err := ParseKey(data)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+	if errors.Is(err, fs.ErrNotExist) {
+		if data, err = keyutil.MakeEllipticPrivateKeyPEM(); err == nil {
+			err = files.Write(file, data, 0o600)
 		}
-		return key, nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	return key, writeKey(file, key)
-}
-
-// ParseCert reads the first certificate of PEM text.
-func ParseCert(data []byte) (*x509.Certificate, error) {
-	block, _ := pem.Decode(data)
-	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, errors.New("no PEM certificate")
-	}
-	return x509.ParseCertificate(block.Bytes)
-}
-
-// ParseKey reads a PEM private key: EC, PKCS#8 or PKCS#1.
-func ParseKey(data []byte) (crypto.Signer, error) {
-	block, _ := pem.Decode(data)
-	if block == nil {
-		return nil, errors.New("no PEM private key")
-	}
-	switch block.Type {
-	case "EC PRIVATE KEY":
-		return x509.ParseECPrivateKey(block.Bytes)
-	case "RSA PRIVATE KEY":
-		return x509.ParsePKCS1PrivateKey(block.Bytes)
-	case "PRIVATE KEY":
-		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		if signer, ok := key.(crypto.Signer); ok {
-			return signer, nil
-		}
-	}
-	return nil, fmt.Errorf("PEM block %q is not a private key", block.Type)
-}
-
-// WriteFile replaces a file by rename, so that a reader or a power cut never sees half of it.
-func WriteFile(file string, data []byte, mode fs.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return err
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
+	key, err := keyutil.ParsePrivateKeyPEM(data)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	defer os.Remove(tmp.Name())
-	if _, err = tmp.Write(data); err == nil {
-		err = tmp.Chmod(mode)
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("%s: a key that signs nothing", file)
 	}
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if closeErr := tmp.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), file)
-}
-
-func writeKey(file string, key *ecdsa.PrivateKey) error {
-	der, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		return err
-	}
-	return WriteFile(file, encode("EC PRIVATE KEY", der), 0o600)
-}
-
-func encode(kind string, der []byte) []byte {
-	var b bytes.Buffer
-	_ = pem.Encode(&b, &pem.Block{Type: kind, Bytes: der}) // a Buffer never fails
-	return b.Bytes()
+	return signer, nil
 }
 
 func serial() *big.Int {
@@ -292,11 +209,6 @@ func serial() *big.Int {
 }
 
 func samePublicKey(a, b crypto.PublicKey) bool {
-	switch k := a.(type) {
-	case *ecdsa.PublicKey:
-		return k.Equal(b)
-	case *rsa.PublicKey:
-		return k.Equal(b)
-	}
-	return false
+	key, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && key.Equal(b)
 }

@@ -2,12 +2,15 @@ package certs
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/client-go/util/cert"
 )
 
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -23,15 +26,11 @@ func ca(t *testing.T, dir string) *CA {
 
 func load(t *testing.T, file string) *x509.Certificate {
 	t.Helper()
-	data, err := os.ReadFile(file)
+	list, err := cert.CertsFromFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := ParseCert(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
+	return list[0]
 }
 
 var serving = Leaf{CommonName: "api", DNSNames: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)},
@@ -148,7 +147,7 @@ func TestRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request, err := Request(key, "system:masters-please")
+	request, err := cert.MakeCSR(key, &pkix.Name{CommonName: "system:masters-please"}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,12 +156,12 @@ func TestRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := ParseCert(pemText)
+	list, err := cert.ParseCertsPEM(pemText)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cert.Subject.CommonName != "system:node:n" || !samePublicKey(cert.PublicKey, key.Public()) {
-		t.Errorf("got %v: names must be the signer's, the key the requester's", cert.Subject)
+	if list[0].Subject.CommonName != "system:node:n" || !samePublicKey(list[0].PublicKey, key.Public()) {
+		t.Errorf("got %v: names must be the signer's, the key the requester's", list[0].Subject)
 	}
 	if _, err := c.SignRequest([]byte("nonsense"), Leaf{}, now); err == nil {
 		t.Error("nonsense is signed")

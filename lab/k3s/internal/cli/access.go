@@ -8,13 +8,13 @@ import (
 	"time"
 
 	"edge-ai/lab/k3s/internal/agent"
+	"edge-ai/lab/k3s/internal/config"
 	"edge-ai/lab/k3s/internal/token"
 )
 
 const (
-	defaultDataDir = "/var/lib/rancher/k3s"
-	defaultServer  = "https://127.0.0.1:6443"
-	accessTimeout  = time.Minute
+	defaultServer = "https://127.0.0.1:6443"
+	accessTimeout = time.Minute
 )
 
 func wantsHelp(args []string) bool {
@@ -22,8 +22,8 @@ func wantsHelp(args []string) bool {
 }
 
 func dataDirFlag(flags *flag.FlagSet) *string {
-	dir := flags.String("data-dir", defaultDataDir, "")
-	flags.StringVar(dir, "d", defaultDataDir, "")
+	dir := flags.String("data-dir", config.DefaultDataDir, "")
+	flags.StringVar(dir, "d", config.DefaultDataDir, "")
 	return dir
 }
 

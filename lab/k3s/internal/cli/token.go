@@ -18,6 +18,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+	bootstrapapi "k8s.io/cluster-bootstrap/token/api"
+	bootstraputil "k8s.io/cluster-bootstrap/token/util"
+	bootstraptoken "k8s.io/kubernetes/cmd/kubeadm/app/apis/bootstraptoken/v1"
 
 	"edge-ai/lab/k3s/internal/routes"
 	"edge-ai/lab/k3s/internal/token"
@@ -33,8 +36,6 @@ const tokenUsage = `Usage: k3s token COMMAND [OPTIONS]
 
 Options: --data-dir /var/lib/rancher/k3s, --kubeconfig FILE; of rotate: --data-dir, --server https://127.0.0.1:6443
 `
-
-const secretPrefix = "bootstrap-token-"
 
 // Token is `k3s token`.
 func Token(args []string) error {
@@ -57,8 +58,11 @@ func Token(args []string) error {
 		return err
 	}
 	if command == "generate" {
-		id, secret := token.RandomBootstrap()
-		fmt.Printf("%s.%s\n", id, secret)
+		fresh, err := bootstraputil.GenerateBootstrapToken()
+		if err != nil {
+			return err
+		}
+		fmt.Println(fresh)
 		return nil
 	}
 	if *kubeconfig == "" {
@@ -85,7 +89,7 @@ func Token(args []string) error {
 		}
 		for _, id := range rest {
 			id, _, _ = strings.Cut(id, ".")
-			if err := client.CoreV1().Secrets(metav1.NamespaceSystem).Delete(ctx, secretPrefix+id, metav1.DeleteOptions{}); err != nil {
+			if err := client.CoreV1().Secrets(metav1.NamespaceSystem).Delete(ctx, bootstraputil.BootstrapTokenSecretName(id), metav1.DeleteOptions{}); err != nil {
 				return err
 			}
 			fmt.Printf("bootstrap token %q deleted\n", id)
@@ -121,7 +125,10 @@ func rotateToken(args []string) error {
 }
 
 func createToken(ctx context.Context, client kubernetes.Interface, caPEM []byte, caFile string, args []string, ttl time.Duration, description string) error {
-	id, secret := token.RandomBootstrap()
+	bare, err := bootstraputil.GenerateBootstrapToken()
+	if err != nil {
+		return err
+	}
 	if len(args) > 0 {
 		t, err := token.Parse(args[0])
 		if err != nil {
@@ -130,36 +137,28 @@ func createToken(ctx context.Context, client kubernetes.Interface, caPEM []byte,
 		if t.ID == "" {
 			return fmt.Errorf("%q is not of the form [a-z0-9]{6}.[a-z0-9]{16}", args[0])
 		}
-		id, secret = t.ID, t.Secret
+		bare = bootstraputil.TokenFromIDAndSecret(t.ID, t.Secret)
+	}
+	parts, err := bootstraptoken.NewBootstrapTokenString(bare)
+	if err != nil {
+		return err
 	}
 	if len(caPEM) == 0 {
-		var err error
 		if caPEM, err = os.ReadFile(caFile); err != nil {
 			return err
 		}
 	}
-	data := map[string]string{
-		"token-id":                       id,
-		"token-secret":                   secret,
-		"usage-bootstrap-authentication": "true",
-		"usage-bootstrap-signing":        "true",
-		"auth-extra-groups":              token.BootstrapGroup,
-	}
-	if description != "" {
-		data["description"] = description
-	}
-	if ttl > 0 {
-		data["expiration"] = time.Now().Add(ttl).UTC().Format(time.RFC3339)
-	}
-	_, err := client.CoreV1().Secrets(metav1.NamespaceSystem).Create(ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: secretPrefix + id},
-		Type:       corev1.SecretTypeBootstrapToken,
-		StringData: data,
-	}, metav1.CreateOptions{})
-	if err != nil {
+	secret := bootstraptoken.BootstrapTokenToSecret(&bootstraptoken.BootstrapToken{
+		Token:       parts,
+		Description: description,
+		TTL:         &metav1.Duration{Duration: ttl},
+		Usages:      bootstrapapi.KnownTokenUsages,
+		Groups:      []string{token.BootstrapGroup},
+	})
+	if _, err := client.CoreV1().Secrets(secret.Namespace).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
 		return err
 	}
-	full, err := token.FormatBootstrap(caPEM, id, secret)
+	full, err := token.FormatBootstrap(caPEM, bare)
 	if err != nil {
 		return err
 	}

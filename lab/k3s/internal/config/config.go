@@ -197,7 +197,7 @@ func (c *Config) keys() []key {
 	}
 }
 
-// Packaged are the names that k3s accepts in `disable`. coredns, traefik and servicelb exist in this build.
+// Packaged are the names that k3s accepts in `disable`. This build lacks local-storage, runtimes and ccm.
 var Packaged = []string{"coredns", "servicelb", "traefik", "local-storage", "metrics-server", "runtimes", "ccm"}
 
 // EncryptionProviders are the values of secrets-encryption-provider; the first is the default.

@@ -7,7 +7,7 @@ package deploy
 import (
 	"bytes"
 	"context"
-	_ "embed" // for the packaged manifests
+	"embed"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
@@ -29,7 +30,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 
-	"edge-ai/lab/k3s/internal/certs"
+	"edge-ai/lab/k3s/internal/files"
 )
 
 // Interval is how often the directory is read.
@@ -37,37 +38,45 @@ const Interval = 15 * time.Second
 
 const fieldManager = "k3s-deploy"
 
-//go:embed coredns.yaml
-var coreDNS string
-
-//go:embed traefik.yaml
-var traefik string
-
-//go:embed rolebindings.yaml
-var roleBindings string
+//go:embed packaged
+var packaged embed.FS
 
 // Vars fill the packaged manifests.
 type Vars struct {
-	ClusterDNS    string
-	ClusterDomain string
-	CoreDNSImage  string
-	TraefikImage  string
+	ClusterDNS         string
+	ClusterDomain      string
+	CoreDNSImage       string
+	TraefikImage       string
+	MetricsServerImage string
 }
 
-// Packaged renders the packaged manifests, by the name that `disable` has for each; role bindings cannot be disabled.
-func Packaged(v Vars) map[string]string {
+// Packaged renders the packaged manifests, by their names below the directory, which are those of k3s.
+func Packaged(v Vars) (map[string]string, error) {
 	fill := strings.NewReplacer(
 		"%{CLUSTER_DNS}%", v.ClusterDNS,
 		"%{CLUSTER_DOMAIN}%", v.ClusterDomain,
 		"%{COREDNS_IMAGE}%", v.CoreDNSImage,
 		"%{TRAEFIK_IMAGE}%", v.TraefikImage,
+		"%{METRICS_SERVER_IMAGE}%", v.MetricsServerImage,
 	)
-	return map[string]string{
-		"coredns":      fill.Replace(coreDNS),
-		"rolebindings": roleBindings,
-		// The kinds first: Traefik's provider wants them at its start.
-		"traefik": traefikCRDs + "---\n" + fill.Replace(traefik),
-	}
+	manifests := map[string]string{}
+	err := fs.WalkDir(packaged, ".", func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := packaged.ReadFile(file)
+		manifests[strings.TrimPrefix(file, "packaged/")] = fill.Replace(string(text))
+		return err
+	})
+	// The kinds first: Traefik's provider wants them at its start.
+	manifests["traefik.yaml"] = traefikCRDs + "---\n" + manifests["traefik.yaml"]
+	return manifests, err
+}
+
+// Component is the name that `disable` has for what a packaged manifest belongs to: of its file, or of its folder.
+func Component(manifest string) string {
+	first, _, _ := strings.Cut(manifest, "/")
+	return strings.TrimSuffix(first, ".yaml")
 }
 
 // WritePackaged puts a packaged manifest into the directory, as k3s does at each start. A file F.skip keeps F away.
@@ -76,7 +85,7 @@ func WritePackaged(dir, name, text string) error {
 	if old, err := os.ReadFile(file); err == nil && string(old) == text {
 		return nil
 	}
-	return certs.WriteFile(file, []byte(text), 0o600)
+	return files.Write(file, []byte(text), 0o600)
 }
 
 // Controller applies one directory.
@@ -113,14 +122,7 @@ func New(config *rest.Config, dir string) (*Controller, error) {
 
 // Run applies until ctx ends. Files that failed are tried again at the next look.
 func (c *Controller) Run(ctx context.Context) {
-	for {
-		c.once(ctx)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(Interval):
-		}
-	}
+	wait.UntilWithContext(ctx, c.once, Interval)
 }
 
 func (c *Controller) once(ctx context.Context) {

@@ -54,19 +54,27 @@ metadata: {name: a}
 }
 
 func TestPackaged(t *testing.T) {
-	packaged := Packaged(Vars{ClusterDNS: "10.9.0.10", ClusterDomain: "example.local", CoreDNSImage: "reg/coredns:1", TraefikImage: "reg/traefik:1"})
-	for name, want := range map[string]int{"coredns": 6, "traefik": 6, "rolebindings": 2} {
-		text := packaged[name]
+	packaged, err := Packaged(Vars{ClusterDNS: "10.9.0.10", ClusterDomain: "example.local",
+		CoreDNSImage: "reg/coredns:1", TraefikImage: "reg/traefik:1", MetricsServerImage: "reg/metrics-server:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]int{}
+	for name, text := range packaged {
 		if strings.Contains(text, "%{") {
 			t.Errorf("%s: a variable is left in the manifest", name)
 		}
 		objects, err := Decode([]byte(text))
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%s: %v", name, err)
 		}
-		if len(objects) != want {
-			t.Errorf("%s: %d objects, want %d", name, len(objects), want)
-		}
+		found[Component(name)] += len(objects)
+	}
+	if want := map[string]int{"coredns": 6, "traefik": 6, "metrics-server": 9, "rolebindings": 2}; !reflect.DeepEqual(found, want) {
+		t.Errorf("objects of each component: %v, want %v", found, want)
+	}
+	if packaged["metrics-server/metrics-apiservice.yaml"] == "" {
+		t.Error("metrics-server is a folder of manifests, as in k3s")
 	}
 }
 

@@ -22,8 +22,8 @@ import (
 	apiserver "k8s.io/apiserver/pkg/apis/apiserver/v1"
 
 	"edge-ai/lab/k3s/internal/bootstrap"
-	"edge-ai/lab/k3s/internal/certs"
 	"edge-ai/lab/k3s/internal/config"
+	"edge-ai/lab/k3s/internal/files"
 )
 
 // Annotation on a server's Node says which configuration that server uses, and how far a change of it has come.
@@ -70,10 +70,10 @@ func Ensure(serverDir, provider string) error {
 	if err != nil {
 		return err
 	}
-	if err := certs.WriteFile(file, text, 0o600); err != nil {
+	if err := files.Write(file, text, 0o600); err != nil {
 		return err
 	}
-	return certs.WriteFile(filepath.Join(serverDir, bootstrap.EncryptionStateFile), []byte(stageStart+"-"+hash(text)), 0o600)
+	return files.Write(filepath.Join(serverDir, bootstrap.EncryptionStateFile), []byte(stageStart+"-"+hash(text)), 0o600)
 }
 
 func hash(text []byte) string {

@@ -3,7 +3,6 @@ package etcd
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -19,11 +18,13 @@ import (
 	log "github.com/sirupsen/logrus"
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
 	"edge-ai/lab/k3s/internal/certs"
 	"edge-ai/lab/k3s/internal/config"
+	"edge-ai/lab/k3s/internal/files"
 	"edge-ai/lab/k3s/internal/token"
 )
 
@@ -66,7 +67,7 @@ func (n *Node) HasData() bool {
 }
 
 // MarkRemoved marks the data of a member that was removed: the next start moves it away and joins as a new member.
-func (n *Node) MarkRemoved() error { return certs.WriteFile(n.tombstone(), nil, 0o600) }
+func (n *Node) MarkRemoved() error { return files.Write(n.tombstone(), nil, 0o600) }
 
 // MoveAway moves the data of a removed member out of the way; it reports whether there was any.
 func (n *Node) MoveAway(now time.Time) (bool, error) {
@@ -96,7 +97,7 @@ func (n *Node) Name() (string, error) {
 		return "", err
 	}
 	name := n.freshName()
-	return name, certs.WriteFile(file, []byte(name+"\n"), 0o600)
+	return name, files.Write(file, []byte(name+"\n"), 0o600)
 }
 
 func (n *Node) freshName() string { return n.NodeName + "-" + token.Random(4) }
@@ -181,23 +182,9 @@ func (n *Node) Flags(name, cluster string, force bool) []string {
 	return config.Flags(flags, n.Args)
 }
 
-// tlsConfig is that of a client of any member.
-func (n *Node) tlsConfig() (*tls.Config, error) {
-	pair, err := tls.LoadX509KeyPair(n.tls("client.crt"), n.tls("client.key"))
-	if err != nil {
-		return nil, err
-	}
-	ca, err := os.ReadFile(n.tls("server-ca.crt"))
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(ca)
-	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
-}
-
 func (n *Node) clientConfig(endpoints []string) (clientv3.Config, error) {
-	conf, err := n.tlsConfig()
+	info := transport.TLSInfo{CertFile: n.tls("client.crt"), KeyFile: n.tls("client.key"), TrustedCAFile: n.tls("server-ca.crt")}
+	conf, err := info.ClientConfig()
 	if err != nil {
 		return clientv3.Config{}, err
 	}

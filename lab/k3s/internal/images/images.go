@@ -21,7 +21,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	log "github.com/sirupsen/logrus"
 
-	"edge-ai/lab/k3s/internal/certs"
+	"edge-ai/lab/k3s/internal/files"
 )
 
 // labels let the kubelet see an image and keep its garbage collection away from it.
@@ -93,7 +93,7 @@ func Import(ctx context.Context, socket, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := certs.WriteFile(file, data, 0o600); err != nil {
+	if err := files.Write(file, data, 0o600); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os/exec"
-	"strings"
 	"syscall"
 
+	"github.com/coreos/go-iptables/iptables"
 	"github.com/vishvananda/netlink"
 )
 
@@ -153,6 +152,10 @@ func syncVXLAN(nodeName string, nodeIP net.IP, own *net.IPNet, peers []peer) err
 
 // ensureRules masquerades what pods send out of the cluster, and lets their traffic be forwarded.
 func (n *Network) ensureRules() error {
+	tables, err := iptables.New(iptables.Timeout(10))
+	if err != nil {
+		return err
+	}
 	for _, c := range []struct {
 		table, chain, parent string
 		rules                [][]string
@@ -166,39 +169,22 @@ func (n *Network) ensureRules() error {
 			{"-d", n.ClusterCIDR, "-j", "ACCEPT"},
 		}},
 	} {
-		if err := ensureChain(c.table, c.chain, c.parent, c.rules); err != nil {
+		exists, err := tables.ChainExists(c.table, c.chain)
+		if err == nil && !exists {
+			err = tables.NewChain(c.table, c.chain)
+		}
+		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func ensureChain(table, chain, parent string, rules [][]string) error {
-	if err := iptables(table, "-S", chain); err != nil {
-		if err := iptables(table, "-N", chain); err != nil {
+		for _, rule := range c.rules {
+			if err := tables.AppendUnique(c.table, c.chain, rule...); err != nil {
+				return err
+			}
+		}
+		// Last, so that a half-made chain is not used.
+		if err := tables.AppendUnique(c.table, c.parent, "-j", c.chain); err != nil {
 			return err
 		}
-	}
-	wanted := append(rules, nil)
-	for i, rule := range wanted {
-		in, spec := chain, rule
-		if i == len(rules) { // last, so that a half-made chain is not used
-			in, spec = parent, []string{"-j", chain}
-		}
-		if iptables(table, append([]string{"-C", in}, spec...)...) == nil {
-			continue
-		}
-		if err := iptables(table, append([]string{"-A", in}, spec...)...); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func iptables(table string, args ...string) error {
-	args = append([]string{"-w", "10", "-t", table}, args...)
-	if out, err := exec.Command("iptables", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("iptables %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

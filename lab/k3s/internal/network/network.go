@@ -19,7 +19,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"edge-ai/lab/k3s/internal/certs"
+	"edge-ai/lab/k3s/internal/files"
 )
 
 // resync is how often routes and rules are corrected without a known change.
@@ -189,7 +189,7 @@ func (n *Network) writeConf(own *net.IPNet) error {
 		return err
 	}
 	file := filepath.Join(n.ConfDir, "10-k3s.conflist")
-	if err := certs.WriteFile(file, append(text, '\n'), 0o644); err != nil {
+	if err := files.Write(file, append(text, '\n'), 0o644); err != nil {
 		return fmt.Errorf("CNI configuration: %w", err)
 	}
 	return nil

@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/crypto/scrypt"
 
-	"edge-ai/lab/k3s/internal/certs"
+	"edge-ai/lab/k3s/internal/files"
 	"edge-ai/lab/k3s/internal/token"
 )
 
@@ -49,7 +49,7 @@ func ensure(dir, name string, bytes int, mode fs.FileMode) (string, error) {
 		return "", err
 	}
 	value := token.Random(bytes)
-	return value, certs.WriteFile(file, []byte(value+"\n"), mode)
+	return value, files.Write(file, []byte(value+"\n"), mode)
 }
 
 // scrypt's cost as an exponent of two: about 60 ms on one core of a Pi 5, and 32 MB for that time.

@@ -15,7 +15,7 @@ import (
 	"os"
 	"slices"
 
-	"edge-ai/lab/k3s/internal/certs"
+	"edge-ai/lab/k3s/internal/files"
 )
 
 // The users and their groups.
@@ -104,5 +104,5 @@ func (t *Table) Write(file string) error {
 		_ = w.Write([]string{e.password, e.name, e.name, e.group}) // a Buffer never fails
 	}
 	w.Flush()
-	return certs.WriteFile(file, text.Bytes(), 0o600)
+	return files.Write(file, text.Bytes(), 0o600)
 }

@@ -27,11 +27,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	bootstrapapi "k8s.io/cluster-bootstrap/token/api"
+	bootstraputil "k8s.io/cluster-bootstrap/token/util"
+	bootstrapsecrets "k8s.io/cluster-bootstrap/util/secrets"
 
 	"edge-ai/lab/k3s/internal/bootstrap"
 	"edge-ai/lab/k3s/internal/certs"
 	"edge-ai/lab/k3s/internal/encryption"
 	"edge-ai/lab/k3s/internal/etcd"
+	"edge-ai/lab/k3s/internal/files"
 	"edge-ai/lab/k3s/internal/nodepassword"
 	"edge-ai/lab/k3s/internal/passwd"
 	"edge-ai/lab/k3s/internal/token"
@@ -290,19 +294,16 @@ func (h *handler) bootstrapToken(ctx context.Context, bearer string) error {
 	if err != nil || t.ID == "" {
 		return errUnauthorized
 	}
-	secret, err := h.client.CoreV1().Secrets(metav1.NamespaceSystem).Get(ctx, "bootstrap-token-"+t.ID, metav1.GetOptions{})
+	secret, err := h.client.CoreV1().Secrets(metav1.NamespaceSystem).Get(ctx, bootstraputil.BootstrapTokenSecretName(t.ID), metav1.GetOptions{})
 	if err != nil {
 		return errUnauthorized
 	}
-	if subtle.ConstantTimeCompare(secret.Data["token-secret"], []byte(t.Secret)) != 1 ||
-		string(secret.Data["usage-bootstrap-authentication"]) != "true" {
+	if subtle.ConstantTimeCompare(secret.Data[bootstrapapi.BootstrapTokenSecretKey], []byte(t.Secret)) != 1 ||
+		string(secret.Data[bootstrapapi.BootstrapTokenUsageAuthentication]) != "true" {
 		return errUnauthorized
 	}
-	if end := string(secret.Data["expiration"]); end != "" {
-		at, err := time.Parse(time.RFC3339, end)
-		if err != nil || time.Now().After(at) {
-			return fmt.Errorf("%w: token has expired", errUnauthorized)
-		}
+	if bootstrapsecrets.HasExpired(secret, time.Now()) {
+		return fmt.Errorf("%w: token has expired", errUnauthorized)
 	}
 	return nil
 }
@@ -404,7 +405,7 @@ func WriteToken(file string, caPEM []byte, password string) error {
 	if err != nil {
 		return err
 	}
-	return certs.WriteFile(file, []byte(full+"\n"), 0o600)
+	return files.Write(file, []byte(full+"\n"), 0o600)
 }
 
 func (h *handler) encryptionStatus(w http.ResponseWriter, r *http.Request) {

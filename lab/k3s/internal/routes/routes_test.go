@@ -3,6 +3,7 @@ package routes
 import (
 	"context"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/k3s-io/kine/pkg/client"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/client-go/util/cert"
 
 	"edge-ai/lab/k3s/internal/bootstrap"
 	"edge-ai/lab/k3s/internal/certs"
@@ -193,7 +195,7 @@ func TestCertificatesOfSharedUsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	csr, err := certs.Request(key, "system:masters")
+	csr, err := cert.MakeCSR(key, &pkix.Name{CommonName: "system:masters"}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,12 +220,12 @@ func TestCertificatesOfSharedUsers(t *testing.T) {
 		if code != 200 {
 			t.Fatal(code)
 		}
-		cert, err := certs.ParseCert([]byte(pem))
+		list, err := cert.ParseCertsPEM([]byte(pem))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if cert.Subject.CommonName != "system:"+user || len(cert.Subject.Organization) != 0 || cert.ExtKeyUsage[0] != x509.ExtKeyUsageClientAuth {
-			t.Errorf("got %v", cert.Subject)
+		if c := list[0]; c.Subject.CommonName != "system:"+user || len(c.Subject.Organization) != 0 || c.ExtKeyUsage[0] != x509.ExtKeyUsageClientAuth {
+			t.Errorf("got %v", c.Subject)
 		}
 	}
 	if code, _ := post("kube-proxy", "nonsense"); code != 400 {

@@ -16,6 +16,7 @@ import (
 	log "github.com/sirupsen/logrus"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -259,19 +260,17 @@ func (s *Server) withStore(ctx context.Context, f func(context.Context, bootstra
 		return err
 	}
 	defer store.Close()
-	for {
-		limited, stop := context.WithTimeout(ctx, 5*time.Second)
-		_, err := store.List(limited, bootstrap.Prefix, 0)
-		stop()
-		if err == nil {
-			return f(ctx, store)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the datastore does not answer: %w", err)
-		case <-time.After(250 * time.Millisecond):
-		}
+	var failed error
+	err = wait.PollUntilContextCancel(ctx, 250*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		ctx, stop := context.WithTimeout(ctx, 5*time.Second)
+		defer stop()
+		_, failed = store.List(ctx, bootstrap.Prefix, 0)
+		return failed == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("the datastore does not answer: %w", failed)
 	}
+	return f(ctx, store)
 }
 
 // runsOnEtcd is for the time after the start of a member whose files are in order.
@@ -308,12 +307,7 @@ func removedMember(lines string) bool { return strings.Contains(lines, etcd.Remo
 
 func promote(ctx context.Context, client *clientv3.Client) {
 	last := ""
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(promoteInterval):
-		}
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
 		text := ""
 		if err := etcd.Promote(ctx, client); err != nil && ctx.Err() == nil {
 			text = err.Error()
@@ -322,7 +316,7 @@ func promote(ctx context.Context, client *clientv3.Client) {
 			log.Warnf("etcd: %s", text)
 		}
 		last = text
-	}
+	}, promoteInterval)
 }
 
 // snapshots takes one at each time of the schedule and deletes those beyond the retention.

@@ -2,7 +2,6 @@ package server
 
 import (
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,11 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
+
+	"k8s.io/client-go/tools/clientcmd/api"
 
 	"edge-ai/lab/k3s/internal/certs"
 	"edge-ai/lab/k3s/internal/encryption"
+	"edge-ai/lab/k3s/internal/files"
+	"edge-ai/lab/k3s/internal/kubeconfig"
 	"edge-ai/lab/k3s/internal/passwd"
 	"edge-ai/lab/k3s/internal/routes"
 	"edge-ai/lab/k3s/internal/token"
@@ -46,7 +48,7 @@ func (s *Server) prepare(now time.Time) error {
 	if err := s.secretsEncryption(); err != nil {
 		return fmt.Errorf("secrets-encryption: %w", err)
 	}
-	if err := s.kubeconfigs(serverCA.PEM); err != nil {
+	if err := s.kubeconfigs(); err != nil {
 		return fmt.Errorf("kubeconfig: %w", err)
 	}
 	options, err := json.MarshalIndent(routes.Options{
@@ -61,7 +63,7 @@ func (s *Server) prepare(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	return certs.WriteFile(s.optionsFile(), options, 0o600)
+	return files.Write(s.optionsFile(), options, 0o600)
 }
 
 // cluster is what agents get, and what must be equal on every server.
@@ -189,13 +191,13 @@ func (s *Server) tokens(caPEM []byte) error {
 	if err := routes.WriteToken(file, caPEM, password); err != nil {
 		return err
 	}
-	if err := relink(file, filepath.Join(s.dir, "node-token")); err != nil {
+	if err := files.Link(file, filepath.Join(s.dir, "node-token")); err != nil {
 		return err
 	}
 	if s.Config.AgentToken == "" {
-		return relink(file, agentFile)
+		return files.Link(file, agentFile)
 	}
-	return certs.WriteFile(agentFile, []byte(s.agentToken+"\n"), 0o600)
+	return files.Write(agentFile, []byte(s.agentToken+"\n"), 0o600)
 }
 
 // knownPassword is that of the configured token, or of the one in use; empty on a machine that has neither.
@@ -221,38 +223,19 @@ func (s *Server) secretsEncryption() error {
 	return encryption.Ensure(s.dir, s.Config.SecretsEncryptionProvider)
 }
 
-func relink(target, name string) error {
-	if old, err := os.Readlink(name); err == nil && old == target {
-		return nil
-	}
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return os.Symlink(target, name)
-}
-
 // kubeconfigs writes those of the components, which name files, and the admin's, which carries everything in itself.
-func (s *Server) kubeconfigs(caPEM []byte) error {
+func (s *Server) kubeconfigs() error {
 	for _, c := range []struct{ file, client string }{
 		{"admin", "client-admin"}, {"supervisor", "client-supervisor"}, {"controller", "client-controller"}, {"scheduler", "client-scheduler"},
 	} {
-		text := kubeconfig(s.localURL(), "certificate-authority: "+s.tls("server-ca.crt"),
-			"client-certificate: "+s.tls(c.client+".crt"), "client-key: "+s.tls(c.client+".key"))
-		if err := certs.WriteFile(s.cred(c.file+".kubeconfig"), []byte(text), 0o600); err != nil {
+		if err := kubeconfig.Write(s.cred(c.file+".kubeconfig"), s.kubeconfig(c.client), 0o600); err != nil {
 			return err
 		}
 	}
-	crt, err := os.ReadFile(s.tls("client-admin.crt"))
-	if err != nil {
+	admin := s.kubeconfig("client-admin")
+	if err := api.FlattenConfig(admin); err != nil {
 		return err
 	}
-	key, err := os.ReadFile(s.tls("client-admin.key"))
-	if err != nil {
-		return err
-	}
-	encode := base64.StdEncoding.EncodeToString
-	text := kubeconfig(s.localURL(), "certificate-authority-data: "+encode(caPEM),
-		"client-certificate-data: "+encode(crt), "client-key-data: "+encode(key))
 	mode, err := strconv.ParseUint(s.Config.WriteKubeconfigMode, 8, 32)
 	if err != nil {
 		return err
@@ -260,7 +243,7 @@ func (s *Server) kubeconfigs(caPEM []byte) error {
 	if err := os.MkdirAll(filepath.Dir(s.Config.WriteKubeconfig), 0o755); err != nil {
 		return err
 	}
-	if err := certs.WriteFile(s.Config.WriteKubeconfig, []byte(text), fs.FileMode(mode)); err != nil {
+	if err := kubeconfig.Write(s.Config.WriteKubeconfig, admin, fs.FileMode(mode)); err != nil {
 		return err
 	}
 	if s.Config.WriteKubeconfig == DefaultKubeconfig {
@@ -269,7 +252,7 @@ func (s *Server) kubeconfigs(caPEM []byte) error {
 	if err := os.MkdirAll(filepath.Dir(DefaultKubeconfig), 0o755); err != nil {
 		return err
 	}
-	return relink(s.Config.WriteKubeconfig, DefaultKubeconfig)
+	return files.Link(s.Config.WriteKubeconfig, DefaultKubeconfig)
 }
 
 // DefaultKubeconfig is where `k3s kubectl` looks.
@@ -279,26 +262,6 @@ func (s *Server) localURL() string {
 	return fmt.Sprintf("https://127.0.0.1:%d", s.Config.HTTPSListenPort)
 }
 
-func kubeconfig(server, ca, crt, key string) string {
-	return strings.Join([]string{
-		"apiVersion: v1",
-		"clusters:",
-		"- cluster:",
-		"    " + ca,
-		"    server: " + server,
-		"  name: default",
-		"contexts:",
-		"- context:",
-		"    cluster: default",
-		"    user: default",
-		"  name: default",
-		"current-context: default",
-		"kind: Config",
-		"users:",
-		"- name: default",
-		"  user:",
-		"    " + crt,
-		"    " + key,
-		"",
-	}, "\n")
+func (s *Server) kubeconfig(client string) *api.Config {
+	return kubeconfig.For(s.localURL(), s.tls("server-ca.crt"), s.tls(client))
 }

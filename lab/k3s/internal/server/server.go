@@ -18,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -35,8 +36,9 @@ import (
 
 // The images that build.sh puts into the airgap archive.
 const (
-	CoreDNSImage = "docker.io/lab/coredns:1.14.7"
-	TraefikImage = "docker.io/lab/traefik:3.6.12"
+	CoreDNSImage       = "docker.io/lab/coredns:1.14.7"
+	TraefikImage       = "docker.io/lab/traefik:3.6.12"
+	MetricsServerImage = "docker.io/lab/metrics-server:0.8.0"
 )
 
 // orphanAge is how long a node password without a Node is kept: a node that is just joining has none yet.
@@ -145,21 +147,16 @@ func (s *Server) identify() (err error) {
 }
 
 func waitReady(ctx context.Context, client kubernetes.Interface) error {
-	for {
+	return wait.PollUntilContextCancel(ctx, 250*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		// Without a limit, a request that began before the listener's handlers were complete could hang.
-		limited, cancel := context.WithTimeout(ctx, 5*time.Second)
-		_, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(limited)
-		cancel()
-		if err == nil {
-			return nil
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		_, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+		if err != nil {
+			log.Debugf("API is not ready: %v", err)
 		}
-		log.Debugf("API is not ready: %v", err)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(250 * time.Millisecond):
-		}
-	}
+		return err == nil, nil
+	})
 }
 
 func (s *Server) socket() string { return filepath.Join(s.dir, "kine.sock") }
@@ -188,6 +185,7 @@ func (s *Server) startAPI() {
 		"--bind-address=" + c.BindAddress,
 		"--client-ca-file=" + s.tls("client-ca.crt"),
 		"--enable-admission-plugins=NodeRestriction",
+		"--enable-aggregator-routing=true",
 		"--enable-bootstrap-token-auth=true",
 		"--endpoint-reconciler-type=lease",
 		"--kubelet-certificate-authority=" + s.tls("server-ca.crt"),
@@ -282,27 +280,25 @@ func (s *Server) manifests(ctx context.Context, config *rest.Config) (*deploy.Co
 	if err != nil {
 		return nil, err
 	}
-	packaged := deploy.Packaged(deploy.Vars{
-		ClusterDNS: s.Config.ClusterDNS[0], ClusterDomain: s.Config.ClusterDomain, CoreDNSImage: CoreDNSImage, TraefikImage: TraefikImage,
+	packaged, err := deploy.Packaged(deploy.Vars{
+		ClusterDNS: s.Config.ClusterDNS[0], ClusterDomain: s.Config.ClusterDomain,
+		CoreDNSImage: CoreDNSImage, TraefikImage: TraefikImage, MetricsServerImage: MetricsServerImage,
 	})
+	if err != nil {
+		return nil, err
+	}
 	for name, text := range packaged {
-		if s.Config.Disabled(name) {
-			err = controller.Remove(ctx, name+".yaml", text)
+		if s.Config.Disabled(deploy.Component(name)) {
+			err = controller.Remove(ctx, name, text)
 		} else {
-			err = deploy.WritePackaged(dir, name+".yaml", text)
+			err = deploy.WritePackaged(dir, name, text)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	var absent []string
-	for _, name := range []string{"local-storage", "metrics-server"} {
-		if !s.Config.Disabled(name) {
-			absent = append(absent, name)
-		}
-	}
-	if len(absent) > 0 {
-		log.Warnf("k3s would deploy %s; this lab build has none of them", strings.Join(absent, ", "))
+	if !s.Config.Disabled("local-storage") {
+		log.Warn("k3s would deploy local-storage; this lab build has none")
 	}
 	return controller, nil
 }
@@ -354,16 +350,11 @@ func has(have, want map[string]string) bool {
 
 // sweepPasswords ties each node's password to its Node, so that it goes with it, and deletes old ones without a Node.
 func (s *Server) sweepPasswords(ctx context.Context, client kubernetes.Interface) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(30 * time.Second):
-		}
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
 		if err := sweep(ctx, client, time.Now()); err != nil {
 			log.Warnf("Node passwords: %v", err)
 		}
-	}
+	}, 30*time.Second)
 }
 
 func sweep(ctx context.Context, client kubernetes.Interface, now time.Time) error {

@@ -108,3 +108,18 @@ func TestHas(t *testing.T) {
 		t.Error("of nothing")
 	}
 }
+
+// TestImages compares the images of the packaged components with the versions that build.sh reads from the modules.
+func TestImages(t *testing.T) {
+	for image, module := range map[string]string{
+		CoreDNSImage: "coredns github.com/coredns/coredns", TraefikImage: "traefik github.com/traefik/traefik/v3",
+		MetricsServerImage: ". sigs.k8s.io/metrics-server",
+	} {
+		dir, path, _ := strings.Cut(module, " ")
+		_, version, _ := strings.Cut(image, ":")
+		text := read(t, filepath.Join("../..", dir, "go.mod"))
+		if !strings.Contains(text, path+" v"+version) {
+			t.Errorf("%s is not the version of %s in %s/go.mod", image, path, dir)
+		}
+	}
+}

@@ -3,9 +3,7 @@ package supervise
 import (
 	"bytes"
 	"errors"
-	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -94,20 +92,7 @@ func TestStopGoesByPhase(t *testing.T) {
 }
 
 func TestChildrenDoNotReportReadiness(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "notify")
-	listener, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	t.Setenv("NOTIFY_SOCKET", socket)
-	if err := Notify("READY=1"); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 64)
-	if n, err := listener.Read(buf); err != nil || string(buf[:n]) != "READY=1" {
-		t.Errorf("%q, %v", buf[:n], err)
-	}
+	t.Setenv("NOTIFY_SOCKET", "/run/systemd/notify")
 	for _, e := range childEnv() {
 		if strings.HasPrefix(e, "NOTIFY_SOCKET=") {
 			t.Error("children get the socket")

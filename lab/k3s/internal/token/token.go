@@ -7,13 +7,13 @@ package token
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
+
+	"k8s.io/client-go/util/cert"
+	bootstraputil "k8s.io/cluster-bootstrap/token/util"
 )
 
 const prefix = "K10"
@@ -25,8 +25,6 @@ var (
 	ErrFormat = errors.New("invalid token format")
 	ErrForm   = errors.New("failed to normalize token; must be in format K10<CA-HASH>::<USERNAME>:<PASSWORD> or <PASSWORD>")
 )
-
-var bootstrap = regexp.MustCompile(`^([a-z0-9]{6})\.([a-z0-9]{16})$`)
 
 // Token is a parsed token. Hash is empty in the short form; ID and Secret are set for a bootstrap token only.
 type Token struct {
@@ -54,7 +52,7 @@ func Parse(s string) (Token, error) {
 			return Token{}, ErrFormat
 		}
 	}
-	if m := bootstrap.FindStringSubmatch(rest); m != nil {
+	if m := bootstraputil.BootstrapTokenRegexp.FindStringSubmatch(rest); m != nil {
 		t.ID, t.Secret = m[1], m[2]
 		return t, nil
 	}
@@ -80,35 +78,23 @@ func Format(caPEM []byte, user, password string) (string, error) {
 }
 
 // FormatBootstrap gives the full form of a bootstrap token.
-func FormatBootstrap(caPEM []byte, id, secret string) (string, error) {
+func FormatBootstrap(caPEM []byte, bare string) (string, error) {
 	hash, err := Hash(caPEM)
 	if err != nil {
 		return "", err
 	}
-	return prefix + hash + "::" + id + "." + secret, nil
+	return prefix + hash + "::" + bare, nil
 }
 
 // Hash is the CA hash of a token: of the PEM text for a single certificate, of the last certificate's DER for a bundle.
 func Hash(caPEM []byte) (string, error) {
-	var last *pem.Block
-	count := 0
-	for rest := caPEM; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		last = block
-		count++
-	}
-	if last == nil {
-		return "", errors.New("no certificate in CA data")
-	}
-	if _, err := x509.ParseCertificate(last.Bytes); err != nil {
+	list, err := cert.ParseCertsPEM(caPEM)
+	if err != nil {
 		return "", err
 	}
 	sum := sha256.Sum256(caPEM)
-	if count > 1 {
-		sum = sha256.Sum256(last.Bytes)
+	if len(list) > 1 {
+		sum = sha256.Sum256(list[len(list)-1].Raw)
 	}
 	return hex.EncodeToString(sum[:]), nil
 }
@@ -174,30 +160,13 @@ func AgentPassword(s string, caPEM []byte) (string, error) {
 }
 
 // LooksLikeBootstrap reports whether a password has the form of a bootstrap token; agents would send it as one.
-func LooksLikeBootstrap(password string) bool { return bootstrap.MatchString(password) }
+func LooksLikeBootstrap(password string) bool { return bootstraputil.IsValidBootstrapToken(password) }
 
 // Random gives n random bytes in hexadecimal digits.
 func Random(n int) string {
 	b := make([]byte, n)
 	_, _ = rand.Read(b) // never fails since Go 1.24
 	return hex.EncodeToString(b)
-}
-
-// RandomBootstrap gives a new bootstrap token's id and secret.
-func RandomBootstrap() (id, secret string) {
-	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
-	pick := func(n int) string {
-		out := make([]byte, 0, n)
-		buf := make([]byte, 1)
-		for len(out) < n {
-			_, _ = rand.Read(buf)
-			if int(buf[0]) < 256-256%len(alphabet) { // no bias
-				out = append(out, alphabet[int(buf[0])%len(alphabet)])
-			}
-		}
-		return string(out)
-	}
-	return pick(6), pick(16)
 }
 
 // BootstrapGroup is the group that a bootstrap token must carry to let an agent join.
