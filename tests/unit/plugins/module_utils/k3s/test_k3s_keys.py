@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import Any
 
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.keys import (
     ALIASES,
+    COMPONENTS,
     RESERVED,
     Key,
     combine,
@@ -47,6 +49,16 @@ def test_the_lab_has_the_same_list() -> None:
     lines = [line.split() for line in LAB.read_text().splitlines() if line and not line.startswith("#")]
     theirs = {name: (kind, scope, "".join(marks)) for name, kind, scope, *marks in lines}
     assert theirs == ours
+
+
+def test_the_lab_knows_the_same_components() -> None:
+    """The lab's k3s accepts what `k3s_disable` may name; what it deploys can be disabled, but for rights of nodes."""
+    line = re.search(r"^var Packaged = .*", LAB.with_name("config.go").read_text(), re.MULTILINE)
+    assert line
+    assert set(re.findall(r'"([a-z-]+)"', line[0])) == COMPONENTS
+    deployed = {path.stem for path in (ROOT / "lab/k3s/internal/deploy/packaged").iterdir()}
+    assert deployed - {"rolebindings"} == {"coredns", "traefik", "metrics-server"}
+    assert deployed - {"rolebindings"} <= COMPONENTS
 
 
 @pytest.mark.parametrize(
