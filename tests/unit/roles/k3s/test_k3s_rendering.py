@@ -214,7 +214,8 @@ def test_units_are_of_their_role(small: dict[str, dict[str, str]]) -> None:
     assert "ExecStart=/usr/local/bin/k3s agent\n" in small["Pi-02"]["k3s-agent.service"]
     for files in small.values():
         unit = next(text for name, text in files.items() if name.endswith(".service"))
-        assert "time-sync.target" in unit
+        # cloud-init ends after multi-user.target, and must not wait for an agent whose server is gone.
+        assert "After=network-online.target time-sync.target multi-user.target\n" in unit
         assert "KillMode=process\n" in unit
 
 
