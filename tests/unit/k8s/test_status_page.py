@@ -411,7 +411,7 @@ def test_a_board_is_asked_for_a_moment_and_little(
 
     begun = time.monotonic()
     assert asyncio.run(main()) == values
-    # Without its limit, it would wait for ever.
+    # Without its limit, it would wait without end.
     assert time.monotonic() - begun < 60
 
 
