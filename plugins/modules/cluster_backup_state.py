@@ -35,6 +35,7 @@ free: {description: Free bytes at the data directory and at the export., type: d
 files: {description: Number of files in the export., type: int, returned: always}
 empty: {description: Whether the export holds nothing., type: bool, returned: always}
 resuming: {description: Stamps of restores of the export that were interrupted., type: list, returned: always}
+restart_pods: {description: Whether no run has stopped the pods since data was restored., type: bool, returned: always}
 """
 
 import os
@@ -48,6 +49,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
 
 STAGING, ASIDE = ".restore-", ".before-restore-"
+RESTART = f"{STAGING}pods"
 
 
 def size_of(root: Path, skip: tuple[str, ...] = ()) -> tuple[int, int]:
@@ -78,12 +80,32 @@ def text_of(path: Path) -> str:
     return path.read_text().strip() if path.is_file() else ""
 
 
-def interrupted(path: Path) -> bool:
-    """Whether a restore that was interrupted left this folder; a notebook can only make one that is not root's."""
-    if not re.fullmatch(r"\.restore-\d{8}T\d{6}Z", path.name):
-        return False
+def made_by_restore(path: Path) -> bool:
+    """Whether a restore made this folder; a notebook can only make one that is not root's."""
     found = path.lstat()
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+
+
+def interrupted(path: Path) -> bool:
+    """Whether a restore that was interrupted left this folder."""
+    return bool(re.fullmatch(r"\.restore-\d{8}T\d{6}Z", path.name)) and made_by_restore(path)
+
+
+def state_of_export(export: Path) -> dict[str, Any]:
+    """What a restore has to know about an export, which may not exist yet."""
+    there = sorted(each.name for each in export.iterdir()) if export.is_dir() else []
+    size, files = size_of(export, (STAGING, ASIDE, "lost+found")) if export.is_dir() else (0, 0)
+    return {
+        "bytes": size,
+        "free": free_at(export),
+        "files": files,
+        "empty": not [name for name in there if name != "lost+found" and not name.startswith((STAGING, ASIDE))],
+        "resuming": [name.removeprefix(STAGING) for name in there if interrupted(export / name)],
+        "restart_pods": RESTART in there and made_by_restore(export / RESTART),
+    }
+
+
+NO_EXPORT = {"bytes": 0, "free": 0, "files": 0, "empty": True, "resuming": [], "restart_pods": False}
 
 
 def main() -> None:
@@ -97,7 +119,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     data = Path(module.params["data_dir"])
-    export = Path(module.params["export"]) if module.params["export"] else None
+    export = state_of_export(Path(module.params["export"])) if module.params["export"] else dict(NO_EXPORT)
     server = data / "server"
     version = ""
     if Path(module.params["binary"]).exists():
@@ -108,7 +130,6 @@ def main() -> None:
         version = found.group(1) if found else ""
     known = token.parse(text_of(server / "token"))
     etcd, sqlite = (server / "db/etcd").is_dir(), (server / "db/state.db").is_file()
-    there = sorted(each.name for each in export.iterdir()) if export and export.is_dir() else []
     result: dict[str, Any] = {
         "version": version,
         "datastore": "etcd" if etcd else "sqlite" if sqlite else "none",
@@ -116,14 +137,10 @@ def main() -> None:
         "ca_sha256": known.ca_sha256 if known else "",
         "snapshot": (server / "db/restored-snapshot").exists(),
         "restored_from": text_of(server / ".restored-from"),
-        "bytes": {"server": size_of(server)[0], "data": 0},
-        "free": {"server": free_at(data), "data": free_at(export) if export else 0},
-        "files": 0,
-        "empty": not [name for name in there if name != "lost+found" and not name.startswith((STAGING, ASIDE))],
-        "resuming": [name.removeprefix(STAGING) for name in there if export and interrupted(export / name)],
+        "bytes": {"server": size_of(server)[0], "data": export.pop("bytes")},
+        "free": {"server": free_at(data), "data": export.pop("free")},
+        **export,
     }
-    if export and export.is_dir():
-        result["bytes"]["data"], result["files"] = size_of(export, (STAGING, ASIDE, "lost+found"))
     module.exit_json(changed=False, **result)
 
 

@@ -53,6 +53,8 @@ HUB, HUB_OWNER = Path("edge-ai-hub/jupyterhub.sqlite"), 10001
 BESIDE = ("etcd-snapshot", "node-password", "hub-database", SUMS)
 # Below the export: what a restore is putting in place, and what one has moved away. Neither belongs to the data.
 STAGING, ASIDE = ".restore-", ".before-restore-"
+# In an empty export from before it is filled until pods were restarted, which have mounted the file system that was lost.
+RESTART = f"{STAGING}pods"
 # Entries of an export, and folders in one another; and the longest archive that is unpacked (bytes).
 MOST, DEPTH, ARCHIVE = 1_000_000, 64, 1 << 40
 
@@ -398,8 +400,13 @@ def take_data(options: argparse.Namespace) -> None:
     export = Target(Path(options.export))
     root, part, whole = export.descriptor, f"{STAGING}part", f"{STAGING}{options.stamp}"
     if not present(root, whole):
-        if not options.replace and any(not not_data(each) for each in names(export)):
+        empty = all(not_data(each) for each in names(export))
+        if not options.replace and not empty:
             raise Refused(f"{export.path} is not empty")
+        if empty and options.restart_pods:
+            if not present(root, RESTART):
+                os.mkdir(RESTART, 0o700, dir_fd=root)
+            own(export, RESTART).close()
         if present(root, part):
             with contextlib.closing(own(export, part)):
                 shutil.rmtree(part, dir_fd=root)
@@ -438,6 +445,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--timeout", type=float, default=300.0)
     parser.add_argument("--limit", type=int, default=ARCHIVE)
     parser.add_argument("--replace", action="store_true")
+    parser.add_argument("--restart-pods", action="store_true")
     options = parser.parse_args(arguments)
     os.umask(0o077)
     try:

@@ -23,6 +23,7 @@ import pytest
 from ansible_collections.edge_ai.cluster.plugins.action import cluster_backup as action
 from ansible_collections.edge_ai.cluster.plugins.module_utils import archives
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, place, seal, stream
+from ansible_collections.edge_ai.cluster.plugins.modules.cluster_backup_state import state_of_export
 
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 SECRET = "cluster-secret"
@@ -627,6 +628,7 @@ def test_data_is_restored_to_an_empty_export_only_and_an_interrupted_restore_is_
     ).read_bytes()
     assert sorted(each.name for each in target.iterdir()) == ["notes.txt", "weights"]
     assert b"is not empty" in run_board(*take, data=content).stderr
+    assert not state_of_export(target)["restart_pods"]
     (target / "notes.txt").write_text("mine")
     assert run_board(*take, "--replace", data=content).returncode == 0
     assert (target / ".before-restore-20261122T050000Z/notes.txt").read_text() == "mine"
@@ -636,6 +638,29 @@ def test_data_is_restored_to_an_empty_export_only_and_an_interrupted_restore_is_
     assert run_board(*take, data=b"").returncode == 0
     assert (target / "notes.txt").read_text() == "notes"
     assert not (target / ".restore-20261122T050000Z").exists()
+
+
+@root
+def test_a_restore_into_an_empty_export_leaves_a_mark_for_its_pods(backup: Path, tmp_path: Path, owner: Owner) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    content = owner.read(backup / archive.DATA)
+    take = ("take-data", "--export", str(target), "--stamp", STAMP, "--restart-pods")
+    # The first run is killed while it sends, the second completes it and is killed before it stops pods.
+    assert run_board(*take, data=content[: len(content) // 2]).returncode == 1
+    state = state_of_export(target)
+    assert (state["empty"], state["restart_pods"]) == (True, True)
+    assert run_board(*take, data=content).returncode == 0
+    state = state_of_export(target)
+    assert (state["empty"], state["restart_pods"], state["resuming"]) == (False, True, [])
+    # It is no data, and pods are not restarted where data was there all along.
+    (target / ".restore-pods").rmdir()
+    assert run_board(*take, "--replace", data=content).returncode == 0
+    assert not (target / ".restore-pods").exists()
+    # What a notebook makes is not believed.
+    (target / ".restore-pods").mkdir()
+    os.chown(target / ".restore-pods", 10001, 10001)
+    assert not state_of_export(target)["restart_pods"]
 
 
 def test_the_token_of_another_cluster_is_kept_beside(backup: Path, tmp_path: Path, owner: Owner) -> None:
