@@ -53,7 +53,7 @@ HUB, HUB_OWNER = Path("edge-ai-hub/jupyterhub.sqlite"), 10001
 BESIDE = ("etcd-snapshot", "node-password", "hub-database", SUMS)
 # Below the export: what a restore is putting in place, and what one has moved away. Neither belongs to the data.
 STAGING, ASIDE = ".restore-", ".before-restore-"
-# In an empty export from before it is filled until pods were restarted, which have mounted the file system that was lost.
+# In an empty export from before it is filled until pods were stopped: they have mounted the file system that was lost.
 RESTART = f"{STAGING}pods"
 # Entries of an export, and folders in one another; and the longest archive that is unpacked (bytes).
 MOST, DEPTH, ARCHIVE = 1_000_000, 64, 1 << 40
