@@ -84,6 +84,11 @@ options:
     description: Seconds to wait until the unit is active, the API answers and the Node is Ready. 0 only reports.
     type: int
     default: 0
+  until:
+    description: What O(wait) waits for; V(token) is that the server has written the token for agents.
+    type: str
+    choices: [ready, token]
+    default: ready
 author: Edge AI Cluster
 """
 
@@ -553,6 +558,9 @@ class Node:
 
     def lacks(self, service: dict[str, Any]) -> str:
         """What is still missing, empty when nothing is."""
+        if self.module.params["until"] == "token":
+            path = self.data / "server/agent-token"
+            return "" if path.exists() and token.parse(path.read_text()) else "it has written no token for agents"
         if service["active"] != "active" or self.outdated(service["started"]):
             return f"{self.unit}.service is {service['active']} ({service['sub']}, {service['restarts']} restarts)"
         health = self.health()
@@ -618,6 +626,7 @@ def main() -> None:
             "bridge": {"type": "str", "default": "cni0"},
             "control_time": {"type": "float", "default": 0},
             "wait": {"type": "int", "default": 0},
+            "until": {"type": "str", "choices": ["ready", "token"], "default": "ready"},
         },
         supports_check_mode=True,
     )

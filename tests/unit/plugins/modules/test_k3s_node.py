@@ -138,6 +138,17 @@ def test_a_server_with_a_key_encrypts_secrets(tmp_path: Path, unit: str, content
     assert node.Node(module).encryption() is encrypted
 
 
+def test_a_token_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
+    here = SimpleNamespace(data=tmp_path, module=SimpleNamespace(params={"until": "token"}))
+    path = tmp_path / "server/agent-token"
+    assert "no token" in node.Node.lacks(here, {})  # type: ignore[arg-type]
+    path.parent.mkdir()
+    path.write_text(f"K10{'0' * 64}::node:")
+    assert "no token" in node.Node.lacks(here, {})  # type: ignore[arg-type]
+    path.write_text(f"K10{'0' * 64}::node:{'a' * 40}\n")
+    assert node.Node.lacks(here, {}) == ""  # type: ignore[arg-type]
+
+
 def test_a_bridge_of_another_network_is_found() -> None:
     assert node.foreign_bridge(["10.42.1.1"], ["10.42.2.0/24"]) == ["10.42.1.1"]
     assert node.foreign_bridge(["10.42.2.1", "fd42::1"], ["10.42.2.0/24", "fd42::/64"]) == []
