@@ -104,7 +104,8 @@ class Watcher:
 
     def __init__(self, api: client.ApiClient, task: dict[str, Any], show: Any) -> None:
         self.api, self.jobs, self.task, self.show = client.CoreV1Api(api), client.BatchV1Api(api), task, show
-        self.selector = f"batch.kubernetes.io/job-name={task['job']}"
+        # A pod of an earlier Job of the same name may be left on a board without power.
+        self.selector = f"batch.kubernetes.io/controller-uid={task['uid']}"
         self.began = time.monotonic()
         self.shown = ("", 0.0)
         self.unschedulable_since: float | None = None
@@ -231,6 +232,7 @@ class ActionModule(ActionBase):
                 "kubeconfig": {"type": "path", "required": True},
                 "namespace": {"type": "str", "required": True},
                 "job": {"type": "str", "required": True},
+                "uid": {"type": "str", "required": True},
                 "title": {"type": "str", "required": True},
                 "timeout": {"type": "int", "required": True},
                 "last": {"type": "float", "default": 0},
