@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, KubeconfigError, connected
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
 from kubernetes import client
 from urllib3.exceptions import HTTPError
@@ -95,10 +95,7 @@ class ActionModule(ActionBase):
                 "timeout": {"type": "int", "default": 120},
             }
         )
-        try:
-            with connected(task["kubeconfig"]) as api:
-                cleaning = Cleaning(api, task, self._display.display)
-                jobs = cleaning.jobs() if self._task.check_mode else cleaning.clean()
-        except KubeconfigError as error:
-            raise AnsibleActionFail(str(error)) from error
+        with connected(task["kubeconfig"]) as api:
+            cleaning = Cleaning(api, task, self._display.display)
+            jobs = cleaning.jobs() if self._task.check_mode else cleaning.clean()
         return result | {"changed": bool(jobs), "jobs": jobs}

@@ -7,7 +7,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import KubeconfigError, connected
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import connected
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, lines, parse_json, printable
 from kubernetes import client, watch
 from urllib3.exceptions import HTTPError
@@ -239,11 +239,8 @@ class ActionModule(ActionBase):
                 "export": {"type": "str", "required": True},
             }
         )
-        try:
-            with connected(task["kubeconfig"]) as api:
-                watcher = Watcher(api, task, self._display.display)
-                pod = watcher.wait()
-        except KubeconfigError as error:
-            raise AnsibleActionFail(str(error)) from error
+        with connected(task["kubeconfig"]) as api:
+            watcher = Watcher(api, task, self._display.display)
+            pod = watcher.wait()
         seconds = round(time.monotonic() - watcher.began, 1)
         return result | {"changed": False, "node": pod.spec.node_name, "seconds": seconds}
