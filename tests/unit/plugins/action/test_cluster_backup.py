@@ -413,7 +413,7 @@ def test_an_ancestor_that_becomes_a_link_meanwhile_is_not_followed(tmp_path: Pat
         ({"ca_sha256": "0" * 64}, "holds another CA"),
         ({"format": 2}, "has format 2: a backup of before they were encrypted and signed"),
         ({"format": 4}, "has not format 3"),
-        ({"created": "../../etc"}, "created is no stamp"),
+        ({"created": "../../etc"}, "created is not a time stamp"),
         ({"created": "20261122T050001Z"}, "its directory has another backup's name"),
         ({"server": None}, "lacks server"),
         ({"files": {}}, "no entry for server.tar.gz.age"),
@@ -797,9 +797,9 @@ def test_a_signature_for_another_purpose_is_none(backup: Path, owner: Owner, fau
     ("text", "words"),
     [
         (None, "cannot be read"),
-        ("", "is no key of backups"),
-        ("AGE-SECRET-KEY-1X\n", "is no key of backups"),
-        ("# signer: AAAA\n", "is no key of backups"),
+        ("", "is not a key of backups"),
+        ("AGE-SECRET-KEY-1X\n", "is not a key of backups"),
+        ("# signer: AAAA\n", "is not a key of backups"),
     ],
 )
 def test_a_key_that_is_missing_or_not_whole_is_refused(tmp_path: Path, text: str | None, words: str) -> None:
@@ -883,7 +883,7 @@ def test_a_fault_on_the_way_to_the_disk_ends_the_backup(owner: Owner, tmp_path: 
 
 def test_copies_at_a_second_directory_are_whole_and_few(backup: Path, owner: Owner, tmp_path: Path) -> None:
     there = tmp_path / "disk"
-    with pytest.raises(seal.BackupError, match="is no directory: mount its disk"):
+    with pytest.raises(seal.BackupError, match="is not a directory: mount its disk"):
         place.copy(backup, str(there), "home", 0, "", 60)
     for wrong in ("host", "-oProxyCommand=x:/a", "a b:/c", "pi@host:", "pi@host:/a;b"):
         with pytest.raises(seal.BackupError, match="is neither"):
