@@ -44,11 +44,11 @@ class Cleaning:
         items = [pod for pod in items if pod.spec.node_name]
         nodes: list[Any] = self.core.list_node(_request_timeout=REQUEST).items if items else []
         ready = {node.metadata.name for node in nodes if is_ready(node)}
-        alive, lost = [], []
+        running, lost = [], []
         for pod in items:
             name = f"{pod.metadata.name} on {pod.spec.node_name}"
-            (alive if pod.spec.node_name in ready else lost).append(name)
-        return alive, lost
+            (running if pod.spec.node_name in ready else lost).append(name)
+        return running, lost
 
     def clean(self) -> list[str]:
         """Names of the Jobs that were deleted. Raises AnsibleActionFail when something is left after the timeout."""
@@ -58,8 +58,8 @@ class Cleaning:
                 if jobs := self.jobs():
                     deleted |= dict.fromkeys(jobs)
                     self.delete()
-                alive, lost = self.pods()
-                left = [*(f"Job {name}" for name in jobs), *(f"pod {name}" for name in alive)]
+                running, lost = self.pods()
+                left = [*(f"Job {name}" for name in jobs), *(f"pod {name}" for name in running)]
                 if not left:
                     for name in lost:
                         self.show(f"  {name} is not waited for: the board is not Ready, and ends it when it is back")
