@@ -1,4 +1,4 @@
-"""What is read on a node: its kernel, its key, and what its journal shows of a start that failed."""
+"""What is read on a node: its kernel, its key, its certificates, mounts of its pods, and its clock."""
 
 import subprocess
 import time
