@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.action import cluster_backup as action
 from ansible_collections.edge_ai.cluster.plugins.module_utils import archives
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, place, seal, stream
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, place, seal, stream, transfer
 from ansible_collections.edge_ai.cluster.plugins.modules.cluster_backup_state import state_of_export
 
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
@@ -34,8 +34,8 @@ root = pytest.mark.skipif(os.geteuid() != 0, reason="restores owners, which only
 
 def run_board(*arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """The program as a board runs it."""
-    sources = action.program()
-    command = [sys.executable, "-I", "-c", action.LOADER, str(len(sources)), *arguments]
+    sources = transfer.program()
+    command = [sys.executable, "-I", "-c", transfer.LOADER, str(len(sources)), *arguments]
     return subprocess.run(command, input=sources + data, capture_output=True, check=False)
 
 
@@ -693,7 +693,7 @@ def moved(source: Path, target: Path, *options: str) -> dict[str, Any]:
     """The result of moving an export on this machine."""
     here = {"connection": "local", "host": "localhost"}
     taken = ["take-data", "--export", str(target), "--stamp", STAMP, *options]
-    return action.move(
+    return transfer.move(
         {"title": "old", "ssh": here, "arguments": ["send-data", "--export", str(source)]},
         {"title": "new", "ssh": here, "arguments": taken},
         60,
