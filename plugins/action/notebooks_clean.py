@@ -44,7 +44,8 @@ class Cleaning:
         items = [pod for pod in items if pod.spec.node_name]
         nodes: list[Any] = self.core.list_node(_request_timeout=REQUEST).items if items else []
         ready = {node.metadata.name for node in nodes if is_ready(node)}
-        running, lost = [], []
+        running: list[str] = []
+        lost: list[str] = []
         for pod in items:
             name = f"{pod.metadata.name} on {pod.spec.node_name}"
             (running if pod.spec.node_name in ready else lost).append(name)
