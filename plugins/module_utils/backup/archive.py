@@ -283,7 +283,7 @@ def read_manifest(directory: Path, content: bytes = b"") -> dict[str, Any]:
     """The manifest, or `content`, which was verified. Raises BackupError for one that is missing or misshapen."""
     path = directory / MANIFEST
     if not path.is_file():
-        raise BackupError(f"{path} is missing: this is not a backup, or not a finished one: use another")
+        raise BackupError(f"{path} is missing: this is not a backup, or one that was not finished: use another")
     try:
         found = json.loads(content or path.read_bytes()[:LONGEST])
     except ValueError as error:
