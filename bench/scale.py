@@ -1,7 +1,7 @@
 """Print what a board more costs, from records that tests/twenty leaves of runs with few boards and with many.
 
-    python bench/scale.py results/scale-3-*.json results/scale-20-*.json
-    python bench/scale.py --step "site again" results/scale-3-*.json results/scale-20-*.json
+    python -m bench.scale results/scale-3-*.json results/scale-20-*.json
+    python -m bench.scale --step "site again" results/scale-3-*.json results/scale-20-*.json
 
 For 200 boards it goes on in a straight line: a lower limit, for some costs grow with the square (docs/scale.md).
 """

@@ -1,8 +1,8 @@
 """Measure the speeds that this project holds itself to, on the cluster of an inventory; nothing asserts them.
 
-    python bench/speeds.py                                       # a finished cluster, real boards too: changes nothing
-    python bench/speeds.py --blank --join pi-05 --power pi-03    # the lab: DELETES ALL CARDS, begins with blank ones
-    python bench/speeds.py --runs 3 --json results/speeds.json   # spread over three runs; the figures for programs too
+    python -m bench.speeds                                       # a finished cluster, real boards too: changes nothing
+    python -m bench.speeds --blank --join pi-05 --power pi-03    # the lab: DELETES ALL CARDS, begins with blank ones
+    python -m bench.speeds --runs 3 --json results/speeds.json   # spread over three runs; the figures for programs too
 
 Measured: site.yml and its stages from blank cards (--blank), again and with --check; add-node.yml with a blank card
 (--join); the start of the server's unit until the API is ready, as systemd has it of the last start; power-on of a
@@ -23,15 +23,13 @@ import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import ansible_runner
 from rich.console import Console
 from rich.table import Column, Table
 
-ROOT = Path(__file__).resolve().parents[1]
+from tools.playbook import ROOT, Run, run
 
 
 @dataclass
@@ -82,49 +80,12 @@ def machine() -> dict[str, Any]:
     }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Run:
-    """A playbook's run: seconds in all and by play, and how many tasks changed something."""
-
-    seconds: float
-    plays: dict[str, float]
-    changed: int
-
-
-class Starts:
-    """When plays of a run began, from the events of ansible-runner."""
-
-    def __init__(self) -> None:
-        self.times: list[tuple[str, float]] = []
-
-    def note(self, event: dict[str, Any]) -> bool:
-        """An event handler, which has the last event alone kept: it has the run's counts."""
-        if event["event"] in ("playbook_on_play_start", "playbook_on_stats"):
-            created = datetime.fromisoformat(event["created"]).timestamp()
-            self.times.append((event["event_data"].get("play", ""), created))
-        return bool(event["event"] == "playbook_on_stats")
-
-    def seconds(self) -> dict[str, float]:
-        """Seconds by play; plays of one name are added up."""
-        plays: dict[str, float] = {}
-        for (name, begun), (_, ended) in pairwise(self.times):
-            plays[name] = round(plays.get(name, 0) + ended - begun, 1)
-        return plays
-
-
 def play(inventory: str, playbook: str, options: str = "") -> Run:
     """Run a playbook as a user would; exits when it fails."""
-    starts = Starts()
-    started = time.monotonic()
-    result = ansible_runner.interface.run(
-        project_dir=str(ROOT), private_data_dir=str(ROOT / ".ansible" / "runner"), inventory=str(ROOT / inventory),
-        playbook=playbook, cmdline=options, quiet=True, event_handler=starts.note,
-        envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
-    )  # fmt: skip
-    seconds = time.monotonic() - started
-    if result.rc != 0:
-        sys.exit(f"{playbook} {options} failed (rc {result.rc}); see {result.config.artifact_dir}/stdout")
-    return Run(seconds, starts.seconds(), sum(result.stats["changed"].values()))
+    done = run(inventory, playbook, options)
+    if done.rc != 0:
+        sys.exit(f"{playbook} {options} failed (rc {done.rc}); see {done.log}")
+    return done
 
 
 def host_variables(inventory: str, host: str) -> dict[str, str]:
@@ -179,12 +140,12 @@ def measure_blank(inventory: str, figures: Figures) -> None:
     """The lab's cards are deleted, and site.yml is run on blank ones."""
     lab("down", "--cards")
     lab("up")
-    run = play(inventory, "site.yml")
-    figures.add("site.yml from blank cards", run.seconds, 300)
-    for name, seconds in run.plays.items():
+    site = play(inventory, "site.yml")
+    figures.add("site.yml from blank cards", site.seconds, 300)
+    for name, seconds in site.plays.items():
         figures.add(f"  {name}", seconds)
     ready = ("Prepare the base system", "Export shared storage", "Install k3s", "Label the nodes")
-    figures.add("base system to Ready nodes", sum(run.plays.get(name, 0) for name in ready), 50)
+    figures.add("base system to Ready nodes", sum(site.plays.get(name, 0) for name in ready), 50)
 
 
 def measure_join(inventory: str, board: str, figures: Figures) -> None:
@@ -226,7 +187,7 @@ def main() -> None:
         if options.blank:
             measure_blank(options.inventory, figures)
         again = play(options.inventory, "site.yml")
-        figures.add(f"site.yml again, changed={again.changed}", again.seconds, 20)
+        figures.add(f"site.yml again, changed={sum(again.changed.values())}", again.seconds, 20)
         figures.add("site.yml --check", play(options.inventory, "site.yml", "--check").seconds, 20)
         figures.add("server's unit started to API ready", unit_start(options.inventory, options.server), 20)
         if options.join:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, KubeconfigError, connected
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
 from kubernetes import client
 from urllib3.exceptions import HTTPError
@@ -240,11 +240,8 @@ class ActionModule(ActionBase):
             },
             required_if=[("state", "drained", ["node"]), ("state", "released", ["node"])],
         )
-        try:
-            with connected(task["kubeconfig"]) as api:
-                return result | self.reach(Drain(api, task, self._display.display), task)
-        except KubeconfigError as error:
-            raise AnsibleActionFail(str(error)) from error
+        with connected(task["kubeconfig"]) as api:
+            return result | self.reach(Drain(api, task, self._display.display), task)
 
     def reach(self, drain: Drain, task: dict[str, Any]) -> dict[str, Any]:
         """Bring the node to the task's `state`; what the task returns. Raises AnsibleActionFail."""

@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import node_password
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, KubeconfigError, connected
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import internal_address, is_ready, ready_status
 from kubernetes import client
 from urllib3.exceptions import HTTPError
@@ -184,9 +184,6 @@ class ActionModule(ActionBase):
                 "timeout": {"type": "int", "default": 120},
             }
         )
-        try:
-            with connected(task["kubeconfig"], task["server"]) as api:
-                deleted = Deletion(api, task, self._display.display).delete(self._task.check_mode)
-        except KubeconfigError as error:
-            raise AnsibleActionFail(str(error)) from error
+        with connected(task["kubeconfig"], task["server"]) as api:
+            deleted = Deletion(api, task, self._display.display).delete(self._task.check_mode)
         return result | {"changed": bool(deleted), "deleted": deleted}

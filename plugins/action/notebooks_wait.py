@@ -7,7 +7,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import KubeconfigError, connected
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import connected
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, lines, parse_json, printable
 from kubernetes import client, watch
 from urllib3.exceptions import HTTPError
@@ -104,7 +104,8 @@ class Watcher:
 
     def __init__(self, api: client.ApiClient, task: dict[str, Any], show: Any) -> None:
         self.api, self.jobs, self.task, self.show = client.CoreV1Api(api), client.BatchV1Api(api), task, show
-        self.selector = f"batch.kubernetes.io/job-name={task['job']}"
+        # A pod of an earlier Job of the same name may be left on a board without power.
+        self.selector = f"batch.kubernetes.io/controller-uid={task['uid']}"
         self.began = time.monotonic()
         self.shown = ("", 0.0)
         self.unschedulable_since: float | None = None
@@ -231,17 +232,15 @@ class ActionModule(ActionBase):
                 "kubeconfig": {"type": "path", "required": True},
                 "namespace": {"type": "str", "required": True},
                 "job": {"type": "str", "required": True},
+                "uid": {"type": "str", "required": True},
                 "title": {"type": "str", "required": True},
                 "timeout": {"type": "int", "required": True},
                 "last": {"type": "float", "default": 0},
                 "export": {"type": "str", "required": True},
             }
         )
-        try:
-            with connected(task["kubeconfig"]) as api:
-                watcher = Watcher(api, task, self._display.display)
-                pod = watcher.wait()
-        except KubeconfigError as error:
-            raise AnsibleActionFail(str(error)) from error
+        with connected(task["kubeconfig"]) as api:
+            watcher = Watcher(api, task, self._display.display)
+            pod = watcher.wait()
         seconds = round(time.monotonic() - watcher.began, 1)
         return result | {"changed": False, "node": pod.spec.node_name, "seconds": seconds}

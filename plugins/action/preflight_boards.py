@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import control
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import image_builder
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.boards import BoardInfo, Limits, check
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import as_text
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Report
@@ -25,9 +25,9 @@ class ActionModule(ActionBase):
         boards = [(BoardInfo.of(each), Limits(**each["limits"])) for each in self._task.args["boards"]]
         report = Report()
         check(boards, report)
-        bases = [control.ImageBase(**each["image_base"]) for each in self._task.args["boards"]]
+        bases = [image_builder.ImageBase(**each["image_base"]) for each in self._task.args["boards"]]
         known = zip(boards, bases, strict=True)
-        control.check_emulation(
+        image_builder.check_emulation(
             [(board.host, board.architecture, base) for (board, _), base in known if board.architecture], report
         )
         found = report.findings()

@@ -12,6 +12,7 @@ from ansible.release import __version__ as ansible_version
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import (
     connection,
     control,
+    downloads,
     secrets,
     tokens,
 )
@@ -58,7 +59,7 @@ class ActionModule(ActionBase):
         control.check_networks(needs, report)
         if not found and not report.findings():
             # Its own errors would only repeat those of an invalid inventory, and it connects to the boards' addresses.
-            control.check_downloads(inventory, scope, needs, report)
+            downloads.check(inventory, scope, needs, report)
         # They have their options read.
         connection_loader.get("ssh", class_only=True)
         become_loader.get("sudo", class_only=True)

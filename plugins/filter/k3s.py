@@ -29,13 +29,14 @@ def k3s_sum(text: str, asset: str) -> str:
             continue
         found = SUM_LINE.fullmatch(line.strip())
         if not found:
-            raise AnsibleFilterError(f"not a line of a sha256sum file: {line!r}")
+            raise AnsibleFilterError(f"not a line of a sha256sum file: {line!r}; check k3s_release_url")
         # Release files name the asset alone; some mirrors put a path before it.
         name = found.group(2).rsplit("/", 1)[-1]
         if sums.setdefault(name, found.group(1)) != found.group(1):
-            raise AnsibleFilterError(f"the sum file holds two different digests of {name}")
+            raise AnsibleFilterError(f"the sum file has two different digests of {name}; check k3s_release_url")
     if asset not in sums:
-        raise AnsibleFilterError(f"the sum file has no line for {asset}; it has: {', '.join(sorted(sums)) or 'none'}")
+        known = ", ".join(sorted(sums)) or "none"
+        raise AnsibleFilterError(f"the sum file has no line for {asset}; it has: {known}; check k3s_release_url")
     return sums[asset]
 
 

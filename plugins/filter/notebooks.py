@@ -30,7 +30,7 @@ def notebooks_sources(names: list[str], files: dict[str, str], notebooks: str, c
     `names` is what the NFS server lacks of `files`, and any other name an error: it would choose what it is sent.
     """
     if foreign := [name for name in names if name not in files]:
-        raise AnsibleFilterError(f"the NFS server asks for {printable(foreign)}, which is no file of the notebooks")
+        raise AnsibleFilterError(f"the NFS server asks for {printable(foreign)}, which is not a file of the notebooks")
     roots = {"notebooks": notebooks, "data": cache}
     return {name: f"{roots[name.split('/', 1)[0]]}/{name.split('/', 1)[1]}" for name in names}
 

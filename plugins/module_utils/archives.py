@@ -122,7 +122,7 @@ def _parts(info: tarfile.TarInfo, limits: Limits, links: bool) -> tuple[str, ...
         raise Refused(f"holds {shown}, whose name is too long")
     kinds = "file or folder" if not links else "file, folder or symbolic link"
     if not (info.isreg() or info.isdir() or (links and info.issym())) or info.sparse is not None:
-        raise Refused(f"holds {shown}, which is no {kinds}")
+        raise Refused(f"holds {shown}, not a {kinds}")
     return parts
 
 

@@ -13,6 +13,7 @@ options:
   kubeconfig: {description: Kubeconfig on the control node., type: path, required: true}
   namespace: {description: Namespace of the Job., type: str, required: true}
   job: {description: Name of the Job., type: str, required: true}
+  uid: {description: "UID of the Job, by which its pods are found.", type: str, required: true}
   title: {description: Its name in messages., type: str, required: true}
   timeout: {description: Maximum seconds to wait., type: int, required: true}
   last: {description: Duration of its last run in seconds; 0 if it never ran., type: float, default: 0}

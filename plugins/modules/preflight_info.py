@@ -7,7 +7,7 @@ DOCUMENTATION = """
 module: preflight_info
 short_description: Gather information about a board
 description:
-  - Reads architecture, model, serial number, OS release, memory, free disk and clock of a board, and changes nothing.
+  - Reads architecture, model, serial number, OS release, memory and free disk of a board, and changes nothing.
 options:
   disk_path:
     description: The free space of the file system that contains this path is reported.
@@ -34,6 +34,14 @@ model:
   description: The board's model, such as Raspberry Pi 4 Model B Rev 1.4; empty if unknown.
   type: str
   returned: always
+serial:
+  description: The board's serial number; empty if unknown.
+  type: str
+  returned: always
+release:
+  description: VERSION_CODENAME of the OS release, such as trixie.
+  type: str
+  returned: always
 memory_mb:
   description: Memory in MiB, without what the firmware keeps for itself.
   type: int
@@ -41,6 +49,10 @@ memory_mb:
 disk_mb:
   description: Free disk space in MiB.
   type: int
+  returned: always
+disk_path:
+  description: The path of O(disk_path).
+  type: str
   returned: always
 """
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.support import hostile
-from tests.support.cluster import ROOT, Cluster
+from tests.support.cluster import Cluster
+from tests.support.paths import ROOT
 from tests.support.plays import INVENTORY
 
 #: Of the archives only some: each that looks complete costs a transfer and an unpacking.

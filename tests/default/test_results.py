@@ -10,7 +10,8 @@ import jsonschema
 import nbformat
 import pytest
 
-from tests.support.cluster import ROOT, Cluster
+from tests.support.cluster import Cluster
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ import yaml
 from kubernetes import client
 from kubernetes.stream import stream
 
-from tests.support.cluster import CLUSTER, ROOT, connect, kubernetes_api
+from tests.support.cluster import CLUSTER, connect, kubernetes_api
+from tests.support.paths import ROOT
 from tests.support.plays import FAST, KEY, Plays, Step, cards_die
 from tests.support.watch import NAMESPACE, core, ready_nodes, running_on, wait_until
 

@@ -31,7 +31,8 @@ from kubernetes import client
 from kubernetes.stream import stream
 
 from tests.support import secrets as cluster_secrets
-from tests.support.cluster import ROOT, Cluster, connect
+from tests.support.cluster import Cluster, connect
+from tests.support.paths import ROOT
 from tests.support.plays import INVENTORY, KEY, KEY_FILE, NEXT, ON_NEXT, Plays, Step, cards_die, lab
 from tests.support.watch import NAMESPACE, Requests, core, machine_ids, ready_nodes, running_on, versions, wait_until
 

@@ -19,7 +19,7 @@ from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 from kubernetes import client, config
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
 
 
 @dataclass(frozen=True)

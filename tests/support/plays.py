@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +13,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import ansible_runner
-
-from bench.speeds import Starts
 from tests.support import secrets
-from tests.support.cluster import CLUSTER, ROOT
+from tests.support.cluster import CLUSTER
+from tests.support.paths import ROOT
+from tools.playbook import run
 
 INVENTORY = str(ROOT / os.environ.get("EDGE_INVENTORY", "inventory/lab"))
 LIMIT_S = 1800
@@ -96,30 +94,21 @@ class Plays:
         `expect` is 0 for success and 2 for a play that fails, as ansible-playbook's return codes are. For the
         playbook, it is `days` later than it is.
         """
-        started, clock, starts = datetime.now(UTC), time.monotonic(), Starts()
-        folder = ROOT / ".ansible" / "runner"
-        folder.mkdir(parents=True, exist_ok=True)
-        # Otherwise a playbook without options gets those of the one before.
-        (folder / "env" / "cmdline").unlink(missing_ok=True)
-        # An inventory that is not there would be taken for the text of one, and written to a file.
-        shutil.rmtree(folder / "inventory", ignore_errors=True)
-        runner = ansible_runner.interface.run(
-            private_data_dir=str(folder), project_dir=str(ROOT), cmdline=" ".join(["-i", inventory, *options]),
-            playbook=playbook, quiet=True, rotate_artifacts=20, timeout=limit, event_handler=starts.note,
-            envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
-                     **(later(days) if days else {})},
+        started = datetime.now(UTC)
+        done = run(
+            inventory, playbook, " ".join(options), limit=limit,
+            environment={"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", **(later(days) if days else {})},
         )  # fmt: skip
-        stats = runner.stats or {}
         step = Step(
             name,
             " ".join(["ansible-playbook", playbook, *options]),
             started.isoformat(timespec="seconds"),
-            round(time.monotonic() - clock, 1),
-            runner.rc,
-            {host: count for host, count in stats.get("changed", {}).items() if count},
-            {**stats.get("failures", {}), **stats.get("dark", {})},
-            Path(runner.config.artifact_dir, "stdout").read_text(errors="replace"),
-            starts.seconds(),
+            done.seconds,
+            done.rc,
+            done.changed,
+            done.failures,
+            done.log.read_text(errors="replace"),
+            done.plays,
         )
         self.record.add(step)
         assert step.rc == expect, f"{step.command} ended with {step.rc}, not {expect}:\n" + step.output[-4000:]

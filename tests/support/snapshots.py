@@ -15,7 +15,8 @@ from kubernetes import client
 
 from lab import settings, snapshot
 from lab.cache import digest_of
-from tests.support.cluster import CLUSTER, ROOT, kubernetes_api
+from tests.support.cluster import CLUSTER, kubernetes_api
+from tests.support.paths import ROOT
 from tests.support.plays import KEY_FILE, lab
 from tests.support.watch import NAMESPACE, core, wait_until
 

@@ -80,7 +80,7 @@ def contents(source: IO[bytes], top: str) -> Contents:
                 record = member.content.read()
                 continue
             if member.parts[0] != top and name not in BESIDE:
-                found.faults.append(f"holds {printable(repr(name))}, which is no part of a backup")
+                found.faults.append(f"holds {printable(repr(name))}, which is not a part of a backup")
             if name in INSPECTED:
                 content = member.content.read(SHORT)
                 digest = hashlib.sha256(content).hexdigest()
@@ -283,7 +283,7 @@ def read_manifest(directory: Path, content: bytes = b"") -> dict[str, Any]:
     """The manifest, or `content`, which was verified. Raises BackupError for one that is missing or misshapen."""
     path = directory / MANIFEST
     if not path.is_file():
-        raise BackupError(f"{path} is missing: this is no backup, or one that was not finished")
+        raise BackupError(f"{path} is missing: this is not a backup, or one that was not finished: use another")
     try:
         found = json.loads(content or path.read_bytes()[:LONGEST])
     except ValueError as error:
@@ -301,7 +301,7 @@ def read_manifest(directory: Path, content: bytes = b"") -> dict[str, Any]:
     if wrong:
         raise BackupError(f"{path} lacks {', '.join(wrong)}")
     if not STAMP.fullmatch(found["created"]):
-        raise BackupError(f"{path}: created is no stamp such as 20261122T050000Z")
+        raise BackupError(f"{path}: created is not a time stamp such as 20261122T050000Z")
     return found
 
 

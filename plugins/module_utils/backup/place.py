@@ -23,7 +23,7 @@ def validate(place: str) -> None:
     """Raises BackupError for a place that cannot be used, or a directory that is not there."""
     if place.startswith(("/", "~")):
         if not Path(place).expanduser().is_dir():
-            raise BackupError(f"cluster_backup_copy_to: {place} is no directory: mount its disk, or create it")
+            raise BackupError(f"cluster_backup_copy_to: {place} is not a directory: mount its disk, or create it")
     elif not _REMOTE.fullmatch(place):
         raise BackupError(
             f"cluster_backup_copy_to: {place} is neither the full path of a directory nor user@host:directory (of "

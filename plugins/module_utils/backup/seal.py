@@ -70,8 +70,8 @@ def read_key(path: str) -> Key:
     signer = _SIGNER.search(text)
     if not signer or "AGE-SECRET-KEY-1" not in text:
         raise BackupError(
-            f"cluster_backup_identity: {file} is no key of backups, or not all of it: it has a line that begins with "
-            "AGE-SECRET-KEY-1 and one that begins with '# signer:'"
+            f"cluster_backup_identity: {file} is not a key of backups, or not all of it: it has a line that begins "
+            "with AGE-SECRET-KEY-1 and one that begins with '# signer:'"
         )
     return Key(file, f"{_KIND} {signer.group(1)}")
 
@@ -81,7 +81,7 @@ def recipient_of(secrets: Path) -> str:
     path = secrets / RECIPIENT
     text = path.read_text().strip() if path.is_file() else ""
     if not _RECIPIENT.fullmatch(text):
-        raise BackupError(f"{path} is no public key of age: move it away, and the next backup makes a new key")
+        raise BackupError(f"{path} is not a public key of age: move it away, and the next backup makes a new key")
     return text
 
 

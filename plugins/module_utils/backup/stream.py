@@ -280,7 +280,7 @@ def unpack(target: Target, top: str, seconds: float) -> dict[str, bytes]:
         info, below = member.info, member.parts[1:]
         if member.parts[0] != top:
             if info.name not in BESIDE or member.content is None:
-                raise Refused(f"the archive holds {printable(repr(info.name))}, which is no part of a backup")
+                raise Refused(f"the archive holds {printable(repr(info.name))}, which is not a part of a backup")
             beside[info.name] = member.content.read()
             sums[info.name] = hashlib.sha256(beside[info.name]).hexdigest()
             continue
@@ -387,7 +387,7 @@ def own(export: Target, name: str) -> Target:
     try:
         folder = Target(export.path / name, export.descriptor)
     except NotADirectoryError:
-        raise Refused(f"{export.path / name} is no folder: remove it") from None
+        raise Refused(f"{export.path / name} is not a directory: remove it") from None
     status = os.fstat(folder.descriptor)
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
         folder.close()

@@ -79,15 +79,28 @@ RESERVED: dict[str, tuple[str, str]] = {
     "kube-cloud-controller-arg": ("deprecated", "write it below kube-cloud-controller-manager-arg"),
 }
 
-#: Of keys whose text must have a form: the form, and what to write.
+#: Of keys whose text must have a form: the form, what is wrong with another text, and what to write.
 FORMS = {
-    "bind-address": (r"(?!127\.|localhost|::1).+", "delete it: other nodes and this machine reach the API"),
-    "cluster-domain": (r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", "write such as cluster.local"),
-    "egress-selector-mode": (r"disabled|agent|pod|cluster", "use disabled, agent, pod or cluster"),
-    "flannel-backend": (r"vxlan|host-gw|wireguard-native", "use vxlan, host-gw or wireguard-native"),
+    "bind-address": (
+        r"(?!127\.|localhost|::1).+",
+        "other nodes and this machine would not reach the API",
+        "delete it, or write an address of the server's in the boards' network",
+    ),
+    "cluster-domain": (r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", "not a domain", "write such as cluster.local"),
+    "egress-selector-mode": (
+        r"disabled|agent|pod|cluster",
+        "not a mode of k3s",
+        "write disabled, agent, pod or cluster",
+    ),
+    "flannel-backend": (
+        r"vxlan|host-gw|wireguard-native",
+        "not a backend with which pods of all boards reach each other here",
+        "write vxlan, host-gw or wireguard-native",
+    ),
     "service-node-port-range": (
         r"([1-9]\d{0,3}|[12]\d{4}|30000)-(3000[1-9]|300[1-9]\d|30[1-9]\d\d|3[1-9]\d{3}|[4-6]\d{4})",
-        "write a range with 30000 and 30001, such as 30000-32767",
+        "not a range with the ports of Jupyter, 30000 and 30001",
+        "write such as 30000-32767",
     ),
 }
 
@@ -215,7 +228,7 @@ def value_problem(written: str, value: Any) -> tuple[str, str] | None:
     if kind == "string" and not _is_text(value):
         return "not text", "write one value, in quotes where it looks like another type"
     if name in FORMS and not re.fullmatch(FORMS[name][0], str(value)):
-        return "does not work here", FORMS[name][1]
+        return FORMS[name][1:]
     if kind == "string":
         return None
     return _list_problem(name, value)

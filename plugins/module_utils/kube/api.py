@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
+from ansible.errors import AnsibleActionFail
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import certificate
 from kubernetes import client, config
 
@@ -19,8 +20,8 @@ REQUEST = (10, 30)
 REMEDY = "run site.yml first: it makes the cluster, and fetches its kubeconfig"
 
 
-class KubeconfigError(Exception):
-    """A kubeconfig that is missing or cannot be used: the file, `problem`, and what to do."""
+class KubeconfigError(AnsibleActionFail):
+    """A kubeconfig that is missing or cannot be used: the file, `problem`, and what to do. An action ends with it."""
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"{path}: {problem}; {REMEDY}")

@@ -25,7 +25,7 @@ def check(inventory: Inventory, report: Report) -> None:
         for name in dict.fromkeys(name for name in names if isinstance(name, str)):
             if not _NAME.fullmatch(name) or len(name) > _LONGEST:
                 problem, remedy = (
-                    f"{name!r} is no name of a user",
+                    f"{name!r} is not a name of a user",
                     "write one like alice or mary-ann2, of 32 characters at most",
                 )
                 report.setting(host, setting, problem, remedy)
@@ -36,5 +36,5 @@ def check(inventory: Inventory, report: Report) -> None:
         for name in setting.value if isinstance(setting.value, list) else []:
             if name not in users:
                 report.setting(
-                    host, setting, f"{name} is no user of the hub", "write the name in manifests_hub_users too"
+                    host, setting, f"{name} is not a user of the hub", "write the name in manifests_hub_users too"
                 )

@@ -32,6 +32,10 @@ class Place:
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
+HERE = Place("control node")
+"""Where something is that no file says: what the machine that runs Ansible has, or lacks."""
+
+
 @dataclass(frozen=True, order=True)
 class Finding:
     """One error: where, which key, its value as shown, what is wrong, and what to write instead."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bench import scale
-from bench.speeds import Starts
 from tests.support.scale import Cost, descendants, memory_mb
+from tools.playbook import Starts
 
 
 def test_starts_give_seconds_by_play_and_keep_the_counts() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.paths import ROOT
+
 LOCK = (ROOT / "requirements.txt").read_text()
 PYTHONS = re.findall(r"3\.\d+", (ROOT / "tools/python").read_text().partition("supported=")[2].partition("\n")[0])
 

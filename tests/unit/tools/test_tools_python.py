@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.paths import ROOT
 
 SHIM = "echo 'pyenv: command not found' >&2; exit 127"
 """What a version manager leaves on PATH for a version that is not active."""

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.action import cluster_backup as action
 from ansible_collections.edge_ai.cluster.plugins.module_utils import archives
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, place, seal, stream
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, place, seal, stream, transfer
 from ansible_collections.edge_ai.cluster.plugins.modules.cluster_backup_state import state_of_export
 
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
@@ -34,8 +34,8 @@ root = pytest.mark.skipif(os.geteuid() != 0, reason="restores owners, which only
 
 def run_board(*arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """The program as a board runs it."""
-    sources = action.program()
-    command = [sys.executable, "-I", "-c", action.LOADER, str(len(sources)), *arguments]
+    sources = transfer.program()
+    command = [sys.executable, "-I", "-c", transfer.LOADER, str(len(sources)), *arguments]
     return subprocess.run(command, input=sources + data, capture_output=True, check=False)
 
 
@@ -413,7 +413,7 @@ def test_an_ancestor_that_becomes_a_link_meanwhile_is_not_followed(tmp_path: Pat
         ({"ca_sha256": "0" * 64}, "holds another CA"),
         ({"format": 2}, "has format 2: a backup of before they were encrypted and signed"),
         ({"format": 4}, "has not format 3"),
-        ({"created": "../../etc"}, "created is no stamp"),
+        ({"created": "../../etc"}, "created is not a time stamp"),
         ({"created": "20261122T050001Z"}, "its directory has another backup's name"),
         ({"server": None}, "lacks server"),
         ({"files": {}}, "no entry for server.tar.gz.age"),
@@ -693,7 +693,7 @@ def moved(source: Path, target: Path, *options: str) -> dict[str, Any]:
     """The result of moving an export on this machine."""
     here = {"connection": "local", "host": "localhost"}
     taken = ["take-data", "--export", str(target), "--stamp", STAMP, *options]
-    return action.move(
+    return transfer.move(
         {"title": "old", "ssh": here, "arguments": ["send-data", "--export", str(source)]},
         {"title": "new", "ssh": here, "arguments": taken},
         60,
@@ -797,9 +797,9 @@ def test_a_signature_for_another_purpose_is_none(backup: Path, owner: Owner, fau
     ("text", "words"),
     [
         (None, "cannot be read"),
-        ("", "is no key of backups"),
-        ("AGE-SECRET-KEY-1X\n", "is no key of backups"),
-        ("# signer: AAAA\n", "is no key of backups"),
+        ("", "is not a key of backups"),
+        ("AGE-SECRET-KEY-1X\n", "is not a key of backups"),
+        ("# signer: AAAA\n", "is not a key of backups"),
     ],
 )
 def test_a_key_that_is_missing_or_not_whole_is_refused(tmp_path: Path, text: str | None, words: str) -> None:
@@ -883,7 +883,7 @@ def test_a_fault_on_the_way_to_the_disk_ends_the_backup(owner: Owner, tmp_path: 
 
 def test_copies_at_a_second_directory_are_whole_and_few(backup: Path, owner: Owner, tmp_path: Path) -> None:
     there = tmp_path / "disk"
-    with pytest.raises(seal.BackupError, match="is no directory: mount its disk"):
+    with pytest.raises(seal.BackupError, match="is not a directory: mount its disk"):
         place.copy(backup, str(there), "home", 0, "", 60)
     for wrong in ("host", "-oProxyCommand=x:/a", "a b:/c", "pi@host:", "pi@host:/a;b"):
         with pytest.raises(seal.BackupError, match="is neither"):

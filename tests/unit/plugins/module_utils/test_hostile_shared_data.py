@@ -19,8 +19,8 @@ import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils import results as program
 
 from tests.support import hostile
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[4]
 SCHEMA = ROOT / "notebooks/timings.schema.json"
 MODULE = """
 import sys

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import yaml
 
-ROLE = Path(__file__).resolve().parents[4] / "roles" / "k3s"
+from tests.support.paths import ROOT
+
+ROLE = ROOT / "roles" / "k3s"
 ASSETS = {"k3s", "k3s-arm64", "k3s-airgap-images-amd64.tar.zst", "k3s-airgap-images-arm64.tar.zst"}
 
 

@@ -300,7 +300,7 @@ def test_export_files_are_notebooks_and_data() -> None:
 def test_the_nfs_server_does_not_choose_what_it_is_sent() -> None:
     wanted = {"notebooks/run.py": "11"}
     for name in ("notebooks/../secrets/home/id_ed25519", "notebooks//etc/shadow", "data/mnist/../../known", "other"):
-        with pytest.raises(AnsibleFilterError, match="which is no file of the notebooks"):
+        with pytest.raises(AnsibleFilterError, match="which is not a file of the notebooks"):
             filters.notebooks_sources(["notebooks/run.py", name], wanted, "/p/notebooks", "/cache")
 
 

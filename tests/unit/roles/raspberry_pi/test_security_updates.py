@@ -9,7 +9,9 @@ import pytest
 from ansible.plugins.filter.core import to_bool
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-TEMPLATES = Path(__file__).parents[4] / "roles" / "raspberry_pi" / "templates"
+from tests.support.paths import ROOT
+
+TEMPLATES = ROOT / "roles" / "raspberry_pi" / "templates"
 
 #: The package's own files on Debian 13, in excerpts: more than security updates.
 PACKAGE = {

@@ -204,37 +204,35 @@ def test_one_flipped_bit_is_detected(image: Path, tmp_path: Path) -> None:
         os.close(descriptor)
 
 
-def test_block_device_is_written_end_to_end_and_its_table_last(image: Path, tmp_path: Path) -> None:
-    """A loop device, which the gate rejects, shows the writing itself; the gate is not called here."""
+@pytest.fixture
+def blank(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """A file without zeros, and a loop device on it, which the gate rejects; the gate is not called here."""
     backing = tmp_path / "backing.img"
     backing.write_bytes(b"\xff" * (60 * 2**20))
-    made = subprocess.run(["losetup", "--find", "--show", str(backing)], capture_output=True, text=True)
-    if made.returncode:
-        pytest.skip("no loop devices for this user")
-    loop = Path(made.stdout.strip())
-    try:
-        head = tmp_path / "head"
-        make_head(image, head, BOOT_OFFSET + BOOT_BYTES)
-        written = write_block_card(Source(head, BOOT_OFFSET + BOOT_BYTES, image, image.stat().st_size), loop)
-        assert written.bytes_compared == image.stat().st_size - 512
-    finally:
-        subprocess.run(["losetup", "--detach", str(loop)], check=True)
+    with ExitStack() as stack:
+        try:
+            device = stack.enter_context(loop(backing))
+        except OSError:
+            pytest.skip("no loop devices for this user")
+        yield backing, device
+
+
+def test_block_device_is_written_end_to_end_and_its_table_last(
+    image: Path, tmp_path: Path, blank: tuple[Path, Path]
+) -> None:
+    backing, device = blank
+    head = tmp_path / "head"
+    make_head(image, head, BOOT_OFFSET + BOOT_BYTES)
+    written = write_block_card(Source(head, BOOT_OFFSET + BOOT_BYTES, image, image.stat().st_size), device)
+    assert written.bytes_compared == image.stat().st_size - 512
     assert backing.read_bytes()[: image.stat().st_size] == image.read_bytes()
 
 
-def test_block_device_whose_content_is_wrong_gets_no_partition_table(image: Path, tmp_path: Path) -> None:
-    backing = tmp_path / "backing.img"
-    backing.write_bytes(b"\xff" * (60 * 2**20))
-    made = subprocess.run(["losetup", "--find", "--show", str(backing)], capture_output=True, text=True)
-    if made.returncode:
-        pytest.skip("no loop devices for this user")
-    loop = Path(made.stdout.strip())
-    try:
-        # The source is larger than the image: the write fails near the end.
-        with pytest.raises(WriteError):
-            write_block_card(Source(image, BOOT_OFFSET, image, image.stat().st_size + 512), loop)
-    finally:
-        subprocess.run(["losetup", "--detach", str(loop)], check=True)
+def test_block_device_whose_content_is_wrong_gets_no_partition_table(image: Path, blank: tuple[Path, Path]) -> None:
+    backing, device = blank
+    # The source is larger than the image: the write fails near the end.
+    with pytest.raises(WriteError):
+        write_block_card(Source(image, BOOT_OFFSET, image, image.stat().st_size + 512), device)
     assert backing.read_bytes()[:512] == bytes(512)
 
 
