@@ -28,6 +28,17 @@ def test_what_an_agent_repeats_is_reported_once_with_a_remedy() -> None:
     assert "k3s kubectl delete node pi-03" in text
 
 
+def test_a_file_that_a_clock_ahead_has_written_does_not_restart_k3s_for_ever(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    paths = [tmp_path / "config.yaml", tmp_path / "absent"]
+    now = (tmp_path / "config.yaml").stat().st_ctime
+    assert node.changed_since(paths, int(now) - 5, now) == [str(paths[0])]
+    assert node.changed_since(paths, int(now) + 5, now + 9) == []
+    assert node.changed_since(paths, 0, now) == []
+    # The clock was a year ahead, and is not any more.
+    assert node.changed_since(paths, int(now) - 365 * 86400 + 5, now - 365 * 86400) == []
+
+
 def test_information_of_components_hides_no_error() -> None:
     lines = [
         *(f'containerd: time="2026-11-22T02:00:0{n}+01:00" level=info msg="loading plugin" id={n}' for n in range(9)),
