@@ -35,6 +35,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.archive imp
     password_of,
     prune,
     put_control,
+    stamp,
     unfit,
     unsound,
     verified,
@@ -102,12 +103,13 @@ def differs(then: dict[str, Any], now: dict[str, Any]) -> str:
 
 def make(task: dict[str, Any], show: Show) -> dict[str, Any]:
     """A new backup. Its directory gets its name only when everything was read and is complete. Raises BackupError."""
-    directory, secrets = Path(task["directory"]), Path(task["secrets"])
-    recipient = recipient_of(secrets)
+    directory = Path(task["directory"])
+    recipient_of(Path(task["secrets"]))
     begun = time.monotonic()
     if task["copy_to"]:
         place.validate(task["copy_to"])
     with alone(directory):
+        warnings = list(filter(None, [place.same_disk(directory, task["copy_to"])]))
         for old in directory.glob(".part-*"):
             shutil.rmtree(old)
         needed = sum(part.get("bytes", 0) for part in task["parts"])
@@ -117,41 +119,20 @@ def make(task: dict[str, Any], show: Show) -> dict[str, Any]:
                 f"{directory} has {free / 1e6:.0f} MB free, up to {needed / 1e6:.0f} MB are needed: free space, set "
                 "cluster_backup_keep, or set cluster_backups_dir to another disk"
             )
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        while (directory / stamp).exists():
+        made = stamp(time.time())
+        while (directory / made).exists():
             time.sleep(0.2)
-            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        temporary = directory / f".part-{stamp}"
+            made = stamp(time.time())
+        temporary, final = directory / f".part-{made}", directory / made
         temporary.mkdir(mode=0o700)
-        manifest = {"format": FORMAT, "created": stamp, **task["manifest"], "checkout": checkout(), "files": {}}
-        with writing(temporary / CONTROL, recipient) as archive:
-            inventories = [Path(each) for each in task["inventories"] if "," not in each]
-            names = {f"inventory/{number}": path for number, path in enumerate(inventories)}
-            pack_control(archive, {"secrets": secrets, **names})
-            found = {CONTROL: archive.end()}
-        for part in task["parts"]:
-            found[part["name"]] = receive(part, temporary / part["name"], recipient, task["timeout"], show)
-        manifest["ca_sha256"] = ca_sha256(found[SERVER])
-        for name, inner in found.items():
-            if inner.faults:
-                raise AnsibleActionFail(f"{name}, as it was written: {'; '.join(inner.faults[:5])}")
-            path = temporary / name
-            manifest["files"][name] = {
-                "size": path.stat().st_size,
-                "sha256": sha256_of(path),
-                "files": len(inner.sums),
-                "bytes": inner.size,
-                "left_out": inner.left_out,
-            }
-        content = (json.dumps(manifest, indent=1) + "\n").encode()
-        for name, text in ((MANIFEST, content), (SIGNATURE, sign(content, secrets / SIGNER))):
-            write_text(temporary / name, text.decode(), 0o600)
-        final = directory / stamp
-        temporary.rename(final)
+        manifest = {"format": FORMAT, "created": made, **task["manifest"], "checkout": checkout(), "files": {}}
+        with place.removed_unless_done(temporary):
+            write(task, temporary, manifest, show)
+            temporary.rename(final)
         descriptor = os.open(directory, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
-        gone = prune(directory, task["keep"], manifest["cluster_name"])
+        gone = prune(directory, task["keep"], manifest["cluster_name"], made)
         there = copy(task, final, manifest["cluster_name"]) if task["copy_to"] else ""
     size = sum(entry["size"] for entry in manifest["files"].values())
     seconds = time.monotonic() - begun
@@ -163,8 +144,38 @@ def make(task: dict[str, Any], show: Show) -> dict[str, Any]:
         "backup": str(final),
         "bytes": size,
         "seconds": round(seconds, 1),
-        "warnings": left_out[:20],
+        "warnings": warnings + left_out[:20],
     }
+
+
+def write(task: dict[str, Any], temporary: Path, manifest: dict[str, Any], show: Show) -> None:
+    """The files of a backup, and what the manifest says of them. Raises BackupError, AnsibleActionFail, OSError."""
+    secrets = Path(task["secrets"])
+    recipient = recipient_of(secrets)
+    with writing(temporary / CONTROL, recipient) as archive:
+        inventories = [Path(each) for each in task["inventories"] if "," not in each]
+        names = {f"inventory/{number}": path for number, path in enumerate(inventories)}
+        pack_control(archive, {"secrets": secrets, **names})
+        found = {CONTROL: archive.end()}
+    for part in task["parts"]:
+        found[part["name"]] = receive(part, temporary / part["name"], recipient, task["timeout"], show)
+    manifest["ca_sha256"] = ca_sha256(found[SERVER])
+    for name, inner in found.items():
+        if inner.faults:
+            raise AnsibleActionFail(f"{name}, as it was written: {'; '.join(inner.faults[:5])}")
+        path = temporary / name
+        with path.open("rb") as file:  # a disk may find here that it has no room
+            os.fsync(file.fileno())
+        manifest["files"][name] = {
+            "size": path.stat().st_size,
+            "sha256": sha256_of(path),
+            "files": len(inner.sums),
+            "bytes": inner.size,
+            "left_out": inner.left_out,
+        }
+    content = (json.dumps(manifest, indent=1) + "\n").encode()
+    for name, text in ((MANIFEST, content), (SIGNATURE, sign(content, secrets / SIGNER))):
+        write_text(temporary / name, text.decode(), 0o600)
 
 
 def copy(task: dict[str, Any], backup: Path, cluster_name: str) -> str:
@@ -367,3 +378,9 @@ class ActionModule(ActionBase):
             return result | send(task, show)
         except (BackupError, Refused) as error:
             raise AnsibleActionFail(f"{task['directory']}: {error}") from None
+        except OSError as error:
+            # Such as a disk that is full, or a directory of another user.
+            raise AnsibleActionFail(
+                f"{error.filename or task['directory']}: {error.strerror or error}, on the control node: the disk of "
+                f"{task['directory']} needs room, and this user the right to write there"
+            ) from None

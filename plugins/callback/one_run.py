@@ -86,8 +86,12 @@ class CallbackModule(CallbackBase):
         try:
             holder = self.here.take(text)
         except OSError as error:
-            self._display.warning(f"{path} cannot be written ({error.strerror}): another run would not be noticed")
-            return
+            # Of another user, or on a read-only disk; the board's lock is for those, too.
+            self._display.warning(
+                f"{path} cannot be locked ({error.strerror}): a run of another user of this machine is noticed only "
+                f"while {servers[0]} answers"
+            )
+            holder = ""
         if holder:
             self.end(holder)
         if known.get("ansible_connection", "ssh") not in ("ssh", "smart"):

@@ -55,9 +55,9 @@ def certificate_constraints(names: Sequence[str]) -> list[str]:
 
 
 def certificate_fits(pem: str, ca_pem: str, names: Sequence[str], days: int) -> bool:
-    """Whether a certificate was signed by that CA, has just these names, and is good for that many days more.
+    """Whether a certificate was signed by that CA, has just these names, is valid and will be for that many days.
 
-    An empty or unreadable certificate does not fit.
+    An empty or unreadable certificate does not fit, nor does one of a CA that is not valid itself.
     """
     try:
         leaf, ca = (x509.load_pem_x509_certificate(text.encode()) for text in (pem, ca_pem))
@@ -69,7 +69,36 @@ def certificate_fits(pem: str, ca_pem: str, names: Sequence[str], days: int) -> 
     except (ValueError, InvalidSignature, x509.ExtensionNotFound):
         return False
     has = {subject_alt_name(str(name.value)) for name in extension}  # type: ignore[attr-defined]
-    return has == set(names) and leaf.not_valid_after_utc > datetime.now(UTC) + timedelta(days=days)
+    return has == set(names) and valid(leaf, days) and valid(ca)
+
+
+def valid(certificate: x509.Certificate, days: int = 0) -> bool:
+    """Whether a certificate is valid now and in `days`: one that was made with a clock ahead is not valid yet."""
+    now = datetime.now(UTC)
+    return certificate.not_valid_before_utc <= now and now + timedelta(days=days) < certificate.not_valid_after_utc
+
+
+def certificate_valid(pem: str) -> bool:
+    """Whether a certificate is valid now; not for one that is empty or cannot be read."""
+    try:
+        return valid(x509.load_pem_x509_certificate(pem.encode()))
+    except ValueError:
+        return False
+
+
+def certificate_problems(pem: str, path: str, own: bool, days: int = 30) -> list[str]:
+    """Why browsers will refuse the certificate in the file `path` within `days`; `own` is one that no role renews."""
+    advice = "put a new one there, then run ansible-playbook site.yml" if own else "run ansible-playbook site.yml"
+    try:
+        found = x509.load_pem_x509_certificate(pem.encode())
+    except ValueError:
+        return [f"{path} holds no certificate: {advice}"]
+    if valid(found, days):
+        return []
+    now = datetime.now(UTC)
+    begins, ends = found.not_valid_before_utc, found.not_valid_after_utc
+    what = f"ended on {ends:%Y-%m-%d}" if ends < now else f"ends on {ends:%Y-%m-%d}"
+    return [f"the certificate {path} {f'is not valid before {begins:%Y-%m-%d}' if begins > now else what}: {advice}"]
 
 
 def certificate_ends(pems: Mapping[str, str]) -> list[dict[str, str]]:
@@ -97,4 +126,6 @@ class FilterModule:
             "certificate_fingerprint": certificate_fingerprint,
             "certificate_fits": certificate_fits,
             "certificate_names": certificate_names,
+            "certificate_problems": certificate_problems,
+            "certificate_valid": certificate_valid,
         }

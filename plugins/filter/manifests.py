@@ -79,9 +79,10 @@ def as_object(identity: list[str]) -> Object:
 
 
 def manifests_unusable(objects: list[Object]) -> list[Object]:
-    """Claims and volumes among `objects` (of the API) that cannot be used until they are made anew, claims first.
+    """Those of `objects` (of the API) that cannot be used until they are made anew, claims before volumes.
 
-    One that is being deleted stays for as long as something uses it, and a claim is lost with its volume.
+    One that is being deleted stays for as long as something uses it, whatever is applied to it, and then is gone. A
+    claim is lost with its volume.
     """
     volumes = [o for o in objects if o["kind"] == "PersistentVolume" and "deletionTimestamp" in o["metadata"]]
     names = {volume["metadata"]["name"] for volume in volumes}
@@ -95,7 +96,30 @@ def manifests_unusable(objects: list[Object]) -> list[Object]:
             or o["spec"].get("volumeName") in names
         )
     ]
-    return [as_object(identity) for found in (claims, volumes) for identity in manifests_ids(found)]
+    others = [
+        o
+        for o in objects
+        if "deletionTimestamp" in o["metadata"] and o["kind"] not in ("PersistentVolumeClaim", "PersistentVolume")
+    ]
+    return [as_object(identity) for found in (others, claims, volumes) for identity in manifests_ids(found)]
+
+
+def manifests_terminating(namespaces: list[Object]) -> str:
+    """What holds up the deletion of a namespace (a list of 0 or 1 objects of the API); empty when it is not deleted."""
+    for each in namespaces:
+        if "deletionTimestamp" in each["metadata"]:
+            name = each["metadata"]["name"]
+            reasons = [
+                shorten(condition.get("message") or condition["type"])
+                for condition in (each.get("status") or {}).get("conditions") or []
+                if condition["status"] == "True"
+            ]
+            return (
+                f"The namespace {name} was deleted, and does not end: {' '.join(reasons) or 'no reason is given'}. "
+                "Nothing can be made in it until it is gone. Remove what holds it (an object with finalizers: kubectl "
+                f"edit; an API that does not answer: kubectl get apiservices), then run this again"
+            )
+    return ""
 
 
 def manifests_released(objects: list[Object]) -> list[Object]:
@@ -229,6 +253,7 @@ class FilterModule:
             manifests_record,
             manifests_unusable,
             manifests_released,
+            manifests_terminating,
             manifests_unready,
             manifests_reasons,
             manifests_networks,

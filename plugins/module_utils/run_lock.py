@@ -5,6 +5,7 @@ Both are held by processes, and end with them: nothing is left to be deleted aft
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import getpass
 import json
@@ -24,11 +25,14 @@ BEAT, LAPSE, RETRY = 5, 30, 15
 LONGEST = 2000
 
 #: Runs on the board without being root, because sudo may ask for a password. A run that has just ended may need a
-#: moment to let go.
+#: moment to let go. Operators may log in as different users there: any of them may lock and write the file, but in a
+#: directory like /run/lock only its owner, not even root, may open it with O_CREAT (fs.protected_regular).
 SCRIPT = f"""
-exec 9>>"$0" || exit
+[ -e "$0" ] || (umask 0; : >>"$0") || exit
+exec 9<"$0" || exit
 if flock --wait 2 9; then
-  IFS= read -r holder && printf '%s\\n' "$holder" >"$0" && echo held
+  IFS= read -r holder && printf '%s\\n' "$holder" | dd of="$0" conv=nocreat status=none 2>/dev/null
+  echo held
   while read -r -t {LAPSE}; do :; done
 else
   echo busy; head -c {LONGEST} "$0"
@@ -39,7 +43,10 @@ BOARD_FILE = "/run/lock/edge-ai-cluster"
 
 def describe(playbook: str) -> str:
     """This run, for the message that another one shows."""
-    user = os.environ.get("SUDO_USER") or getpass.getuser()
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # as in a container that runs as a user without a name
+        user = str(os.getuid())
     since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return json.dumps(
         {"user": user, "host": socket.gethostname(), "playbook": playbook, "since": since, "pid": os.getpid()}
@@ -69,16 +76,21 @@ class ControlNodeLock:
         self.descriptor = -1
 
     def take(self, text: str) -> str:
-        """Take it; returns the text of who has it instead, or nothing. Raises OSError where it cannot be written."""
+        """Take it; returns the text of who has it instead, or nothing. Raises OSError where it cannot be written, or
+        locked, as on some network file systems.
+        """
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             # Not flock: workers would inherit that, and one that outlives a killed run would keep it.
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             holder = os.read(descriptor, LONGEST).decode(errors="replace")
             os.close(descriptor)
-            return holder or "unknown"
+            # What lockf says of a lock that another process has; all else is no holder, and would never end.
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return holder or "unknown"
+            raise
         os.ftruncate(descriptor, 0)
         os.write(descriptor, text.encode())
         # Closing any other descriptor of this file in this process would drop the lock.

@@ -31,13 +31,18 @@ ca_sha256: {description: Hash of the CA in the server's token; empty when there 
 restored_from: {description: "What a restore left: stamp and digest of its manifest.", type: str, returned: always}
 snapshot: {description: Whether there is a restored etcd snapshot that was not used yet., type: bool, returned: always}
 bytes: {description: Size of the datastore and of the export., type: dict, returned: always}
-free: {description: Free bytes at the data directory and at the export., type: dict, returned: always}
+free:
+  description: Bytes that a restore may use at the data directory and at the export.
+  type: dict
+  returned: always
 files: {description: Number of files in the export., type: int, returned: always}
+digest: {description: "SHA-256 of names, sizes and times of its files.", type: str, returned: always}
 empty: {description: Whether the export holds nothing., type: bool, returned: always}
 resuming: {description: Stamps of restores of the export that were interrupted., type: list, returned: always}
 restart_pods: {description: Whether no run has stopped the pods since data was restored., type: bool, returned: always}
 """
 
+import hashlib
 import os
 import re
 import stat
@@ -52,19 +57,31 @@ STAGING, ASIDE = ".restore-", ".before-restore-"
 RESTART = f"{STAGING}pods"
 
 
-def size_of(root: Path, skip: tuple[str, ...] = ()) -> tuple[int, int]:
-    """Bytes and number of the regular files below `root`; entries at its top that begin with `skip` are not counted."""
+def listed(root: Path, skip: tuple[str, ...] = ()) -> tuple[int, int, str]:
+    """Bytes and number of the regular files below `root`, and a digest of their names, sizes and times (seconds).
+
+    Entries at its top that begin with `skip` are left out, as is what a client's NFS keeps of deleted files.
+    """
     total = count = 0
+    digest = hashlib.sha256()
     for folder, names, files in os.walk(root):
         if Path(folder) == root and skip:
             names[:] = [name for name in names if not name.startswith(skip)]
-        for name in files:
+        names.sort()
+        for name in sorted(files):
+            path = Path(folder) / name
             try:
-                status = (Path(folder) / name).lstat()
+                status = path.lstat()
             except FileNotFoundError:
                 continue
             total, count = total + status.st_size, count + 1
-    return total, count
+            if stat.S_ISREG(status.st_mode) and not name.startswith(".nfs"):
+                digest.update(
+                    f"{path.relative_to(root)}\0{status.st_size}\0{int(status.st_mtime)}\0".encode(
+                        errors="surrogateescape"
+                    )
+                )
+    return total, count, digest.hexdigest()
 
 
 def free_at(path: Path) -> int:
@@ -86,6 +103,11 @@ def made_by_restore(path: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
 
 
+def freed(path: Path) -> int:
+    """Bytes that the next restore frees: what an interrupted one left half unpacked."""
+    return listed(path)[0] if path.is_dir() and made_by_restore(path) else 0
+
+
 def interrupted(path: Path) -> bool:
     """Whether a restore that was interrupted left this folder."""
     return bool(re.fullmatch(r"\.restore-\d{8}T\d{6}Z", path.name)) and made_by_restore(path)
@@ -94,18 +116,19 @@ def interrupted(path: Path) -> bool:
 def state_of_export(export: Path) -> dict[str, Any]:
     """What a restore has to know about an export, which may not exist yet."""
     there = sorted(each.name for each in export.iterdir()) if export.is_dir() else []
-    size, files = size_of(export, (STAGING, ASIDE, "lost+found")) if export.is_dir() else (0, 0)
+    size, files, digest = listed(export, (STAGING, ASIDE, "lost+found")) if export.is_dir() else (0, 0, "")
     return {
         "bytes": size,
-        "free": free_at(export),
+        "free": free_at(export) + freed(export / f"{STAGING}part"),
         "files": files,
+        "digest": digest,
         "empty": not [name for name in there if name != "lost+found" and not name.startswith((STAGING, ASIDE))],
         "resuming": [name.removeprefix(STAGING) for name in there if interrupted(export / name)],
         "restart_pods": RESTART in there and made_by_restore(export / RESTART),
     }
 
 
-NO_EXPORT = {"bytes": 0, "free": 0, "files": 0, "empty": True, "resuming": [], "restart_pods": False}
+NO_EXPORT = {"bytes": 0, "free": 0, "files": 0, "digest": "", "empty": True, "resuming": [], "restart_pods": False}
 
 
 def main() -> None:
@@ -137,8 +160,8 @@ def main() -> None:
         "ca_sha256": known.ca_sha256 if known else "",
         "snapshot": (server / "db/restored-snapshot").exists(),
         "restored_from": text_of(server / ".restored-from"),
-        "bytes": {"server": size_of(server)[0], "data": export.pop("bytes")},
-        "free": {"server": free_at(data), "data": export.pop("free")},
+        "bytes": {"server": listed(server)[0], "data": export.pop("bytes")},
+        "free": {"server": free_at(data) + freed(data / "server.restoring"), "data": export.pop("free")},
         **export,
     }
     module.exit_json(changed=False, **result)

@@ -25,6 +25,8 @@ options:
   unit: {description: "The unit of k3s on this board.", type: str, choices: [k3s, k3s-agent], required: true}
   certificate_days: {description: "Days before its end from which a certificate is a problem.", type: int, default: 90}
   mount_timeout: {description: "Seconds in which a mounted share must answer.", type: int, default: 10}
+  export: {description: "Directory that this board exports to the others; empty for none.", type: str, default: ''}
+  export_uid: {description: "The user that notebooks are on the export.", type: int, default: 0}
 author: Edge AI Cluster
 """
 
@@ -51,11 +53,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import exported_path
 
 #: File systems that stand on a card or a disk.
 ON_DISK = ("btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "vfat", "xfs")
 SHARES = ("nfs", "nfs4")
 DAY_NS = 86400 * 10**9
+#: What the NFS server exports at this moment.
+ETAB = Path("/var/lib/nfs/etab")
 
 
 class Mount(NamedTuple):
@@ -127,6 +132,13 @@ def ending(listed: dict[str, Any], days: int) -> tuple[list[str], str]:
         leaves.setdefault(each["Filename"], each)
     if not leaves:
         return [], ""
+    # k3s has the day on which they begin in the place of the one on which they end.
+    future = [each for each in leaves.values() if each.get("Status") == "NOT YET VALID"]
+    if future:
+        return [
+            f"certificate {future[0]['Filename']} is not valid before {str(future[0]['ExpiryTime'])[:10]}: this clock "
+            "is behind, or one was ahead when the cluster was made; see timedatectl on all boards"
+        ], ""
     first = min(leaves.values(), key=lambda each: int(each["ResidualTime"]))
     left = int(first["ResidualTime"]) // DAY_NS
     end = str(first["ExpiryTime"])[:10]
@@ -174,6 +186,40 @@ def failed_units(unit: str) -> list[str]:
     return problems
 
 
+def certificates(params: dict[str, Any]) -> tuple[list[str], str]:
+    """What `ending` returns; that k3s does not say when they end is a problem, too."""
+    argv = [params["k3s"], "certificate", "check", "--data-dir", params["data_dir"], "--output", "json"]
+    code, text = run(argv, 60)
+    try:
+        if code == 0:
+            return ending(json.loads(text), params["certificate_days"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    how = f"exit status {code}" if code else "no answer that can be read"
+    return [f"it is not known when its certificates end ({how}): {' '.join(argv)}"], ""
+
+
+def export_problems(export: Path, uid: int, etab: str) -> list[str]:
+    """Why notebooks could not write to the export of this board, though they read it."""
+    try:
+        status = export.stat()
+    except OSError as error:
+        return [f"{export} cannot be read ({error.strerror}): run ansible-playbook site.yml"]
+    problems = []
+    if status.st_uid != uid or status.st_mode & 0o700 != 0o700:
+        problems.append(
+            f"notebooks, which are user {uid}, cannot write to {export}: it belongs to {status.st_uid} with mode "
+            f"{status.st_mode & 0o7777:04o}: chown {uid} {export}; chmod u+rwx {export}"
+        )
+    lines = [line for line in etab.splitlines() if exported_path(line) == str(export)]
+    clients = [line.split()[-1] for line in lines]
+    if not clients:
+        problems.append(f"{export} is not exported: run ansible-playbook site.yml --tags storage, see exportfs -v")
+    elif closed := [each.partition("(")[0] for each in clients if "rw" not in re.split("[(,)]", each)]:
+        problems.append(f"{export} is exported read-only to {', '.join(closed)}: see exportfs -v and /etc/exports.d")
+    return problems
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -185,6 +231,8 @@ def main() -> None:
             "unit": {"type": "str", "choices": ["k3s", "k3s-agent"], "required": True},
             "certificate_days": {"type": "int", "default": 90},
             "mount_timeout": {"type": "int", "default": 10},
+            "export": {"type": "str", "default": ""},
+            "export_uid": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )
@@ -203,8 +251,10 @@ def main() -> None:
             if percent >= params["disk_percent"]:
                 problems.append(f"the file system of {path} is {percent} % {what}: du -xh {path} | sort -h | tail")
     problems += failed_units(params["unit"]) + hung(mounts, params["mount_timeout"])
-    code, text = run([params["k3s"], "certificate", "check", "--data-dir", params["data_dir"], "--output", "json"], 60)
-    expiring, end = ending(json.loads(text), params["certificate_days"]) if code == 0 and text.strip() else ([], "")
+    if params["export"]:
+        etab = ETAB.read_text(errors="replace") if ETAB.is_file() else ""
+        problems += export_problems(Path(params["export"]), params["export_uid"], etab)
+    expiring, end = certificates(params)
     module.exit_json(problems=problems + expiring, certificates_end=end, disk_percent=fullest)
 
 

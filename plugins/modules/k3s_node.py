@@ -240,6 +240,16 @@ def pods_nfs(mountinfo: str) -> list[str]:
     return found
 
 
+def changed_since(paths: list[Path], started: int, now: float) -> list[str]:
+    """Those of the files that changed after Unix second `started`; none for 0.
+
+    A change that is later than `now` is of a clock that was ahead: it would count after each restart, too.
+    """
+    return [
+        str(path) for path in paths if started and path.exists() and started < int(path.stat().st_ctime) <= int(now) + 1
+    ]
+
+
 class Node:
     """The k3s of this machine, as seen through files, systemd and its own API."""
 
@@ -289,7 +299,7 @@ class Node:
         # Whole seconds: a start in the same second as the change counts as later, which is the order the role works in.
         watched = [self.binary, *map(Path, self.module.params["files"])]
         watched += [self.secrets_dir / name for name in self.module.params["secrets"]]
-        return [str(path) for path in watched if started and path.exists() and int(path.stat().st_ctime) > started]
+        return changed_since(watched, started, time.time())
 
     def ask(self, path: str) -> tuple[int, str]:
         """Status and body of the API's answer to this node's kubelet; 0 and the reason when there is none.

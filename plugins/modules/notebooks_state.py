@@ -46,7 +46,9 @@ surplus:
   returned: always
   type: list
 room:
-  description: Bytes of the file system of the export that files can have in all, and those that are free.
+  description: >-
+    Bytes of the file system of the export that files can have in all, and those that are free; and how many more files
+    it can have, however small (entries).
   returned: always
   type: dict
 durations:
@@ -105,11 +107,15 @@ def computed(export: Path, run: str) -> list[list[str]]:
 
 
 def room(export: Path) -> dict[str, int]:
-    """Bytes that files of the export can have in all, as df counts them, and those that are free for notebooks."""
+    """Bytes that files of the export can have in all, as df counts them, and those that are free for notebooks; and
+    how many more files it can have.
+    """
     found = os.statvfs(export)
     return {
         "total": (found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize,
         "free": found.f_bavail * found.f_frsize,
+        # Some file systems make room for as many as are needed, and say 0 of 0.
+        "entries": found.f_favail if found.f_files else 1 << 40,
     }
 
 

@@ -12,8 +12,9 @@ import json
 import os
 import re
 import shutil
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ LIMITS = Limits(ARCHIVE, MOST, depth=128, seconds=3600)
 #: What a control node's part may hold: files, and bytes of them.
 FILES, BYTES = 10_000, 64 << 20
 STAMP = re.compile(r"\d{8}T\d{6}Z")
+#: Seconds that the clock of the machine that made a backup may be ahead of this one's.
+AHEAD = 3600
 #: Members of the server's archive that are read, and never longer than this (bytes).
 INSPECTED, SHORT = ("server/token", "server/agent-token", "server/tls/server-ca.crt"), 1 << 16
 #: The longest manifest that is read (bytes).
@@ -192,10 +195,11 @@ def pack_control(target: Any, parts: dict[str, Path]) -> None:
 
 
 def put_control(path: Path, key: Key, part: str, target: Path, pretend: bool) -> tuple[bool, list[str]]:
-    """Write a part of what a control node needs to `target`, where there is nothing; whether it did.
+    """Write a part of what a control node needs to `target`; whether it wrote something.
 
-    What is there is kept, and the second value names files of the backup that it lacks, or has with other content.
-    Raises BackupError, OSError, Refused.
+    What is there is kept. Secrets that are missing beside others of the same backup are put there; where some differ,
+    they are of another time, and nothing is mixed: the second value then names files of the backup that are missing or
+    have other content. Raises BackupError, OSError, Refused.
     """
     above = ("control", *part.split("/"))
     private = part == "secrets"
@@ -208,10 +212,13 @@ def put_control(path: Path, key: Key, part: str, target: Path, pretend: bool) ->
         for parts, digest in ((tuple(name.split("/")), digest) for name, digest in found.sums.items())
         if parts[: len(above)] == above
     }
-    if there := files_below(target):
-        return False, sorted(name for name in wanted if name not in there or sha256_of(there[name]) != wanted[name])
-    if not wanted or pretend:
-        return bool(wanted), []
+    there = files_below(target)
+    missing = {name for name in wanted if name not in there}
+    differing = {name for name in wanted if name in there and sha256_of(there[name]) != wanted[name]}
+    if there and (differing or not private):
+        return False, sorted(missing | differing)
+    if not missing or pretend:
+        return bool(missing), []
     target.parent.mkdir(mode=0o700 if private else 0o755, parents=True, exist_ok=True)
     # Beside its place, which it gets as a whole.
     staging = target.with_name(f".{target.name}.restoring")
@@ -227,6 +234,12 @@ def put_control(path: Path, key: Key, part: str, target: Path, pretend: bool) ->
             # Owned by whoever restores; a secret is private whatever it was.
             with folder.file(parts, Entry(member.info.mode & (0o700 if private else 0o755))) as file:
                 copy(member.content, file)
+    if there:
+        for name in sorted(missing):
+            (target / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (staging / target.name / name).rename(target / name)
+        shutil.rmtree(staging)
+        return True, []
     (staging / target.name).rename(target)
     staging.rmdir()
     return True, []
@@ -254,6 +267,11 @@ def password_of(server: Contents, name: str = "token") -> str:
     return known.password if known else ""
 
 
+def stamp(when: float) -> str:
+    """The name of a backup that is made at this Unix time."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(when))
+
+
 def stamps(directory: Path) -> list[Path]:
     """Finished backups below a directory, oldest first."""
     if not directory.is_dir():
@@ -272,6 +290,11 @@ def choose(wanted: str, directory: Path) -> Path:
     if wanted == "latest":
         if not there:
             raise BackupError(f"{directory} holds no backup: make one with playbooks/backup.yml, or name a path")
+        if there[-1].name > stamp(time.time() + AHEAD):
+            raise BackupError(
+                f"{there[-1]} was made after now, which is {stamp(time.time())} by the clock of this machine: set the "
+                f"clock, or write -e restore_from=STAMP instead of latest (there are: {names})"
+            )
         return there[-1]
     path = directory / wanted if STAMP.fullmatch(wanted) else Path(wanted).expanduser()
     if not path.is_dir():
@@ -384,15 +407,31 @@ def unsound(directory: Path, manifest: dict[str, Any], key: Key) -> Iterator[str
                 yield f"{name} holds no datastore ({store})"
 
 
-def prune(directory: Path, keep: int, cluster_name: str) -> list[str]:
-    """Remove all finished backups of this cluster but the newest `keep`. Names of those removed."""
-    gone = []
-    for old in stamps(directory)[:-keep] if keep else []:
+def surplus(names: Iterable[str], made: str, keep: int) -> list[str]:
+    """Stamps of backups beyond the newest `keep`, oldest first; `made` is that of the newest. 0 keeps all.
+
+    One that is later than `made` is of a clock that was ahead. It stays, and does not count: it would have the place of
+    the one that was made just now.
+    """
+    there = sorted({*(name for name in names if name < made), made})
+    return there[:-keep] if keep > 0 else []
+
+
+def prune(directory: Path, keep: int, cluster_name: str, made: str) -> list[str]:
+    """Remove all finished backups of this cluster but the newest `keep`; `made` is the newest. Names of those removed.
+
+    Backups of other clusters, and what cannot be read, stay and do not count.
+    """
+    own = {}
+    for path in stamps(directory) if keep else []:
         with suppress(BackupError):
-            if read_manifest(old)["cluster_name"] == cluster_name:
-                # First under a name that is no backup's: one that is half removed must not look like one.
-                trash = directory / f".part-{old.name}"
-                old.rename(trash)
-                shutil.rmtree(trash)
-                gone.append(old.name)
+            if read_manifest(path)["cluster_name"] == cluster_name:
+                own[path.name] = path
+    gone = []
+    for name in surplus(own, made, keep):
+        # First under a name that is no backup's: one that is half removed must not look like one.
+        trash = directory / f".part-{name}"
+        own[name].rename(trash)
+        shutil.rmtree(trash)
+        gone.append(name)
     return gone

@@ -7,11 +7,12 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..files import sha256_of
-from .archive import STAMP, prune
+from .archive import STAMP, prune, surplus
 from .seal import BackupError
 
 #: Where sftp copies to: a host as ssh knows it, and a directory there.
@@ -50,13 +51,31 @@ def copy(backup: Path, place: str, cluster_name: str, keep: int, ssh_args: str, 
     commands += [f"mkdir {part}", f"chmod 700 {part}"]
     commands += [f'put -f "{path}" {part}/{path.name}' for path in sorted(backup.iterdir())]
     commands.append(f"rename {part} {whole}")
-    there = sorted({name for name in names if STAMP.fullmatch(name)} | {backup.name})
-    old = there[:-keep] if keep else []
+    old = surplus((name for name in names if STAMP.fullmatch(name)), backup.name, keep)
     for name in old:
         # First under a name that is no backup's: one that is half removed must not look like one.
         commands += [f"rename {folder}/{name} {folder}/.part-{name}", *_remove(f"{folder}/.part-{name}")]
-    _sftp(host, commands, ssh_args, timeout)
+    try:
+        _sftp(host, commands, ssh_args, timeout)
+    except BackupError:
+        # Half of a backup would keep a disk full. Where that fails too, the next copy does it.
+        with suppress(BackupError):
+            _sftp(host, _remove(part), ssh_args, timeout)
+        raise
     return old
+
+
+def same_disk(directory: Path, place: str) -> str:
+    """That a second place is none, since it is lost with the first; empty for another disk or host."""
+    if not place.startswith(("/", "~")):
+        return ""
+    there = Path(place).expanduser()
+    if there.stat().st_dev != directory.stat().st_dev:
+        return ""
+    return (
+        f"{place} (cluster_backup_copy_to) is on the same disk as {directory}, and is lost with it: is its own disk "
+        "mounted?"
+    )
 
 
 def _to_directory(backup: Path, directory: Path, cluster_name: str, keep: int) -> list[str]:
@@ -65,16 +84,27 @@ def _to_directory(backup: Path, directory: Path, cluster_name: str, keep: int) -
         shutil.rmtree(old)
     part, whole = directory / f".part-{backup.name}", directory / backup.name
     part.mkdir(mode=0o700)
-    for path in backup.iterdir():
-        copied = part / path.name
-        copied.touch(mode=0o600)
-        shutil.copyfile(path, copied)
-        with copied.open("rb") as file:
-            os.fsync(file.fileno())
-        if sha256_of(copied) != sha256_of(path):
-            raise BackupError(f"{copied} is not what was written: check the disk")
-    part.rename(whole)
-    return prune(directory, keep, cluster_name)
+    with removed_unless_done(part):
+        for path in backup.iterdir():
+            copied = part / path.name
+            copied.touch(mode=0o600)
+            shutil.copyfile(path, copied)
+            with copied.open("rb") as file:
+                os.fsync(file.fileno())
+            if sha256_of(copied) != sha256_of(path):
+                raise BackupError(f"{copied} is not what was written: check the disk")
+        part.rename(whole)
+    return prune(directory, keep, cluster_name, backup.name)
+
+
+@contextmanager
+def removed_unless_done(part: Path) -> Iterator[None]:
+    """A folder that goes when what is in it cannot be finished: a disk that is full because of it stays usable."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def _remove(folder: str) -> list[str]:
@@ -101,6 +131,9 @@ def _sftp(host: str, commands: Sequence[str], ssh_args: str, timeout: float) -> 
         hints = {
             "Host key verification failed": "; connect once by hand (ssh), compare the fingerprint, and accept it",
             "not found": "; create the directory there",
+            "Permission denied (": "; it is reached by a key, never by a password: ssh-copy-id, or "
+            "cluster_backup_copy_ssh_args='-i KEY'",
+            'write remote "': "; is its disk full?",
         }
         hint = next((hint for text, hint in hints.items() if text in reason), "")
         raise BackupError(f"{host}: {reason or f'sftp ended with {done.returncode}'}{hint}")

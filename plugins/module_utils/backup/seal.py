@@ -23,6 +23,10 @@ RECIPIENT, SIGNER = "backup-recipient", "backup-signer"
 #: What the signature is good for; one made for anything else is refused.
 NAMESPACE = "edge-ai-cluster-backup"
 SECONDS = 60
+#: The longest key file that is read (bytes).
+LONGEST = 1 << 16
+#: How one begins that age has encrypted.
+_ENCRYPTED = re.compile(r"age-encryption\.org/|-----BEGIN AGE ENCRYPTED FILE")
 _RECIPIENT = re.compile(r"age1[0-9a-z]{58}")
 _SIGNER = re.compile(r"^\s*# signer: ([A-Za-z0-9+/=]+)\s*$", re.MULTILINE)
 _KIND = "ssh-ed25519"
@@ -64,9 +68,14 @@ def read_key(path: str) -> Key:
         )
     file = Path(path).expanduser()
     try:
-        text = file.read_text()
-    except (OSError, UnicodeError) as error:
-        raise BackupError(f"cluster_backup_identity: {file} cannot be read ({error})") from None
+        text = file.read_bytes()[:LONGEST].decode(errors="replace")
+    except OSError as error:
+        raise BackupError(f"cluster_backup_identity: {file} cannot be read ({error.strerror})") from None
+    if _ENCRYPTED.match(text):
+        raise BackupError(
+            f"cluster_backup_identity: {file} is encrypted with a passphrase, which no playbook asks for: "
+            "decrypt it first (age --decrypt --output KEY), and delete the decrypted file afterwards"
+        )
     signer = _SIGNER.search(text)
     if not signer or "AGE-SECRET-KEY-1" not in text:
         raise BackupError(

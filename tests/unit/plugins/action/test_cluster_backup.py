@@ -17,13 +17,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.action import cluster_backup as action
 from ansible_collections.edge_ai.cluster.plugins.module_utils import archives
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, place, seal, stream, transfer
-from ansible_collections.edge_ai.cluster.plugins.modules.cluster_backup_state import state_of_export
+from ansible_collections.edge_ai.cluster.plugins.modules.cluster_backup_state import freed, state_of_export
 
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 SECRET = "cluster-secret"
@@ -452,9 +453,121 @@ def test_only_the_oldest_of_this_cluster_go_and_none_by_default(backup: Path, ow
     for hour in (6, 7, 8):
         shutil.copytree(backup, there / f"20261122T0{hour}0000Z")
     change(there / "20261122T060000Z", owner, cluster_name="other")
-    assert archive.prune(there, 0, "home") == []
-    assert archive.prune(there, 2, "home") == [backup.name]
+    assert archive.prune(there, 0, "home", "20261122T080000Z") == []
+    assert archive.prune(there, 2, "home", "20261122T080000Z") == [backup.name]
     assert sorted(each.name for each in there.iterdir()) == [f"20261122T0{hour}0000Z" for hour in (6, 7, 8)]
+
+
+@pytest.mark.parametrize(
+    ("names", "made", "keep", "gone"),
+    [
+        ("1 2 3", "3", 2, "1"),
+        ("1 2 3", "3", 0, ""),
+        ("1 2 3", "3", 9, ""),
+        # The clock was ahead when 8 and 9 were made: they are neither counted nor removed.
+        ("1 2 3 8 9", "3", 2, "1"),
+        ("3 9", "3", 1, ""),
+        ("9", "3", 1, ""),
+        ("", "3", 1, ""),
+    ],
+)
+def test_the_newest_stay_whatever_the_clock_was(names: str, made: str, keep: int, gone: str) -> None:
+    assert archive.surplus(names.split(), made, keep) == gone.split()
+
+
+def test_backups_of_other_clusters_in_the_directory_do_not_count(backup: Path, owner: Owner) -> None:
+    for hour in (6, 7, 8):
+        shutil.copytree(backup, backup.parent / f"20261122T0{hour}0000Z")
+    for hour in (6, 7):
+        change(backup.parent / f"20261122T0{hour}0000Z", owner, cluster_name="other")
+    assert archive.prune(backup.parent, 2, "home", "20261122T080000Z") == []
+
+
+def test_the_latest_is_none_that_is_of_the_future(backup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive.time, "time", lambda: 1_795_321_800.0)  # 04:30, within the hour
+    assert archive.choose("latest", backup.parent) == backup
+    monkeypatch.setattr(archive.time, "time", lambda: 1_795_237_200.0)  # on the day before
+    with pytest.raises(archive.BackupError, match=r"after now, which is 20261121T.*set the clock.*20261122T050000Z\)"):
+        archive.choose("latest", backup.parent)
+    assert archive.choose(backup.name, backup.parent) == backup
+
+
+def make_task(folder: Path, owner: Owner, **more: Any) -> dict[str, Any]:
+    """What makes a backup of a board, which is this machine."""
+    k3s, export = make_k3s(folder), make_export(folder)
+    with database(k3s):
+        pass
+    commands = {
+        archive.SERVER: ["send-server", "--data-dir", str(k3s), "--datastore", "sqlite"],
+        archive.DATA: ["send-data", "--export", str(export)],
+    }
+    ssh = {"name": "pi-01", "host": "pi-01", "connection": "local"}
+    return {
+        "directory": str(folder / "backups"),
+        "secrets": str(owner.secrets),
+        "inventories": [],
+        "keep": 1,
+        "copy_to": "",
+        "copy_ssh_args": "",
+        "timeout": 60,
+        "manifest": {"cluster_name": "home", "k3s_version": VERSION, "datastore": "sqlite", "server": "pi-01"},
+        "parts": [{"name": name, "title": name, "ssh": ssh, "arguments": args} for name, args in commands.items()],
+        **more,
+    }
+
+
+@root
+def test_a_backup_that_was_made_just_now_is_never_removed(
+    backup: Path, owner: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(backup, backup.with_name("20271122T050000Z"))
+    change(backup.with_name("20271122T050000Z"), owner, created="20271122T050000Z")
+    monkeypatch.setattr(action, "stamp", lambda _: "20261123T000000Z")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    task = make_task(tmp_path / "board", owner, directory=str(backup.parent), copy_to=str(disk))
+    done = action.make(task, print)
+    assert Path(done["backup"]).is_dir()
+    assert "; removed 20261122T050000Z\nCopied to " in done["msg"]
+    assert [each.name for each in archive.stamps(backup.parent)] == ["20261123T000000Z", "20271122T050000Z"]
+    assert [each.name for each in archive.stamps(disk / "home")] == ["20261123T000000Z"]
+    # Both are on one disk here.
+    assert "is on the same disk as" in done["warnings"][0]
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@root
+@pytest.mark.parametrize("size", ["64k", "220k"])
+def test_a_disk_that_fills_meanwhile_ends_the_backup_and_has_its_room_again(
+    owner: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    """The room was there when the backup began."""
+    monkeypatch.setattr(action.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 40))
+    with small_disk(tmp_path / "disk", size) as disk:
+        task = make_task(tmp_path / "board", owner, directory=str(disk / "b"))
+        with pytest.raises((seal.BackupError, OSError), match=r"(?i)no space left"):
+            action.make(task, print)
+        assert sorted(path.name for path in (disk / "b").iterdir()) == [".lock"]
+
+
+@root
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_second_place_that_is_full_keeps_nothing_of_the_copy(backup: Path, tmp_path: Path, remote: bool) -> None:
+    with small_disk(tmp_path / "disk", "200k") as disk:
+        (disk / "home").mkdir()
+        to, options = (f"pi@nas:{disk}", "-D /usr/lib/openssh/sftp-server") if remote else (str(disk), "")
+        with pytest.raises((seal.BackupError, OSError), match=r"is its disk full\?|No space left"):
+            place.copy(backup, to, "home", 2, options, 60)
+        assert list((disk / "home").iterdir()) == []
 
 
 def test_two_backups_at_once_are_refused(tmp_path: Path) -> None:
@@ -621,6 +734,14 @@ def test_data_is_restored_to_an_empty_export_only_and_an_interrupted_restore_is_
     content = owner.read(backup / archive.DATA)
     take = ("take-data", "--export", str(target), "--stamp", "20261122T050000Z")
     assert run_board(*take, data=content[: len(content) // 2]).returncode == 1
+    # The next run begins with its removal, so what it holds is room.
+    left = target / ".restore-part"
+    (left / "half").write_bytes(b"x" * 10_000)
+    assert 10_000 <= freed(left) < 1_000_000
+    give(left)
+    os.chown(left, 10001, 10001)
+    assert freed(left) == 0
+    os.chown(left, 0, 0)
     done = run_board(*take, data=content)
     assert done.returncode == 0, done.stderr
     assert (target / "weights/fast/model.weights.h5").read_bytes() == (
@@ -712,6 +833,10 @@ def test_data_moves_to_an_empty_export_and_stays_in_the_old_one(export: Path, tm
     assert (target / "weights/fast/model.weights.h5").stat().st_uid == 10001
     assert (export / "weights/fast/model.weights.h5").read_bytes() == weights
     assert sorted(each.name for each in target.iterdir()) == ["lost+found", "notes.txt", "weights"]
+    # By which an interrupted move is known to have copied all.
+    assert state_of_export(target)["digest"] == state_of_export(export)["digest"] != state_of_export(tmp_path)["digest"]
+    (export / "notes.txt").write_text("later")
+    assert state_of_export(target)["digest"] != state_of_export(export)["digest"]
 
 
 @root
@@ -800,6 +925,8 @@ def test_a_signature_for_another_purpose_is_none(backup: Path, owner: Owner, fau
         ("", "is not a key of backups"),
         ("AGE-SECRET-KEY-1X\n", "is not a key of backups"),
         ("# signer: AAAA\n", "is not a key of backups"),
+        ("age-encryption.org/v1\n-> scrypt x 18\n", "is encrypted with a passphrase"),
+        ("-----BEGIN AGE ENCRYPTED FILE-----\n", "is encrypted with a passphrase"),
     ],
 )
 def test_a_key_that_is_missing_or_not_whole_is_refused(tmp_path: Path, text: str | None, words: str) -> None:
@@ -863,6 +990,27 @@ def test_a_new_control_node_gets_secrets_and_inventory(
     assert again["changed"] is False
     assert "is kept, though it is not as in the backup: id_ed25519, ssh_host_keys/pi-01/key." in again["msg"][0]
     assert (targets["secrets"] / "id_ed25519").read_text() == "mine"
+
+
+def test_secrets_that_are_partly_lost_are_completed(
+    backup: Path, owner: Owner, tmp_path: Path, control_node: dict[str, Path]
+) -> None:
+    secrets = tmp_path / "new/secrets"
+    shutil.copytree(control_node["secrets"], secrets)
+    shutil.rmtree(secrets / "ssh_host_keys")
+    (secrets / "id_ed25519").unlink()
+    (secrets / "of-later").write_text("is not in the backup")
+    task = {"identity": str(owner.key.path), "directory": str(backup), "targets": {"secrets": str(secrets)}}
+    assert action.control(task, pretend=True) == {"changed": True, "msg": [f"{secrets}: would be restored"]}
+    assert not (secrets / "id_ed25519").exists()
+    assert action.control(task, pretend=False) == {"changed": True, "msg": [f"{secrets}: restored"]}
+    assert (secrets / "id_ed25519").read_text() == "login key"
+    assert (secrets / "ssh_host_keys/pi-01/key").read_text() == "host key"
+    assert (secrets / "ssh_host_keys/pi-01/key").stat().st_mode & 0o777 == 0o600
+    assert (secrets / "ssh_host_keys/pi-01").stat().st_mode & 0o777 == 0o700
+    assert (secrets / "of-later").exists()
+    assert [path.name for path in secrets.parent.iterdir()] == ["secrets"]
+    assert action.control(task, pretend=False) == {"changed": False, "msg": []}
 
 
 def test_what_is_no_inventory_ends_the_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

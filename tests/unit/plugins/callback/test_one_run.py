@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import json
 import os
 import queue
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,6 +110,69 @@ def test_a_killed_run_holds_nothing_though_its_worker_runs_on(folder: Path) -> N
         code, error = run(folder, "upgrade.yml")
         (folder / "end").touch()
     assert (code, error) == (0, "")
+
+
+@pytest.mark.skipif(not os.access("/run/lock", os.W_OK), reason="has no /run/lock of all users, as boards have")
+def test_a_lock_file_that_cannot_be_written_leaves_the_boards_lock(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of another user, or on a read-only disk: here a folder has its name."""
+    (folder / "secrets/home.lock").mkdir(parents=True)
+    (folder / "hosts.ini").write_text(INVENTORY.format(directory=tmp_path).replace("=local", "=ssh"))
+    # The board is this machine.
+    (folder / "ssh").write_text(f'#!/bin/bash\nexec bash -c "${{@: -1}}" {tmp_path}/board\n')
+    (folder / "ssh").chmod(0o700)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("ANSIBLE_SSH_EXECUTABLE", str(folder / "ssh"))
+    lock = held(Path(run_lock.BOARD_FILE), "anna")
+    code, error = run(folder, "upgrade.yml")
+    lock.release()
+    assert code == 1
+    assert "home.lock cannot be locked (Is a directory)" in error
+    assert "The cluster home is in use: " in error
+    assert not (folder / "changed").exists()
+
+
+def test_a_disk_that_cannot_lock_is_no_other_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(run_lock.fcntl, "lockf", refuse)
+    with pytest.raises(OSError, match="No locks available"):
+        run_lock.ControlNodeLock(tmp_path / "lock").take("anna")
+
+
+def test_a_user_without_a_name_holds_the_lock_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SUDO_USER", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_001)
+    assert json.loads(run_lock.describe("site.yml"))["user"] == "4000001"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes other users, which only root may")
+def test_users_of_a_board_exclude_each_other(tmp_path: Path) -> None:
+    """In a directory of all users, such as /run/lock: the file is of whoever was first."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o1777)
+
+    def hold(user: int, name: str) -> run_lock.BoardLock:
+        shell = ["setpriv", f"--reuid={user}", "--clear-groups", "bash", "-c"]
+        lock = run_lock.BoardLock(shell, name, lambda _: None, str(folder / "lock"))
+        lock.start()
+        assert lock.answered.wait(20)
+        return lock
+
+    try:
+        first = hold(65534, "anna")
+        assert first.holder == ""
+        assert hold(1001, "ben").holder == "anna"
+        first.release()
+        second = hold(1001, "ben")
+        assert second.holder == ""
+        assert hold(65534, "anna").holder == "ben"
+        second.release()
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_an_inventory_without_a_cluster_is_not_locked(folder: Path) -> None:

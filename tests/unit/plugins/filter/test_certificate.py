@@ -31,6 +31,7 @@ def signed(
     by: ec.EllipticCurvePrivateKey,
     days: int,
     names: list[str],
+    begins: int = -400,
 ) -> str:
     now = datetime.now(UTC)
     builder = (
@@ -39,7 +40,7 @@ def signed(
         .issuer_name(name(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=400))
+        .not_valid_before(now + timedelta(days=begins))
         .not_valid_after(now + timedelta(days=days))
     )
     if names:
@@ -83,6 +84,7 @@ def test_a_certificate_fits_until_something_differs(
         "signed by another CA of that name": signed("leaf", "ca", leaf_key, leaf_key, 61, NAMES),
         "lacks a board": signed("leaf", "ca", leaf_key, ca_key, 61, NAMES[1:]),
         "has a board that is gone": signed("leaf", "ca", leaf_key, ca_key, 61, [*NAMES, "DNS:pi-09"]),
+        "is of a clock that was ahead": signed("leaf", "ca", leaf_key, ca_key, 900, NAMES, begins=1),
         "has no names": signed("leaf", "ca", leaf_key, ca_key, 61, []),
         "is empty": "",
         "is incomplete": good[:200],
@@ -90,6 +92,32 @@ def test_a_certificate_fits_until_something_differs(
     assert {what: certificate.certificate_fits(pem, ca, NAMES, 60) for what, pem in others.items()} == dict.fromkeys(
         others, False
     )
+
+
+@pytest.mark.parametrize(("begins", "ends"), [(-400, -1), (1, 3650)])
+def test_a_ca_that_is_not_valid_is_made_again(
+    keys: tuple[ec.EllipticCurvePrivateKey, ec.EllipticCurvePrivateKey], begins: int, ends: int
+) -> None:
+    ca_key, leaf_key = keys
+    ca = signed("ca", "ca", ca_key, ca_key, ends, [], begins)
+    assert not certificate.certificate_valid(ca)
+    assert not certificate.certificate_fits(signed("leaf", "ca", leaf_key, ca_key, 61, NAMES), ca, NAMES, 60)
+    assert certificate.certificate_valid(signed("ca", "ca", ca_key, ca_key, 3650, []))
+    assert not certificate.certificate_valid("")
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "words"),
+    [(-1, 31, None), (-1, 29, "ends on 20"), (-9, -1, "ended on 20"), (1, 397, "is not valid before 20")],
+)
+def test_a_certificate_that_browsers_refuse_soon_is_a_problem(begins: int, ends: int, words: str | None) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    found = certificate.certificate_problems(signed("a", "a", key, key, ends, [], begins), "/tls.crt", own=False)
+    assert (found and words in found[0] and "site.yml" in found[0]) if words else not found
+
+
+def test_a_file_without_a_certificate_is_a_problem() -> None:
+    assert "put a new one there" in certificate.certificate_problems("nothing", "/tls.crt", own=True)[0]
 
 
 def test_ends_and_fingerprint_are_those_of_openssl() -> None:

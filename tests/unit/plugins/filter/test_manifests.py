@@ -205,6 +205,21 @@ VOLUME = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "
 DELETED = {"deletionTimestamp": "2026-11-25T20:00:00Z"}
 
 
+SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}}
+
+
+def test_a_namespace_that_does_not_end_is_reported_with_what_holds_it() -> None:
+    there = {"metadata": {"name": "edge-ai"}, "status": {"phase": "Active"}}
+    assert manifests.manifests_terminating([]) == manifests.manifests_terminating([there]) == ""
+    left = {"type": "NamespaceFinalizersRemaining", "status": "True", "message": "example.org/x in 1 instances"}
+    none = {"type": "NamespaceDeletionDiscoveryFailure", "status": "False", "message": "All resources discovered"}
+    ending = {"metadata": {"name": "edge-ai", **DELETED}, "status": {"conditions": [none, left]}}
+    text = manifests.manifests_terminating([ending])
+    assert "edge-ai was deleted, and does not end: example.org/x in 1 instances." in text
+    assert "All resources" not in text
+    assert "no reason" in manifests.manifests_terminating([{"metadata": {"name": "edge-ai", **DELETED}}])
+
+
 @pytest.mark.parametrize(
     ("objects", "unusable"),
     [
@@ -212,8 +227,15 @@ DELETED = {"deletionTimestamp": "2026-11-25T20:00:00Z"}
         ([volume(**DELETED), claim()], [CLAIM, VOLUME]),
         ([volume(), claim(**DELETED)], [CLAIM]),
         ([volume(), claim("Lost")], [CLAIM]),
+        ([obj("Service", "a") | {"metadata": {"name": "a", **DELETED}}, claim()], [SERVICE]),
     ],
-    ids=["healthy", "the volume was deleted", "the claim was deleted", "the volume was lost"],
+    ids=[
+        "healthy",
+        "the volume was deleted",
+        "the claim was deleted",
+        "the volume was lost",
+        "others have a finalizer",
+    ],
 )
 def test_what_was_deleted_in_use_is_made_anew(objects: list[dict[str, Any]], unusable: list[dict[str, Any]]) -> None:
     assert manifests.manifests_unusable(objects) == unusable

@@ -52,6 +52,58 @@ def test_a_board_without_k3s_has_no_certificates() -> None:
     assert module.ending({"Certificates": None}, 90) == ([], "")
 
 
+def test_a_certificate_of_the_future_is_reported() -> None:
+    future = certificate("client-kubelet.crt", 300) | {"Status": "NOT YET VALID"}
+    (problem,), end = module.ending({"Certificates": [certificate("serving-kubelet.crt", 200), future]}, 90)
+    assert problem.startswith("certificate client-kubelet.crt is not valid before 2027-10-28: ")
+    assert end == ""
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("exit 3", "exit status 3"),
+        ("echo nonsense", "no answer that can be read"),
+        ("echo '[]'", "no answer that can be"),
+    ],
+)
+def test_certificates_of_which_k3s_says_nothing_are_a_problem(tmp_path: Path, script: str, words: str) -> None:
+    k3s = tmp_path / "k3s"
+    k3s.write_text(f"#!/bin/sh\n{script}\n")
+    k3s.chmod(0o700)
+    (problem,), end = module.certificates({"k3s": str(k3s), "data_dir": "/d", "certificate_days": 90})
+    assert problem.startswith("it is not known when its certificates end") and words in problem
+    assert end == ""
+
+
+ETAB = "/srv/my\\040data\t10.0.0.2({0},sync,all_squash,anonuid=10001)\n/srv/my\\040data\t10.0.0.3(rw,sync)\n"
+
+
+@pytest.mark.parametrize(
+    ("mode", "other", "etab", "words"),
+    [
+        (0o2770, 0, ETAB.format("rw"), None),
+        (0o550, 0, ETAB.format("rw"), "with mode 0550"),
+        (0o770, 1, ETAB.format("rw"), "cannot write to"),
+        (0o770, 0, ETAB.format("ro"), "is exported read-only to 10.0.0.2:"),
+        (0o770, 0, ETAB.format("rw").replace("/srv", "/other"), "is not exported"),
+        (0o770, 0, "", "is not exported"),
+    ],
+)
+def test_an_export_that_can_be_read_must_be_written_too(
+    tmp_path: Path, mode: int, other: int, etab: str, words: str | None
+) -> None:
+    export = tmp_path / "srv" / "my data"
+    export.mkdir(parents=True)
+    export.chmod(mode)
+    found = module.export_problems(export, export.stat().st_uid + other, etab.replace("/srv/", f"{tmp_path}/srv/"))
+    assert [words] == [word for word in [words] if found and word in found[0]] if words else not found
+
+
+def test_an_export_that_is_gone_is_a_problem(tmp_path: Path) -> None:
+    assert "cannot be read" in module.export_problems(tmp_path / "gone", 0, "")[0]
+
+
 def test_errors_that_ext4_noted_are_reported(tmp_path: Path) -> None:
     for name, count in (("mmcblk0p2", "3"), ("sda1", "0")):
         (tmp_path / name).mkdir()

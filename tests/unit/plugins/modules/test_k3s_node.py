@@ -11,6 +11,17 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import certifi
 from ansible_collections.edge_ai.cluster.plugins.modules import k3s_node as node
 
 
+def test_a_file_that_a_clock_ahead_has_written_does_not_restart_k3s_for_ever(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    paths = [tmp_path / "config.yaml", tmp_path / "absent"]
+    now = (tmp_path / "config.yaml").stat().st_ctime
+    assert node.changed_since(paths, int(now) - 5, now) == [str(paths[0])]
+    assert node.changed_since(paths, int(now) + 5, now + 9) == []
+    assert node.changed_since(paths, 0, now) == []
+    # The clock was a year ahead, and is not any more.
+    assert node.changed_since(paths, int(now) - 365 * 86400 + 5, now - 365 * 86400) == []
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(3, ""), (-3600, "3600 s behind the control node's"), (395 * 86400, "395 days ahead of the control node's")],

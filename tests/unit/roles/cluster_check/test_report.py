@@ -1,0 +1,98 @@
+"""The report of check.yml, and its exit status: the role against an API that answers as a test says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.api import APPS, Api, deployment, serving
+from tests.support.paths import ROOT
+
+BOARD = {"disk_percent": 40, "certificates_end": "2027-11-01"}
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with serving() as found:
+        # No Jupyter: nothing of it answers here.
+        found.answers[f"{APPS}/deployments"] = {"items": [deployment("jupyter", probe="/healthz")]}
+        yield found
+
+
+def check(folder: Path, api: Api, **variables: Any) -> tuple[int, str]:
+    """Exit status and output of the role for one board."""
+    (folder / "kubeconfig").write_text(api.kubeconfig())
+    inventory = {
+        "all": {
+            "children": {name: {"hosts": {"pi-01": None}} for name in ("cluster", "k3s_servers", "nfs_servers")},
+            "vars": {
+                "ansible_connection": "local",
+                "ansible_host": "10.0.0.1",
+                "cluster_name": "home",
+                "cluster_secrets_dir": str(folder),
+                "cluster_check_problems": [],
+                "__cluster_check_board": BOARD,
+                **variables,
+            },
+        }
+    }
+    role = {"name": "Report", "ansible.builtin.import_role": {"name": "cluster_check"}}
+    play = {"name": "Check", "hosts": "cluster", "gather_facts": False, "tasks": [role]}
+    (folder / "hosts.json").write_text(json.dumps(inventory))
+    (folder / "play.yml").write_text(json.dumps([play]))
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "hosts.json", "play.yml"],
+        cwd=folder,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_all_is_well_is_said_of_what_was_looked_at(api: Api, tmp_path: Path) -> None:
+    code, text = check(tmp_path, api)
+    assert code == 0, text
+    assert "home is well: 1 Nodes are Ready, all pods run." in text
+    assert "pi-01: fullest disk 40 %, certificates until 2027-11-01" in text
+    assert "login" not in text.partition("home is well")[2]
+
+
+def test_every_kind_of_problem_is_in_the_report_and_fails(api: Api, tmp_path: Path) -> None:
+    (tmp_path / "ingress.crt").write_text("nothing")
+    api.answers[f"{APPS}/deployments"] = {"items": []}
+    code, text = check(tmp_path, api, cluster_check_problems=["swap is on"])
+    assert code == 2
+    for words in (
+        "home has 3 problems:",
+        "pi-01: swap is on",
+        "Deployment edge-ai/jupyter was deleted: run ansible-playbook site.yml",
+        f"{tmp_path}/ingress.crt holds no certificate",
+    ):
+        assert words in text, text
+
+
+@pytest.mark.parametrize("kubeconfig", [None, "{}"])
+def test_a_cluster_that_cannot_be_asked_is_not_well(api: Api, tmp_path: Path, kubeconfig: str | None) -> None:
+    path = tmp_path / "other"
+    if kubeconfig:
+        path.write_text(kubeconfig)
+    code, text = check(tmp_path, api, cluster_check_kubeconfig=str(path))
+    assert code == 2
+    assert "home has 1 problem:" in text and "run site.yml first" in text
+
+
+def test_an_api_that_fails_is_a_problem(api: Api, tmp_path: Path) -> None:
+    api.server.shutdown()
+    api.server.server_close()
+    code, text = check(tmp_path, api)
+    assert code == 2
+    assert "the Kubernetes API does not answer as it should" in text
