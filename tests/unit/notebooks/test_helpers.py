@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import json
@@ -138,6 +139,15 @@ def test_thesis_clock_spans_phases(edge: Any) -> None:
     assert clock.stop_thesis_clock() >= 0.02
 
 
+@pytest.fixture
+def collecting() -> Iterator[None]:
+    gc.unfreeze()
+    gc.enable()
+    yield
+    gc.unfreeze()
+    gc.enable()
+
+
 def test_hidden_packages_are_absent_only_during_the_import(edge: Any) -> None:
     sys.modules.pop("colorsys", None)
     with edge.lean_import("colorsys", "json"):
@@ -146,6 +156,25 @@ def test_hidden_packages_are_absent_only_during_the_import(edge: Any) -> None:
         # What is loaded stays: hiding it would break those who use it.
         assert importlib.import_module("json") is json
     assert importlib.import_module("colorsys").__name__ == "colorsys"
+
+
+def test_import_is_not_searched_for_garbage_nor_is_what_it_left(edge: Any, collecting: None) -> None:
+    with edge.lean_import():
+        assert not gc.isenabled()
+    assert gc.isenabled() and gc.get_freeze_count() > 0
+
+
+def test_garbage_is_searched_for_again_after_a_failing_import(edge: Any, collecting: None) -> None:
+    with pytest.raises(ImportError), edge.lean_import():
+        importlib.import_module("there_is_no_such_module")
+    assert gc.isenabled()
+
+
+def test_garbage_is_not_searched_for_where_it_was_not_before(edge: Any, collecting: None) -> None:
+    gc.disable()
+    with edge.lean_import():
+        pass
+    assert not gc.isenabled() and gc.get_freeze_count() == 0
 
 
 def test_standard_error_works_again_after_a_failing_import(edge: Any, capfd: pytest.CaptureFixture[str]) -> None:
