@@ -1,12 +1,12 @@
 """Measure the training of `fast` against that of `thesis`: seconds of the clock and of processors, and accuracy.
 
-    python -m bench.training --python IMAGE_PYTHON --books /tmp/books        # one thread on one processor, five runs
+    python -m bench.training --python IMAGE_PYTHON --data DIRECTORY        # one thread on one processor, five runs
     python -m bench.training --python ... --threads 1 2 4 --runs 3 --json results/training.json
 
---python is a Python that has what the notebooks' image has, --books a folder with the data set (notebooks/README.md).
+--python is a Python that has what the notebooks' image has, --data the directory that has mnist (notebooks/README.md).
 Each run trains once with each profile and number of threads, in turn, so what else the machine does meets all of
-them alike; processors' seconds suffer less from it. Threads are TensorFlow's; they get as many processors, where there
-are so many.
+them alike; processors' seconds suffer less from it than those of the clock. Threads are TensorFlow's; they get as many
+processors, where there are so many.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from bench.speeds import ROOT, Figures, machine
 PROFILES = ("thesis", "fast")
 
 
-def train(python: Path, books: Path, profile: str, threads: int) -> dict[str, Any]:
+def train(python: Path, data: Path, profile: str, threads: int) -> dict[str, Any]:
     """One training in a process of its own, as training_once.py reports it; exits when it fails."""
     # The last ones: interrupts tend to go to the first.
     processors = sorted(os.sched_getaffinity(0))[-threads:]
     done = subprocess.run(
-        [python, ROOT / "bench" / "training_once.py", books, profile], capture_output=True, text=True, check=False,
+        [python, ROOT / "bench" / "training_once.py", data, profile], capture_output=True, text=True, check=False,
         env={**os.environ, "TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads)},
         preexec_fn=lambda: os.sched_setaffinity(0, processors),
     )  # fmt: skip
@@ -43,14 +43,14 @@ def train(python: Path, books: Path, profile: str, threads: int) -> dict[str, An
 
 
 def add(figures: Figures, threads: int, results: dict[str, dict[str, Any]]) -> None:
-    """The figures of one run with so many threads: by profile and phase, and the ratio of their sums."""
+    """The figures of one run with so many threads: by profile and phase, and the ratios of the profiles."""
     at = f"{threads} thread{'' if threads == 1 else 's'}"
     for profile, result in results.items():
+        for phase, seconds in result["processor"].items():
+            figures.add(f"{at}, {profile}, {phase}, processor", seconds)
         for kind in ("processor", "clock"):
-            for phase, seconds in result[kind].items():
-                figures.add(f"{at}, {profile}, {phase}, {kind}", seconds)
             figures.add(f"{at}, {profile}, total, {kind}", sum(result[kind].values()))
-        figures.add(f"{at}, {profile}, accuracy", result["accuracy"], unit="")
+        figures.add(f"{at}, {profile}, accuracy", 100 * result["accuracy"], unit="%")
     for kind in ("processor", "clock"):
         total = {profile: sum(result[kind].values()) for profile, result in results.items()}
         without = {profile: seconds - results[profile][kind]["import"] for profile, seconds in total.items()}
@@ -62,7 +62,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", type=Path, default=Path(sys.executable), help="default: this one")
-    parser.add_argument("--books", type=Path, default=Path("/books"), help="the data set is in data/mnist below it")
+    parser.add_argument("--data", type=Path, required=True, help="the directory that has mnist")
     parser.add_argument("--threads", type=int, nargs="+", default=[1], metavar="N")
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="how often each is measured")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures and the machine there")
@@ -70,7 +70,7 @@ def main() -> None:
     figures, facts = Figures(), machine()
     for _ in range(options.runs):
         for threads in options.threads:
-            add(figures, threads, {each: train(options.python, options.books, each, threads) for each in PROFILES})
+            add(figures, threads, {each: train(options.python, options.data, each, threads) for each in PROFILES})
     console = Console()
     console.print(", ".join(f"{name} {value}" for name, value in facts.items()), style="dim")
     console.print(figures.table())

@@ -1,6 +1,6 @@
 """Execute training.ipynb up to its test in this process, with its phases in seconds of processors too; prints JSON.
 
-    python bench/training_once.py BOOKS PROFILE     # in a Python that has what the notebooks' image has
+    python bench/training_once.py DATA PROFILE     # in a Python that has what the notebooks' image has
 
 For bench/training.py. Without Jupyter, whose kernel costs the same for each profile and is in none of its phases.
 """
@@ -30,8 +30,8 @@ def cells() -> dict[str, str]:
     raise SystemExit("training.ipynb has no cell with the id test: correct bench/training_once.py")
 
 
-def train(books: Path, profile: str) -> dict[str, Any]:
-    """Seconds by phase, of the clock and of processors, and accuracy; what it writes is removed with its folder."""
+def train(data: Path, profile: str) -> dict[str, Any]:
+    """Seconds by phase, of the clock and of processors, and accuracy; what is written is removed with its folder."""
     sys.path.insert(0, str(NOTEBOOKS))
     import edge_notebooks as edge
 
@@ -47,7 +47,7 @@ def train(books: Path, profile: str) -> dict[str, Any]:
 
     edge.PhaseClock = Clock  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        (Path(folder) / "data").symlink_to(books.resolve() / "data")
+        (Path(folder) / "data").symlink_to(data.resolve())
         names: dict[str, Any] = {}
         for name, code in cells().items():
             exec(compile(code, f"training.ipynb, cell {name}", "exec"), names)
