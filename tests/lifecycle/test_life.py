@@ -357,6 +357,7 @@ def test_09_a_cluster_that_was_stopped_runs_again_with_the_power_back(plays: Pla
     wait_until("training has its pod", 240, lambda: running_on("pi-02"))
 
 
+@pytest.mark.extended
 def test_10_boards_whose_cards_failed_join_again_under_their_names(
     plays: Plays, cluster: Cluster, joined: None, upgraded: None
 ) -> None:
@@ -545,6 +546,7 @@ def test_13_the_control_node_alone_is_lost(plays: Plays, cluster: Cluster, tmp_p
     shutil.rmtree(drill)
 
 
+@pytest.mark.extended
 def test_13_destruction_and_restore(plays: Plays, cluster: Cluster, tmp_path: Path, backed_up: None) -> None:
     """Of all that there was, a backup and its key are left: on another disk, and in the owner's pocket."""
     drill = ROOT / "inventory/drill"
@@ -585,6 +587,7 @@ def test_13_destruction_and_restore(plays: Plays, cluster: Cluster, tmp_path: Pa
         shutil.rmtree(drill, ignore_errors=True)
 
 
+@pytest.mark.extended
 def test_14_the_restored_cluster_predicts_with_the_old_weights(plays: Plays, cluster: Cluster, upgraded: None) -> None:
     old = weights(cluster)
     plays.run("site after restore", "site.yml", *ON_NEXT)
