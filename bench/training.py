@@ -31,9 +31,10 @@ def train(python: Path, data: Path, profile: str, threads: int) -> dict[str, Any
     """One training in a process of its own, as training_once.py reports it; exits when it fails."""
     # The last ones: interrupts tend to go to the first.
     processors = sorted(os.sched_getaffinity(0))[-threads:]
+    env = {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads)}
     done = subprocess.run(
         [python, ROOT / "bench" / "training_once.py", data, profile], capture_output=True, text=True, check=False,
-        env={**os.environ, "TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads)},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "notebooks"), **env},
         preexec_fn=lambda: os.sched_setaffinity(0, processors),
     )  # fmt: skip
     if done.returncode != 0:

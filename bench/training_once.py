@@ -1,6 +1,6 @@
 """Execute training.ipynb up to its test in this process, with its phases in seconds of processors too; prints JSON.
 
-    python bench/training_once.py DATA PROFILE     # in a Python that has what the notebooks' image has
+    PYTHONPATH=notebooks python bench/training_once.py DATA PROFILE     # with the packages of the notebooks' image
 
 For bench/training.py. Without Jupyter, whose kernel costs the same for each profile and is in none of its phases.
 """
@@ -32,7 +32,6 @@ def cells() -> dict[str, str]:
 
 def train(data: Path, profile: str) -> dict[str, Any]:
     """Seconds by phase, of the clock and of processors, and accuracy; what is written is removed with its folder."""
-    sys.path.insert(0, str(NOTEBOOKS))
     import edge_notebooks as edge
 
     processor: dict[str, float] = {}
