@@ -61,9 +61,9 @@ def test_accuracy_on_the_test_set(timings: list[dict[str, Any]]) -> None:
 
 
 def test_prediction_is_faster_than_training(timings: list[dict[str, Any]]) -> None:
-    total = {(record["notebook"], record["profile"]): record["total"] for record in timings}
-    for profile in ("thesis", "fast"):
-        assert total["prediction", profile] < total["training", profile]
+    # Of `fast` both are mostly the import of TensorFlow, from a card that has to be read first or not.
+    total = {record["notebook"]: record["total"] for record in timings if record["profile"] == "thesis"}
+    assert total["prediction"] < total["training"]
 
 
 def test_time_txt_has_the_form_of_the_original(run: Path) -> None:
