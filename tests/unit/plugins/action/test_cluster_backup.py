@@ -835,7 +835,8 @@ def test_data_moves_to_an_empty_export_and_stays_in_the_old_one(export: Path, tm
     assert sorted(each.name for each in target.iterdir()) == ["lost+found", "notes.txt", "weights"]
     # By which an interrupted move is known to have copied all.
     assert state_of_export(target)["digest"] == state_of_export(export)["digest"] != state_of_export(tmp_path)["digest"]
-    (export / "notes.txt").write_text("later")
+    # Of another size: times are compared by the second.
+    (export / "notes.txt").write_text("written later")
     assert state_of_export(target)["digest"] != state_of_export(export)["digest"]
 
 
