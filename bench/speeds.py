@@ -169,6 +169,16 @@ def notebooks(results: Path, figures: Figures) -> None:
             figures.add(f"{notebook} {profile} / training thesis", seconds / float(reference or 1), goal, "ratio")
 
 
+def report(figures: Figures, facts: dict[str, Any], file: Path | None) -> None:
+    """Print the figures and the machine; also as JSON to `file`, where there is one."""
+    console = Console()
+    console.print(", ".join(f"{name} {value}" for name, value in facts.items()), style="dim")
+    console.print(figures.table())
+    if file:
+        found = {"machine": facts, "figures": [asdict(each) for each in figures.by_name.values()]}
+        file.write_text(json.dumps(found, indent=1) + "\n")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -196,14 +206,7 @@ def main() -> None:
             figures.add(f"power-on of {options.power} to ssh", power_on(options.inventory, options.power), 20)
         if options.blank or not any(name.startswith("training") for name in figures.by_name):
             notebooks(ROOT / "results", figures)
-    console = Console()
-    console.print(", ".join(f"{name} {value}" for name, value in facts.items()), style="dim")
-    console.print(figures.table())
-    if options.json:
-        options.json.write_text(
-            json.dumps({"machine": facts, "figures": [asdict(each) for each in figures.by_name.values()]}, indent=1)
-            + "\n"
-        )
+    report(figures, facts, options.json)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,10 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from bench.speeds import ROOT, Figures, machine
+from bench.speeds import ROOT, Figures, machine, report
 
 PROFILES = ("thesis", "fast")
 
@@ -72,14 +69,7 @@ def main() -> None:
     for _ in range(options.runs):
         for threads in options.threads:
             add(figures, threads, {each: train(options.python, options.data, each, threads) for each in PROFILES})
-    console = Console()
-    console.print(", ".join(f"{name} {value}" for name, value in facts.items()), style="dim")
-    console.print(figures.table())
-    if options.json:
-        options.json.write_text(
-            json.dumps({"machine": facts, "figures": [asdict(each) for each in figures.by_name.values()]}, indent=1)
-            + "\n"
-        )
+    report(figures, facts, options.json)
 
 
 if __name__ == "__main__":

@@ -51,10 +51,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import ASIDE, RESTART, STAGING, not_data
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
-
-STAGING, ASIDE = ".restore-", ".before-restore-"
-RESTART = f"{STAGING}pods"
 
 
 def listed(root: Path, skip: tuple[str, ...] = ()) -> tuple[int, int, str]:
@@ -122,7 +120,7 @@ def state_of_export(export: Path) -> dict[str, Any]:
         "free": free_at(export) + freed(export / f"{STAGING}part"),
         "files": files,
         "digest": digest,
-        "empty": not [name for name in there if name != "lost+found" and not name.startswith((STAGING, ASIDE))],
+        "empty": all(not_data(name) for name in there),
         "resuming": [name.removeprefix(STAGING) for name in there if interrupted(export / name)],
         "restart_pods": RESTART in there and made_by_restore(export / RESTART),
     }
