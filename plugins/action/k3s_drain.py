@@ -18,6 +18,8 @@ from urllib3.exceptions import HTTPError
 POLL, TICK = 1.5, 10.0
 #: Among emptydir_namespaces: all of them.
 EVERYWHERE = "*"
+#: The taint that the controllers put on a Node that is cordoned.
+CORDONED = "node.kubernetes.io/unschedulable"
 #: The annotation by which a pod without a controller says that it may go: whoever uses it starts it again.
 MAY_GO = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 
@@ -177,38 +179,52 @@ class Drain:
             return refusal(error)
         return ""
 
+    def cordon_seen(self) -> bool:
+        """Whether the cluster's controllers have seen that the node is cordoned: they work, and hear of changes.
+
+        A server that was just restarted answers before they do. A pod that is evicted until then ends while it is
+        still an endpoint of its Services, and connections to it are refused.
+        """
+        node: Any = self.api.read_node(self.task["node"], _request_timeout=REQUEST)
+        return any(taint.key == CORDONED for taint in node.spec.taints or [])
+
+    def step(self, evicted: list[str]) -> dict[str, str]:
+        """Evict what may leave now, into `evicted`. What is waited for, and why; empty when the node is drained."""
+        if not self.cordon_seen():
+            return {"kube-controller-manager": f"has not put the taint {CORDONED} on the cordoned node"}
+        waits: dict[str, str] = {}
+        for pod in self.pods():
+            name = name_of(pod)
+            if pod.metadata.deletion_timestamp:
+                waits[name] = "is ending"
+            elif controller(pod) == "Job":
+                waits[name] = "belongs to a running Job, which is waited for"
+            elif stop := blocker(pod, self.task["emptydir_namespaces"]):
+                raise AnsibleActionFail(f"{self.task['node']} is not drained: {stop[1]}")
+            elif refused := self.evict(pod):
+                waits[name] = refused
+            else:
+                waits[name] = "is ending"
+                evicted.append(name)
+        return waits
+
     def drain(self) -> list[str]:
         """Evict until no pod is left that has to leave. Names of those evicted. Raises AnsibleActionFail."""
         node, begun = self.task["node"], time.monotonic()
         evicted: list[str] = []
-        waits: dict[str, str] = {}
         shown = begun
         while True:
             try:
-                left = self.pods()
-                waits = {}
-                for pod in left:
-                    name = name_of(pod)
-                    if pod.metadata.deletion_timestamp:
-                        waits[name] = "is ending"
-                    elif controller(pod) == "Job":
-                        waits[name] = "belongs to a running Job, which is waited for"
-                    elif stop := blocker(pod, self.task["emptydir_namespaces"]):
-                        raise AnsibleActionFail(f"{node} is not drained: {stop[1]}")
-                    elif refused := self.evict(pod):
-                        waits[name] = refused
-                    else:
-                        waits[name] = "is ending"
-                        evicted.append(name)
-                if not left:
+                waits = self.step(evicted)
+                if not waits:
                     return evicted
             except (client.ApiException, HTTPError) as error:
-                waits["API"] = " ".join(str(error).split())[:200]
+                waits = {"API": " ".join(str(error).split())[:200]}
             now = time.monotonic()
             if now - begun > self.task["timeout"]:
                 lines = "\n".join(f"  {name}: {why}" for name, why in waits.items())
                 raise AnsibleActionFail(
-                    f"{node} is not empty after {self.task['timeout']} s (k3s_drain_timeout). Still there:\n{lines}\n"
+                    f"{node} is not drained after {self.task['timeout']} s (k3s_drain_timeout). Waited for:\n{lines}\n"
                     f"See: kubectl --kubeconfig {self.task['kubeconfig']} get pdb,pods -A -o wide"
                 )
             if now - shown > TICK:

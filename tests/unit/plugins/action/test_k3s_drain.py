@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleActionFail
 from ansible_collections.edge_ai.cluster.plugins.action import k3s_drain as drain
 
 NEW = "v1.36.4+k3s1"
@@ -72,3 +73,38 @@ def test_what_a_user_cordoned_stays_so_and_what_an_upgrade_cordoned_does_not() -
     assert cycle(True, {"reason": NEW, "cordoned": False}) == (True, None)
     # A user uncordoned it meanwhile.
     assert cycle(False, {"reason": NEW, "cordoned": True}) == (False, None)
+
+
+class Cluster:
+    """The calls of the API that a drain makes, for one pod on one node."""
+
+    def __init__(self) -> None:
+        self.left = [pod()]
+        self.left[0].metadata.deletion_timestamp = None
+        self.left[0].metadata.uid = "u"
+        self.taints: list[Any] = []
+
+    def read_node(self, *_: Any, **__: Any) -> Any:
+        return SimpleNamespace(spec=SimpleNamespace(taints=self.taints))
+
+    def list_pod_for_all_namespaces(self, **_: Any) -> Any:
+        return SimpleNamespace(items=list(self.left))
+
+    def create_namespaced_pod_eviction(self, *_: Any, **__: Any) -> None:
+        self.left.clear()
+
+
+def test_nothing_is_evicted_before_the_controllers_have_seen_the_cordon() -> None:
+    actor = drain.Drain.__new__(drain.Drain)
+    cluster = actor.api = Cluster()
+    actor.task = {"node": "pi-02", "emptydir_namespaces": [], "timeout": 0, "kubeconfig": "k"}
+    evicted: list[str] = []
+    cluster.taints = [SimpleNamespace(key="node.kubernetes.io/not-ready")]
+    assert "kube-controller-manager" in actor.step(evicted)
+    with pytest.raises(AnsibleActionFail, match=r"pi-02 is not drained after 0 s.*\n  kube-controller-manager: has not put"):
+        actor.drain()
+    assert not evicted and cluster.left
+    cluster.taints.append(SimpleNamespace(key=drain.CORDONED))
+    assert actor.step(evicted) == {"edge-ai/p": "is ending"}
+    assert evicted == ["edge-ai/p"]
+    assert actor.drain() == []
