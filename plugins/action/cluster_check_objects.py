@@ -75,6 +75,7 @@ def inspect(cluster: Cluster, task: dict[str, Any]) -> dict[str, Any]:
     if not wanted:
         problems.append(f"namespace {namespace} has nothing that site.yml makes: run ansible-playbook site.yml")
     problems += cluster_check.missing_problems(wanted, cluster.names(wanted))
+    problems += cluster_check.packaged_problems(system, task["packaged"])
     problems += cluster_check.claim_problems(cluster.items(f"{core}/persistentvolumeclaims"))
     problems += cluster_check.owner_problems([*system, *deployments])
     problems += cluster_check.pod_problems(pods, time.time())
@@ -99,6 +100,7 @@ class ActionModule(ActionBase):
                 "namespace": {"type": "str", "required": True},
                 "record": {"type": "str", "required": True},
                 "boards": {"type": "list", "elements": "str", "default": []},
+                "packaged": {"type": "list", "elements": "str", "default": []},
                 "server": {"type": "str", "required": True},
                 "ingress": {"type": "bool", "default": True},
             }

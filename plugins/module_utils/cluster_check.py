@@ -49,7 +49,7 @@ def node_problems(nodes: Sequence[Object], boards: Iterable[str]) -> list[str]:
     names = {node["metadata"]["name"] for node in nodes}
     for board in boards:
         if nodes and board not in names:
-            problems.append(f"{board} is no Node of the cluster: ansible-playbook add-node.yml -l {board}")
+            problems.append(f"{board} is not a Node of the cluster: ansible-playbook add-node.yml -l {board}")
     return problems
 
 
@@ -104,6 +104,16 @@ def owner_problems(owners: Sequence[Object]) -> list[str]:
         elif made < wanted:
             problems.append(f"Deployment {name} has {made} of {wanted} pods: {kubectl} get events")
     return problems
+
+
+def packaged_problems(deployments: Sequence[Object], packaged: Sequence[str]) -> list[str]:
+    """Components of k3s whose Deployment is gone. k3s applies what it brings along when a server starts."""
+    there = {each["metadata"]["name"] for each in deployments}
+    return [
+        f"Deployment kube-system/{name} was deleted: systemctl restart k3s on a server; see kubectl -n kube-system get jobs"
+        for name in packaged
+        if name not in there
+    ]
 
 
 def claim_problems(claims: Sequence[Object]) -> list[str]:

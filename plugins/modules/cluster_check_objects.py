@@ -15,6 +15,7 @@ options:
   namespace: {description: Namespace of the workload., type: str, required: true}
   record: {description: ConfigMap in which the role manifests records what it made., type: str, required: true}
   boards: {description: Names that Nodes must have., type: list, elements: str, default: []}
+  packaged: {description: Deployments of k3s in kube-system., type: list, elements: str, default: []}
   server: {description: Address of a board at which Jupyter is reached., type: str, required: true}
   ingress: {description: Whether Jupyter is reached over https where it has no node port., type: bool, default: true}
 author: Edge AI Cluster

@@ -58,7 +58,7 @@ def answers() -> dict[str, Any]:
         "/api/v1/namespaces/kube-system/pods": {"items": []},
         f"{CORE}/pods": {"items": [pod(ready())]},
         f"{APPS}/deployments": {"items": [deployment("jupyter")]},
-        SYSTEM: {"items": []},
+        SYSTEM: {"items": [deployment("coredns"), deployment("traefik")]},
         f"{CORE}/configmaps/manifests-applied": {"data": {"objects": json.dumps(RECORD)}},
         f"{CORE}/services": {"items": []},
         f"{CORE}/persistentvolumeclaims": {"items": [pod({"phase": "Bound"})]},

@@ -12,7 +12,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils import cluster_che
 from kubernetes import client
 from urllib3.exceptions import HTTPError
 
-from tests.support.api import APPS, CORE, Api, deployment, node, pod, ready, serving
+from tests.support.api import APPS, CORE, SYSTEM, Api, deployment, node, pod, ready, serving
 
 NOW = 1_800_000_000.0
 NOW_STAMP, LONG_AGO = "2027-01-15T08:00:00Z", "2027-01-15T07:30:00Z"
@@ -31,7 +31,7 @@ def restarted(count: int, code: int, finished: str) -> dict[str, Any]:
         (node("pi-01", ready("Unknown")), "Node pi-01 is not Ready"),
         (node("pi-01", unschedulable=True), "Node pi-01 takes no pods"),
         (node("pi-01", ready(DiskPressure="True")), "Node pi-01 has DiskPressure"),
-        (node("pi-02"), "pi-01 is no Node of the cluster"),
+        (node("pi-02"), "pi-01 is not a Node of the cluster"),
     ],
 )
 def test_nodes(given: dict[str, Any], words: str | None) -> None:
@@ -85,7 +85,7 @@ def inspect(api: Api) -> dict[str, Any]:
     configuration.host = api.url
     task = {"namespace": "edge-ai", "record": "manifests-applied", "boards": ["pi-01"], "server": "10.0.0.1"}
     with client.ApiClient(configuration) as connection:
-        return action.inspect(action.Cluster(connection), task | {"ingress": True})
+        return action.inspect(action.Cluster(connection), task | {"ingress": True, "packaged": ["coredns"]})
 
 
 @pytest.fixture
@@ -118,6 +118,12 @@ def test_a_cluster_without_the_namespace_is_not_well(api: Api) -> None:
     api.answers = {path: answer for path, answer in api.answers.items() if "/edge-ai/" not in path}
     (problem,) = inspect(api)["problems"]
     assert problem.startswith("namespace edge-ai has nothing that site.yml makes")
+
+
+def test_what_k3s_brings_along_is_missed(api: Api) -> None:
+    api.answers[SYSTEM] = {"items": []}
+    (problem,) = inspect(api)["problems"]
+    assert problem.startswith("Deployment kube-system/coredns was deleted: systemctl restart k3s on a server")
 
 
 def test_a_claim_without_a_volume_is_a_problem(api: Api) -> None:
