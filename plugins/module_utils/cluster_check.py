@@ -110,7 +110,8 @@ def packaged_problems(deployments: Sequence[Object], packaged: Sequence[str]) ->
     """Components of k3s whose Deployment is gone. k3s applies what it brings along when a server starts."""
     there = {each["metadata"]["name"] for each in deployments}
     return [
-        f"Deployment kube-system/{name} was deleted: systemctl restart k3s on a server; see kubectl -n kube-system get jobs"
+        f"Deployment kube-system/{name} was deleted: systemctl restart k3s on a server makes it again; if it does not, "
+        "see kubectl -n kube-system get addons,jobs"
         for name in packaged
         if name not in there
     ]

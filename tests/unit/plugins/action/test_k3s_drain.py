@@ -101,7 +101,9 @@ def test_nothing_is_evicted_before_the_controllers_have_seen_the_cordon() -> Non
     evicted: list[str] = []
     cluster.taints = [SimpleNamespace(key="node.kubernetes.io/not-ready")]
     assert "kube-controller-manager" in actor.step(evicted)
-    with pytest.raises(AnsibleActionFail, match=r"pi-02 is not drained after 0 s.*\n  kube-controller-manager: has not put"):
+    with pytest.raises(
+        AnsibleActionFail, match=r"pi-02 is not drained after 0 s.*\n  kube-controller-manager: has not put"
+    ):
         actor.drain()
     assert not evicted and cluster.left
     cluster.taints.append(SimpleNamespace(key=drain.CORDONED))
