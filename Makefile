@@ -53,7 +53,7 @@ lab-down: setup
 check: lint unit
 
 test: setup check
-	molecule test
+	PYTEST_ADDOPTS='-m "not extended"' molecule test
 	PYTEST_ADDOPTS='-m "not interrupted and not extended" --begin=finished' molecule test -s lifecycle
 
 # With the Python and the ansible-core that Debian 13 gets.

@@ -51,6 +51,7 @@ def control_node(cluster: Cluster) -> dict[str, tuple[int, int]]:
     return found
 
 
+@pytest.mark.extended
 def test_hostile_runs_change_nothing_and_are_named(export: tuple[Any, str], cluster: Cluster) -> None:
     server, digest = export
     program = base64.b64encode(Path(hostile.__file__).read_bytes()).decode()
