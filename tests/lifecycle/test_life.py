@@ -246,8 +246,7 @@ def test_04_add_node_is_killed_in_every_stage(plays: Plays, stage: str, seconds:
 
 def test_05_a_board_joins_and_computes(plays: Plays, cluster: Cluster) -> None:
     before = records(cluster)
-    # With the OS image alone on its card, as from a control node that cannot prepare it.
-    step = plays.run("add-node", "add-node.yml", "-l", "pi-05", "-e", shlex.quote('{"card_image_parts": []}'))
+    step = plays.run("add-node", "add-node.yml", "-l", "pi-05")
     assert step.changed_hosts() <= {"pi-05", "localhost"}
     assert all_ready("pi-01", "pi-02", "pi-03", "pi-05")
     after = records(cluster)
@@ -315,6 +314,7 @@ def test_08_an_upgrade_changes_nothing_on_an_upgraded_cluster(
     unchanged(plays.run(" ".join(["upgrade again", *options]), "playbooks/upgrade.yml", *ON_NEXT, *options))
 
 
+@pytest.mark.extended
 def test_09_a_board_that_loses_power_restarts_with_its_pods(plays: Plays, cluster: Cluster) -> None:
     lab("power", "off", "--hard", "pi-02")
     wait_until("pi-02 is seen as not ready", 180, lambda: not ready_nodes()["pi-02"])
@@ -377,7 +377,9 @@ def test_10_boards_whose_cards_failed_join_again_under_their_names(
 ) -> None:
     before, replaced = machine_ids(), ("pi-03", "pi-05")
     cards_die(*replaced)
-    step = plays.run("re-flash two", "add-node.yml", "-l", ",".join(replaced), *ON_NEXT)
+    # With the OS image alone on their cards, as from a control node that cannot prepare them.
+    unprepared = ("-e", shlex.quote('{"card_image_parts": []}'))
+    step = plays.run("re-flash two", "add-node.yml", "-l", ",".join(replaced), *ON_NEXT, *unprepared)
     assert step.changed_hosts() <= {*replaced, "localhost"}
     after = machine_ids()
     for name in replaced:
