@@ -132,6 +132,7 @@ def test_01_site_is_killed_in_every_stage(plays: Plays, stage: str, seconds: flo
     plays.kill_in(stage, "site.yml", after=seconds)
 
 
+@pytest.mark.extended
 def test_02_site_completes_after_all_that(plays: Plays, cluster: Cluster) -> None:
     plays.run("site", "site.yml")
     assert all_ready("pi-01", "pi-02", "pi-03")
@@ -303,7 +304,6 @@ def test_08_an_upgrade_fails_no_request(plays: Plays, cluster: Cluster, joined: 
     assert len(requests.answers) == 2
     assert set(versions().values()) == {NEXT}
     assert not any(node.spec.unschedulable for node in core().list_node().items)
-    plays.run("one each", "playbooks/stages/workload.yml", *ON_NEXT)
 
 
 @pytest.mark.extended
@@ -312,6 +312,12 @@ def test_08_an_upgrade_changes_nothing_on_an_upgraded_cluster(
     plays: Plays, options: tuple[str, ...], upgraded: None
 ) -> None:
     unchanged(plays.run(" ".join(["upgrade again", *options]), "playbooks/upgrade.yml", *ON_NEXT, *options))
+
+
+@pytest.mark.extended
+def test_08_the_overlay_of_before_is_applied(plays: Plays, upgraded: None) -> None:
+    plays.run("one each", "playbooks/stages/workload.yml", *ON_NEXT)
+    wait_until("training and prediction have their pods", 180, lambda: running_on("pi-02") and running_on("pi-03"))
 
 
 @pytest.mark.extended
