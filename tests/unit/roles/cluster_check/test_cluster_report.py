@@ -37,6 +37,7 @@ def check(folder: Path, api: Api, **variables: Any) -> tuple[int, str]:
                 "ansible_host": "10.0.0.1",
                 "cluster_name": "home",
                 "cluster_secrets_dir": str(folder),
+                "cluster_backups_dir": str(folder / "backups"),
                 "cluster_check_problems": [],
                 "__cluster_check_board": BOARD,
                 **variables,
@@ -64,6 +65,20 @@ def test_all_is_well_is_said_of_what_was_looked_at(api: Api, tmp_path: Path) -> 
     assert "home is well: 1 Nodes are Ready, all pods run." in text
     assert "pi-01: fullest disk 40 %, certificates until 2027-11-01" in text
     assert "login" not in text.partition("home is well")[2]
+    assert f"no backup in {tmp_path}/backups: run ansible-playbook playbooks/backup.yml" in text
+
+
+def test_the_newest_complete_backup_is_named(api: Api, tmp_path: Path) -> None:
+    for stamp, name in (
+        ("20261102T101500Z", "manifest.json"),
+        ("20261001T101500Z", "manifest.json"),
+        ("20261105T101500Z", "x"),
+    ):
+        (tmp_path / "backups" / stamp).mkdir(parents=True)
+        (tmp_path / "backups" / stamp / name).touch()
+    code, text = check(tmp_path, api)
+    assert code == 0, text
+    assert "newest backup: 20261102T101500Z" in text
 
 
 def test_every_kind_of_problem_is_in_the_report_and_fails(api: Api, tmp_path: Path) -> None:
