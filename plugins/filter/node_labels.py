@@ -88,6 +88,24 @@ def node_labels_patches(
     return patches
 
 
+def node_labels_problems(nodes: list[dict[str, Any]], desired: dict[str, dict[str, Any]], annotation: str) -> list[str]:
+    """A sentence for each of the `nodes` (objects of the API) whose labels or taints are not as `desired`.
+
+    A desired node that does not exist is none of these.
+    """
+    present = {node["metadata"]["name"] for node in nodes}
+    problems = []
+    for patch in node_labels_patches(nodes, {k: v for k, v in desired.items() if k in present}, annotation):
+        labels = patch["metadata"].get("labels") or {}
+        differing = [f"label {key}" for key in sorted(labels)] + (["taints"] if "spec" in patch else [])
+        if differing:
+            problems.append(
+                f"Node {patch['metadata']['name']} has not what the inventory says ({', '.join(differing)}): "
+                "run ansible-playbook site.yml"
+            )
+    return problems
+
+
 def taint_key(taint: dict[str, Any]) -> tuple[str, str, str]:
     """What identifies a taint: not the time when it was added."""
     return taint["key"], taint["effect"], taint.get("value") or ""
@@ -98,4 +116,8 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Filters by name."""
-        return {"node_labels_desired": node_labels_desired, "node_labels_patches": node_labels_patches}
+        return {
+            "node_labels_desired": node_labels_desired,
+            "node_labels_patches": node_labels_patches,
+            "node_labels_problems": node_labels_problems,
+        }

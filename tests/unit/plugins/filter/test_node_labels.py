@@ -106,3 +106,21 @@ def test_taints_of_the_cluster_stay() -> None:
     nodes = step(nodes, want(taints=[{**ours, "value": "no"}]))
     assert nodes[0]["spec"]["taints"] == [theirs, {**ours, "value": "no"}]
     assert step(nodes, want())[0]["spec"]["taints"] == [theirs]
+
+
+def test_what_differs_is_reported() -> None:
+    (labelled,) = step([node("pi-02")], want({"role": "training"}, [{"key": "gpu", "effect": "NoSchedule"}]))
+    wanted = want({"role": "training"}, [{"key": "gpu", "effect": "NoSchedule"}])
+    assert plugin.node_labels_problems([labelled], wanted, MARK) == []
+    labelled["metadata"]["labels"] = {"role": "prediction", "own": "1"}
+    labelled["spec"]["taints"] = []
+    assert plugin.node_labels_problems([labelled], wanted, MARK) == [
+        "Node pi-02 has not what the inventory says (label role, taints): run ansible-playbook site.yml"
+    ]
+
+
+def test_a_cordoned_or_absent_node_does_not_differ() -> None:
+    (labelled,) = step([node("pi-02")], want({"role": "training"}))
+    labelled["spec"]["taints"] = [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]
+    wanted = want({"role": "training"}) | {"pi-03": {"labels": {"role": "prediction"}, "taints": []}}
+    assert plugin.node_labels_problems([labelled], wanted, MARK) == []
