@@ -59,6 +59,8 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import
 ON_DISK = ("btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "vfat", "xfs")
 SHARES = ("nfs", "nfs4")
 DAY_NS = 86400 * 10**9
+#: What k3s waits for after a boot (role raspberry_pi).
+TIME_WAIT = "systemd-time-wait-sync.service"
 #: What the NFS server exports at this moment.
 ETAB = Path("/var/lib/nfs/etab")
 
@@ -179,6 +181,12 @@ def failed_units(unit: str) -> list[str]:
     """Units of systemd that failed, and k3s's own when it is not active."""
     _, listed = run(["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full"], 20)
     failed = [line.split()[0] for line in listed.splitlines() if line.split()]
+    if (
+        TIME_WAIT in failed
+        and run(["timedatectl", "show", "--property=NTPSynchronized", "--value"], 20)[1].strip() == "yes"
+    ):
+        # The time came after the wait for it, which is over until the next boot.
+        failed.remove(TIME_WAIT)
     problems = [f"unit {name} has failed: systemctl status {name}" for name in failed if name != f"{unit}.service"]
     _, state = run(["systemctl", "is-active", unit], 20)
     if state.strip() != "active":

@@ -127,3 +127,17 @@ def test_use_is_counted_as_df_counts(tmp_path: Path) -> None:
     room, inodes = module.usage(str(tmp_path))
     assert 0 <= room <= 100
     assert 0 <= inodes <= 100
+
+
+@pytest.mark.parametrize(("synchronized", "reported"), [("yes", ["ssh"]), ("no", ["ssh", "systemd-time-wait-sync"])])
+def test_a_wait_for_the_time_that_came_later_is_no_problem(
+    synchronized: str, reported: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = "ssh.service loaded failed failed OpenSSH\nsystemd-time-wait-sync.service loaded failed failed Wait\n"
+
+    def run(argv: list[str], timeout: int) -> tuple[int, str]:
+        del timeout
+        return 0, {"list-units": listed, "is-active": "active\n", "show": f"{synchronized}\n"}[argv[1]]
+
+    monkeypatch.setattr(module, "run", run)
+    assert [problem.split()[1] for problem in module.failed_units("k3s")] == [f"{each}.service" for each in reported]
