@@ -21,6 +21,8 @@ CLEAN = """async (base) => {
       await fetch(base + "api/" + path, {method: "DELETE", headers});
 }"""
 SHOTS = ROOT / "results" / "browser"
+ANSWERS_MS = 120_000
+"""A virtual board takes its time, a kernel's first cell as well."""
 COMPUTED_MS = 300_000
 """Importing TensorFlow takes a virtual board a minute."""
 
@@ -40,8 +42,8 @@ def chromium(home: Path, ca: Path | None = None) -> Iterator[Page]:
             env={**os.environ, "HOME": str(home)},
         )
         page = browser.new_page(viewport={"width": 1100, "height": 700})
-        # A virtual board takes its time.
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(ANSWERS_MS)
+        expect.set_options(timeout=ANSWERS_MS)
         try:
             yield page
         finally:
