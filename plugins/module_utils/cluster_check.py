@@ -106,11 +106,24 @@ def owner_problems(owners: Sequence[Object]) -> list[str]:
     return problems
 
 
-def packaged_problems(deployments: Sequence[Object], packaged: Sequence[str]) -> list[str]:
-    """Components of k3s whose Deployment is gone. k3s applies what it brings along when a server starts."""
-    there = {each["metadata"]["name"] for each in deployments}
+def daemon_problems(daemons: Sequence[Object]) -> list[str]:
+    """DaemonSets for which fewer pods are made than there are nodes for them. Pods that are not ready are named elsewhere."""
+    problems = []
+    for each in daemons:
+        meta, status = each["metadata"], each.get("status") or {}
+        made, wanted = status.get("currentNumberScheduled", 0), status.get("desiredNumberScheduled", 0)
+        if made < wanted:
+            kubectl = f"kubectl -n {meta['namespace']}"
+            name = f"{meta['namespace']}/{meta['name']}"
+            problems.append(f"DaemonSet {name} has {made} of {wanted} pods: {kubectl} get events")
+    return problems
+
+
+def packaged_problems(owners: Sequence[Object], packaged: Sequence[str]) -> list[str]:
+    """Components of k3s whose pods' owner is gone. k3s applies what it brings along when a server starts."""
+    there = {each["metadata"]["name"] for each in owners}
     return [
-        f"Deployment kube-system/{name} was deleted: systemctl restart k3s on a server makes it again; if it does not, "
+        f"{name} in kube-system was deleted: systemctl restart k3s on a server makes it again; if it does not, "
         "see kubectl -n kube-system get addons,jobs"
         for name in packaged
         if name not in there

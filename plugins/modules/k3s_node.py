@@ -36,6 +36,11 @@ options:
     type: list
     elements: path
     default: []
+  live_files:
+    description: The same of files that k3s reads again while it runs; a change of them makes nothing outdated.
+    type: list
+    elements: path
+    default: []
   archive:
     description: Name of the air-gap archive in agent/images, V({arch}) being the architecture; empty for none.
     type: str
@@ -416,7 +421,7 @@ class Node:
             "architecture": os.uname().machine,
             "binary": {"sha256": sha256, "version": version or self.version() if sha256 else None},
             "archive": digest(archive) if params["archive"] else None,
-            "files": {p: {"sha256": digest(Path(p)), "mode": mode(Path(p))} for p in params["files"]},
+            "files": {p: {"sha256": digest(Path(p)), "mode": mode(Path(p))} for p in params["files"] + params["live_files"]},
             "secrets": {
                 name: {
                     "current": (path := self.secrets_dir / name).is_file()
@@ -531,6 +536,7 @@ def main() -> None:
             "binary": {"type": "path", "default": "/usr/local/bin/k3s"},
             "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
             "files": {"type": "list", "elements": "path", "default": []},
+            "live_files": {"type": "list", "elements": "path", "default": []},
             "archive": {"type": "str", "default": ""},
             "secrets_path": {"type": "path", "default": "/etc/rancher/k3s", "no_log": False},
             "secrets": {"type": "dict", "default": {}, "no_log": True},

@@ -94,9 +94,11 @@ type Controller struct {
 	client  dynamic.Interface
 	mapper  *restmapper.DeferredDiscoveryRESTMapper
 	applied map[string]fileState
+	kinds   bool // whether the kind of the Helm controller is there
 }
 
 type fileState struct {
+	values   string
 	size     int64
 	modified time.Time
 	failed   bool
@@ -126,6 +128,10 @@ func (c *Controller) Run(ctx context.Context) {
 }
 
 func (c *Controller) once(ctx context.Context) {
+	if err := c.helm(ctx); err != nil {
+		log.Errorf("Manifests: %v", err)
+		return
+	}
 	files, err := Files(c.dir)
 	if err != nil {
 		log.Errorf("Manifests: %v", err)
@@ -136,10 +142,17 @@ func (c *Controller) once(ctx context.Context) {
 			continue // gone again
 		}
 		state := fileState{size: info.Size(), modified: info.ModTime()}
-		if old, ok := c.applied[file]; ok && !old.failed && old.size == state.size && old.modified.Equal(state.modified) {
+		chart := charts[filepath.Base(file)]
+		if chart != "" {
+			if state.values, err = c.chartValues(ctx, chart); err != nil {
+				log.Errorf("Failed to read the HelmChartConfig of %s: %v", chart, err)
+				continue
+			}
+		}
+		if old, ok := c.applied[file]; ok && !old.failed && old.size == state.size && old.modified.Equal(state.modified) && old.values == state.values {
 			continue
 		}
-		if err := c.applyFile(ctx, file); err != nil {
+		if err := c.applyFile(ctx, file, chart, state.values); err != nil {
 			state.failed = true
 			log.Errorf("Failed to apply manifest %s: %v", file, err)
 		} else {
@@ -206,7 +219,20 @@ func Decode(data []byte) ([]*unstructured.Unstructured, error) {
 	}
 }
 
-func (c *Controller) applyFile(ctx context.Context, file string) error {
+// helm makes the kind of the Helm controller, which k3s has from its start.
+func (c *Controller) helm(ctx context.Context) error {
+	if c.kinds {
+		return nil
+	}
+	objects, err := Decode(helmCRD)
+	if err == nil {
+		err = c.apply(ctx, objects)
+	}
+	c.kinds = err == nil
+	return err
+}
+
+func (c *Controller) applyFile(ctx context.Context, file, chart, values string) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -215,6 +241,13 @@ func (c *Controller) applyFile(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
+	if chart != "" {
+		return c.applyChart(ctx, objects, values)
+	}
+	return c.apply(ctx, objects)
+}
+
+func (c *Controller) apply(ctx context.Context, objects []*unstructured.Unstructured) error {
 	for _, o := range objects {
 		resource, err := c.resource(o)
 		if err != nil {
@@ -237,6 +270,20 @@ func (c *Controller) Remove(ctx context.Context, name, text string) error {
 	if err != nil {
 		return err
 	}
+	if charts[name] != "" {
+		_, other, err := Configure(objects, ChartValues{})
+		if err != nil {
+			return err
+		}
+		objects = append(objects, other...)
+	}
+	if err := c.delete(ctx, objects); err != nil {
+		return err
+	}
+	return os.Remove(file)
+}
+
+func (c *Controller) delete(ctx context.Context, objects []*unstructured.Unstructured) error {
 	background := metav1.DeletePropagationBackground
 	for _, o := range objects {
 		resource, err := c.resource(o)
@@ -248,7 +295,7 @@ func (c *Controller) Remove(ctx context.Context, name, text string) error {
 			return err
 		}
 	}
-	return os.Remove(file)
+	return nil
 }
 
 func (c *Controller) resource(o *unstructured.Unstructured) (dynamic.ResourceInterface, error) {

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 func TestFiles(t *testing.T) {
@@ -87,6 +89,63 @@ func TestWritePackaged(t *testing.T) {
 		}
 		if got, err := os.ReadFile(file); err != nil || string(got) != text {
 			t.Errorf("%q, %v", got, err)
+		}
+	}
+}
+
+func TestChartWithAPodOnEveryNode(t *testing.T) {
+	packaged, err := Packaged(Vars{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := Decode([]byte(packaged["traefik.yaml"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	values, err := ParseChartValues("deployment: {kind: DaemonSet}\nservice: {spec: {externalTrafficPolicy: Local}}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, each := range map[string]struct {
+		values                             ChartValues
+		kind, stale, replicas, daemons, of string
+	}{
+		"as packaged": {ChartValues{}, "Deployment", "DaemonSet", "1", "", "strategy"},
+		"with values": {values, "DaemonSet", "Deployment", "", "Local", "updateStrategy"},
+	} {
+		wanted, stale, err := Configure(objects, each.values)
+		if err != nil || len(wanted) != len(objects) || len(stale) != 1 {
+			t.Fatalf("%s: %d objects, %d stale, %v", name, len(wanted), len(stale), err)
+		}
+		if got := stale[0]; got.GetKind() != each.stale || got.GetName() != "traefik" {
+			t.Errorf("%s: stale is %s %s", name, got.GetKind(), got.GetName())
+		}
+		for _, o := range wanted {
+			switch o.GetKind() {
+			case "Service":
+				if policy, _, _ := unstructured.NestedString(o.Object, "spec", "externalTrafficPolicy"); policy != each.daemons {
+					t.Errorf("%s: externalTrafficPolicy %q", name, policy)
+				}
+				if kind, _, _ := unstructured.NestedString(o.Object, "spec", "type"); kind != "LoadBalancer" {
+					t.Errorf("%s: type %q", name, kind)
+				}
+			case "Deployment", "DaemonSet":
+				if o.GetKind() != each.kind {
+					t.Errorf("%s: %s", name, o.GetKind())
+				}
+				spec, _, _ := unstructured.NestedMap(o.Object, "spec")
+				if _, found := spec["replicas"]; found != (each.replicas != "") {
+					t.Errorf("%s: replicas: %v", name, spec["replicas"])
+				}
+				if spec[each.of] == nil {
+					t.Errorf("%s: no %s", name, each.of)
+				}
+			}
+		}
+	}
+	for _, wrong := range []string{"ports: {web: {port: 8001}}", "deployment: {kind: Pod}", "deployment: [1]"} {
+		if _, err := ParseChartValues(wrong); err == nil {
+			t.Errorf("%s: is accepted", wrong)
 		}
 	}
 }

@@ -80,12 +80,15 @@ def test_a_jupyter_is_found_by_its_probe() -> None:
     assert cluster_check.jupyters(given, ports, "10.0.0.1", False) == ["http://10.0.0.1:30000"]
 
 
-def inspect(api: Api) -> dict[str, Any]:
+DAEMONS = "/apis/apps/v1/namespaces/kube-system/daemonsets"
+
+
+def inspect(api: Api, packaged: str = "coredns") -> dict[str, Any]:
     configuration = client.Configuration()
     configuration.host = api.url
     task = {"namespace": "edge-ai", "record": "manifests-applied", "boards": ["pi-01"], "server": "10.0.0.1"}
     with client.ApiClient(configuration) as connection:
-        return action.inspect(action.Cluster(connection), task | {"ingress": True, "packaged": ["coredns"]})
+        return action.inspect(action.Cluster(connection), task | {"ingress": True, "packaged": [packaged]})
 
 
 @pytest.fixture
@@ -123,7 +126,17 @@ def test_a_cluster_without_the_namespace_is_not_well(api: Api) -> None:
 def test_what_k3s_brings_along_is_missed(api: Api) -> None:
     api.answers[SYSTEM] = {"items": []}
     (problem,) = inspect(api)["problems"]
-    assert problem.startswith("Deployment kube-system/coredns was deleted: systemctl restart k3s on a server")
+    assert problem.startswith("coredns in kube-system was deleted: systemctl restart k3s on a server")
+
+
+def test_traefik_may_have_a_pod_on_every_board(api: Api) -> None:
+    daemons = {"metadata": {"namespace": "kube-system", "name": "traefik"}}
+    counts = {"desiredNumberScheduled": 3, "currentNumberScheduled": 3}
+    api.answers[DAEMONS] = {"items": [daemons | {"status": counts}]}
+    assert inspect(api, packaged="traefik")["problems"] == []
+    api.answers[DAEMONS] = {"items": [daemons | {"status": counts | {"currentNumberScheduled": 2}}]}
+    (problem,) = inspect(api, packaged="traefik")["problems"]
+    assert problem.startswith("DaemonSet kube-system/traefik has 2 of 3 pods: kubectl -n kube-system get events")
 
 
 def test_a_claim_without_a_volume_is_a_problem(api: Api) -> None:
