@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.cluster import IN_LAB
+
+MARK = "/var/lib/cloud/instance/first-boot-finished"
+
 
 def test_memory_cgroup_is_enabled(board: Any) -> None:
     assert "memory" in board.file("/sys/fs/cgroup/cgroup.controllers").content_string.split()
@@ -38,6 +42,7 @@ def test_root_file_system_fills_the_card(board: Any) -> None:
     assert int(board.check_output("df --output=size -BG / | tail -n 1 | tr -dc 0-9")) >= 13
 
 
+@pytest.mark.skipif(not IN_LAB, reason="what a card is prepared with depends on the machine that wrote it")
 @pytest.mark.parametrize(
     "path",
     [
@@ -48,13 +53,13 @@ def test_root_file_system_fills_the_card(board: Any) -> None:
     ],
 )
 def test_card_had_it_when_it_was_written(board: Any, path: str) -> None:
-    born, first_boot = board.check_output(
-        f"stat --format=%W {path} /var/lib/cloud/instance/first-boot-finished"
-    ).split()
+    born, first_boot = board.check_output(f"stat --format=%W {path} {MARK}").split()
     assert int(born) < int(first_boot)
 
 
 def test_cloud_init_finished(board: Any) -> None:
+    if not board.exists("cloud-init"):
+        pytest.skip("Raspberry Pi OS bookworm has no cloud-init")
     # "degraded done" is what stock Raspberry Pi OS says too: it lists a module that its package lacks.
     assert board.run("cloud-init status").stdout.split()[-1] == "done"
 
@@ -70,9 +75,12 @@ def test_kernel_settings_for_pods(board: Any, key: str, value: int) -> None:
 
 
 def test_only_keys_open_the_door(board: Any) -> None:
+    if not board.file(MARK).exists:
+        pytest.skip("flashed by hand: its user and login are the operator's choice")
     effective = board.check_output("sshd -T").splitlines()
     assert "passwordauthentication no" in effective
-    assert board.check_output("passwd -S pi").split()[1] == "L"
+    user = board.check_output("id --user --name 1000")
+    assert board.check_output("passwd -S %s", user).split()[1] == "L"
 
 
 def test_security_updates_are_installed_by_themselves_and_never_reboot(board: Any) -> None:

@@ -13,12 +13,11 @@ from kubernetes import client
 from kubernetes.stream import stream
 
 from lab import settings
-from tests.support.cluster import CLUSTER, Cluster
+from tests.support.cluster import IN_LAB, Cluster
 from tests.support.watch import NAMESPACE, wait_until
 
 #: Outside of all private networks, and for documentation alone (RFC 5737): the lab's gateway has it behind itself.
 INTERNET, GATEWAY_END = "198.51.100.2", "198.51.100.1"
-IN_LAB = "lab_subnet" in CLUSTER.variables.get_vars(host=CLUSTER.inventory.get_host("localhost"))
 #: Prints those of the addresses to which a connection is made within two seconds.
 PROBE = """
 import concurrent.futures, socket, sys

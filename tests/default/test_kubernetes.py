@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 from kubernetes import client
 
-from tests.support.cluster import Cluster
+from tests.support.cluster import CLUSTER, Cluster
 
 NAMESPACE = "edge-ai"
 PORTS = {"training": 30000, "prediction": 30001}
@@ -85,7 +85,7 @@ class Browser:
             return error.code, url, error.read().decode(errors="replace")
 
 
-@pytest.mark.parametrize("node", ["pi-01", "pi-02", "pi-03"])
+@pytest.mark.parametrize("node", CLUSTER.hosts("cluster")[:3])
 @pytest.mark.parametrize("role", PORTS)
 def test_node_ports_answer_with_a_login_page_on_every_board(cluster: Cluster, role: str, node: str) -> None:
     status, arrived, page = Browser(cluster).open(f"{address(cluster, node, role)}/")
@@ -96,7 +96,9 @@ def test_node_ports_answer_with_a_login_page_on_every_board(cluster: Cluster, ro
 
 @pytest.mark.parametrize("role", PORTS)
 def test_nothing_answers_by_plain_http(cluster: Cluster, role: str) -> None:
-    status, _, page = Browser(cluster).open(address(cluster, "pi-01", role).replace("https:", "http:"))
+    status, _, page = Browser(cluster).open(
+        address(cluster, cluster.hosts("cluster")[0], role).replace("https:", "http:")
+    )
     assert status == 404
     assert "password" not in page
 
@@ -104,8 +106,8 @@ def test_nothing_answers_by_plain_http(cluster: Cluster, role: str) -> None:
 @pytest.mark.parametrize("role", PORTS)
 def test_what_boards_forward_arrives_unchanged(cluster: Cluster, role: str) -> None:
     """A board that has not the pod forwards many packets of a large file, and must not change a byte of it."""
-    base = {node: address(cluster, node, role) for node in ("pi-01", "pi-02", "pi-03")}
-    page = Browser(cluster).open(f"{base['pi-01']}/{role}/login")[2]
+    base = {node: address(cluster, node, role) for node in cluster.hosts("cluster")[:3]}
+    page = Browser(cluster).open(f"{next(iter(base.values()))}/{role}/login")[2]
     sheet = next(name for name in re.findall(r'href="([^"?]+[.]css)', page) if "bootstrap.min" in name)
     for _ in range(5):
         answers = {node: Browser(cluster).open(f"{url}{sheet}") for node, url in base.items()}
@@ -116,12 +118,12 @@ def test_what_boards_forward_arrives_unchanged(cluster: Cluster, role: str) -> N
 
 
 def test_nothing_is_served_without_the_password(cluster: Cluster) -> None:
-    url = f"{address(cluster, 'pi-02', 'training')}/training/api/contents"
+    url = f"{address(cluster, cluster.hosts('cluster')[-1], 'training')}/training/api/contents"
     assert Browser(cluster).open(url)[0] == 403
 
 
 def test_the_generated_password_opens_the_shared_data(cluster: Cluster) -> None:
-    base = f"{address(cluster, 'pi-03', 'prediction')}/prediction"
+    base = f"{address(cluster, cluster.hosts('cluster')[-1], 'prediction')}/prediction"
     password = (cluster.path("cluster_secrets_dir") / "jupyter-password").read_text().strip()
     browser = Browser(cluster)
     browser.open(f"{base}/login")

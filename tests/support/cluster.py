@@ -58,6 +58,8 @@ def load_cluster() -> Cluster:
 
 
 CLUSTER = load_cluster()
+#: Whether the boards are virtual ones, and what only they have can be tested.
+IN_LAB = "lab_subnet" in CLUSTER.variables.get_vars(host=CLUSTER.inventory.get_host("localhost"))
 
 
 def connect(name: str, *, sudo: bool = True) -> Any:

@@ -61,6 +61,11 @@ def is_block_path(path: str) -> bool:
     return path.startswith("/dev/") and not path.startswith("/dev/shm/")
 
 
+def is_link_of_card(path: str) -> bool:
+    """Whether a flash_card is the link of one card: of a built-in reader, which has none of its own."""
+    return path.startswith(f"{BY_ID}/mmc-")
+
+
 def _tree(node: dict[str, Any]) -> list[dict[str, Any]]:
     return [node] + [leaf for child in node.get("children") or [] for leaf in _tree(child)]
 
@@ -95,7 +100,10 @@ def refuse_block(
     )
     if not facts.exists:
         # A reader on USB has its link with or without a card; a built-in one has a link for each card.
-        what = "connect the card reader" if Path(facts.path).name.startswith("usb-") else "insert the card"
+        if is_link_of_card(facts.path):
+            what = "insert that card (a built-in reader has another link for each one)"
+        else:
+            what = "connect the card reader" if Path(facts.path).name.startswith("usb-") else "insert the card"
         return [f"{facts.path} does not exist: {what}, or correct flash_card{candidates}"]
     if not facts.is_block:
         return [f"{facts.path} is not a block device: set flash_card to a link in {BY_ID}{candidates}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
+from ..flash.gate import is_link_of_card
 from .model import Host, Inventory, Report, Setting
 
 ZONES = Path("/usr/share/zoneinfo")
@@ -51,15 +52,16 @@ def _card(host: Host, taken: dict[PurePosixPath, tuple[Host, Setting]], report: 
                 f"write the serial number that `lsblk -dno SERIAL {setting.value}` shows: "
                 "it confirms that this disk may be erased",
             )
-    # Boards may have one reader, which is asked for a card after another; two may not have one file.
-    if path in taken and path.parts[1:2] != ("dev",) and not setting.from_command_line:
+    # Boards may have one reader, which is asked for a card after another; two may not have one card, or one file.
+    if path in taken and not setting.from_command_line:
         other, first = taken[path]
-        report.setting(
-            host,
-            setting,
-            f"{other.name} has the same card ({first.place})",
-            "give each board its own file",
-        )
+        problem = f"{other.name} has the same card ({first.place})"
+        if is_link_of_card(setting.value):
+            problem += ": a built-in reader has another link for each card"
+            remedy = "delete it here, and give it and flash_card_serial with -e, for one board at a time with -l"
+            report.setting(host, setting, problem, remedy)
+        elif path.parts[1:2] != ("dev",):
+            report.setting(host, setting, problem, "give each board its own file")
     taken.setdefault(path, (host, setting))
 
 

@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
+from ..flash.gate import is_block_path, is_link_of_card
 from ..flash.ssh import effective, jump_host, key_problem
 from . import connection, image_builder
 from .model import HERE, Host, Inventory, Place, Report
@@ -176,14 +177,23 @@ def _programs(boards: list[Host], needs: Needs, report: Report) -> None:
 
 
 def _command_line(boards: list[Host], report: Report) -> None:
-    """Report what is a board's own, but was given with -e for several at once."""
+    """Report what is a board's own, but was given with -e for several at once. They may share a card reader."""
+    if len(boards) < 2:
+        return
+    card = str(boards[0].get("flash_card", ""))
+    reader = is_block_path(card) and not is_link_of_card(card)
     for name in _OF_ONE_BOARD:
-        setting = boards[0].settings.get(name) if len(boards) > 1 else None
-        if setting and setting.from_command_line and setting.value not in ("", None):
-            remedy = "name one board with -l, or write it for each in the inventory"
-            report.add(
-                setting.place, name, setting.value, f"the {len(boards)} boards of this run would share it", remedy
-            )
+        setting = boards[0].settings.get(name)
+        if setting is None or not setting.from_command_line or setting.value in ("", None):
+            continue
+        if name.startswith("flash_card") and reader:
+            continue
+        remedy = "name one board with -l, or write it for each in the inventory"
+        problem = f"the {len(boards)} boards of this run would share it"
+        if name.startswith("flash_card") and is_link_of_card(card):
+            problem += ", and a built-in reader has another link and serial number for each card"
+            remedy = "insert the card of one board, and name that board with -l"
+        report.add(setting.place, name, setting.value, problem, remedy)
 
 
 def _interpreter(inventory: Inventory, needs: Needs, report: Report) -> None:

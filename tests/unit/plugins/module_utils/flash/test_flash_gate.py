@@ -66,7 +66,7 @@ def test_reader_without_serial_is_confirmed_by_its_model() -> None:
     ("found", "expected"),
     [
         (facts(exists=False), "does not exist: connect the card reader"),
-        (facts(exists=False, path="/dev/disk/by-id/mmc-SC32G_0x1a2b"), "does not exist: insert the card"),
+        (facts(exists=False, path="/dev/disk/by-id/mmc-SC32G_0x1a2b"), "does not exist: insert that card (a built-in"),
         (facts(is_block=False), "is not a block device"),
         (facts(path="/dev/sdb"), "set flash_card: /dev/disk/by-id/usb-Generic"),
         (facts(disk(type="part"), has_partition_file=True), "is a part, not a whole disk"),

@@ -211,18 +211,28 @@ def test_what_only_ssh_s_own_settings_say(tmp_path: Path, values: dict[str, obje
     assert [problem in text for text in found] == ([True] if problem else [])
 
 
-def test_what_is_a_board_s_own_is_not_given_for_several(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("card", "problem"),
+    [
+        ("/srv/card.img", "the 2 boards of this run would share it; name one board with -l, or write it for each"),
+        ("/dev/disk/by-id/usb-Generic_reader-0:0", None),
+        ("/dev/disk/by-id/mmc-SC32G_0x1a2b", "a built-in reader has another link and serial number for each card; "),
+    ],
+)
+def test_what_is_a_board_s_own_is_not_given_for_several(tmp_path: Path, card: str, problem: str | None) -> None:
     inventory = board(tmp_path)
-    settings = inventory.hosts["pi-01"].settings | {"flash_card": Setting("flash_card", "/dev/x", Place(COMMAND_LINE))}
+    given = {"flash_card": card, "flash_card_serial": "42"}
+    settings = inventory.hosts["pi-01"].settings | {
+        name: Setting(name, value, Place(COMMAND_LINE)) for name, value in given.items()
+    }
     for name in ("pi-01", "pi-02"):
         inventory.hosts[name] = Host(name, FILE, frozenset(), frozenset(), settings)
-    for scope, wrong in ((["pi-01", "pi-02"], True), (["pi-02"], False)):
+    for scope, count in ((["pi-01", "pi-02"], 2 if problem else 0), (["pi-02"], 0)):
         report = Report()
         control.check(inventory, scope, NEEDS, report)
-        found = [
-            text for text in texts(report) if "flash_card = /dev/x: the 2 boards of this run would share it" in text
-        ]
-        assert len(found) == wrong
+        found = [text for text in texts(report) if "would share it" in text]
+        assert len(found) == count
+        assert all(problem and problem in text for text in found)
 
 
 def test_files_of_the_image_that_others_may_not_read(tmp_path: Path) -> None:
