@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, shared_data
-from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, printable
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import OutOfTime, Refused, printable
 
 TIMINGS = "timings.json"
 #: CPU seconds, and bytes of memory, that unpacking and validation may take.
@@ -120,7 +120,7 @@ def main(arguments: list[str]) -> int:
         shared_data.limit_process(SECONDS, MEMORY, f"the archive of {target.name} is unpacked")
         remove_incomplete(target)
         unpack(sys.stdin.buffer, digest, schema, target)
-    except (Refused, OSError, MemoryError) as error:
+    except (Refused, OutOfTime, OSError, MemoryError) as error:
         print(error or "it exceeds the memory limit", file=sys.stderr)
         return 1
     return 0
