@@ -22,7 +22,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import Entry, Limits, Target, copy, members
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import ARCHIVE, BESIDE, MOST, SUMS, Packer
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import (
+    ARCHIVE,
+    BESIDE,
+    LISTING,
+    MOST,
+    SUMS,
+    Packer,
+)
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, printable
 
 from ..files import sha256_of
@@ -80,6 +87,9 @@ def contents(source: IO[bytes], top: str) -> Contents:
             if member.content is None:
                 continue
             if name == SUMS:
+                if member.info.size > LISTING:
+                    found.faults.append(f"has a {SUMS} of {member.info.size:,} bytes")
+                    return found
                 record = member.content.read()
                 continue
             if member.parts[0] != top and name not in BESIDE:
