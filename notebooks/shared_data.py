@@ -59,6 +59,10 @@ class Refused(Exception):
     """Something in the shared folder that is not used; the message names it and is safe to print."""
 
 
+class OutOfTime(Exception):
+    """The time of `limit_process` is over. No Refused: who goes on after a file that is refused must end here."""
+
+
 def printable(text: object, limit: int = 500) -> str:
     """One line that a terminal shows as it is: control and direction characters as escapes, cut after `limit`.
 
@@ -78,14 +82,14 @@ def lines(text: object, most: int, limit: int = 200) -> list[str]:
 
 
 def limit_process(seconds: int, memory: int, task: str) -> None:
-    """End this process's work with Refused after `seconds` of a processor, and with MemoryError beyond `memory` bytes.
+    """End this process's work by OutOfTime after `seconds` of a processor, by MemoryError beyond `memory` bytes.
 
     The kernel counts, so the limits hold for whatever is parsed, also where a parser has a fault. A board that is busy
     with something else may need six times as long by the clock. `task` says what takes so long.
     """
 
     def late(_signal: int, _frame: FrameType | None) -> None:
-        raise Refused(f"{task}: not done after {seconds} s; the shared folder holds more than is read in that time")
+        raise OutOfTime(f"{task}: not done after {seconds} s; the shared folder holds more than is read in that time")
 
     for timer, alarm, least in (
         (signal.ITIMER_PROF, signal.SIGPROF, seconds),

@@ -162,7 +162,10 @@ class CallbackModule(Default):
     def open(self) -> None:
         """Take the screen, when there is one and no option asks for Ansible's own output."""
         wanted = self.terminal.verbosity == 0 and not context.CLIARGS.get("step") and sys.stdout.isatty()
-        if not wanted or screen is None:
+        if screen is None:
+            return
+        if not wanted:
+            screen.make_safe()
             return
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         name = f"{Path(self.playbook).stem}-{stamp}.log"
@@ -170,6 +173,7 @@ class CallbackModule(Default):
             self.log = screen.Log(Path(self.get_option("logs")), name, self.get_option("keep"))
         except OSError as error:
             self.terminal.warning(f"{error.filename}: no log can be written ({error.strerror}): all output comes here")
+            screen.make_safe()
             return
         self.log_fails = False
         self.screen = screen.Screen(sys.stdout, bool(constants.ANSIBLE_NOCOLOR), self.running)

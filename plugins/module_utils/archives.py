@@ -27,6 +27,9 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import
 #: What an archive that is not one, or is not whole, raises while it is read.
 BROKEN = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, OverflowError, RecursionError, MemoryError)
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Bytes of all names in an archive, which its readers keep, and of all that describes one member: tarfile reads that
+#: as a whole, whatever size it says it has.
+NAMES, DESCRIPTION = 128 << 20, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class _Bounded:
         # A member has a head of 512 bytes and is filled up to 512; names and times may need 2 KiB more.
         self.left = limits.size + limits.members * 4096 + (64 << 10)
         self.until = time.monotonic() + limits.seconds
+        #: Bytes that may be read before the next member is known.
+        self.head = DESCRIPTION
 
     def read(self, size: int) -> bytes:
         """The next bytes."""
@@ -57,6 +62,9 @@ class _Bounded:
             raise Refused(f"takes more than {self.limits.seconds:g} s to unpack")
         content = self.source.read(min(size, self.left + 1))
         self.left -= len(content)
+        self.head -= len(content)
+        if self.head < 0:
+            raise Refused(f"holds a member whose description has more than {DESCRIPTION:,} bytes")
         if self.left < 0:
             raise Refused(f"unpacks to more than {self.limits.size:,} bytes")
         return content
@@ -98,16 +106,23 @@ def members(source: IO[bytes], limits: Limits, links: bool = False) -> Iterator[
         with gzip.GzipFile(fileobj=source, mode="rb") as plain:
             bounded: Any = _Bounded(plain, limits)
             with tarfile.open(fileobj=bounded, mode="r|") as tar:
-                size = count = 0
-                for info in tar:
+                size = count = names = 0
+                while info := tar.next():
+                    tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
                     size, count = size + max(info.size, 0), count + 1
                     if count > limits.members:
                         raise Refused(f"holds more than {limits.members:,} members")
                     if size > limits.size:
                         raise Refused(f"holds {printable(repr(info.name))}: more than {limits.size:,} bytes in all")
+                    names += len(info.name)
+                    if names > NAMES:
+                        raise Refused(f"holds names of more than {NAMES >> 20} MiB")
                     parts = _parts(info, limits, links)
                     content = tar.extractfile(info) if info.isreg() else None
+                    bounded.head = limits.size + limits.members * 4096
                     yield Member(info, parts, Content(content) if content else None)
+                    # What was not read of it is skipped.
+                    bounded.head = max(info.size, 0) + DESCRIPTION
     except BROKEN as error:
         raise broken(error) from error
 

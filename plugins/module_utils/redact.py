@@ -27,6 +27,8 @@ _PATTERNS = (
         "<host>",
     ),
 )
+#: The longest text (characters): with one of a hundred thousand, which a board may send, the patterns take minutes.
+LONGEST = 4000
 _COLONS = re.compile(r"(?<![\w.])[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%\w+)?(?!\w)")
 
 
@@ -48,6 +50,9 @@ def redact(value: Any, known: Iterable[str] = ()) -> Any:
     hidden = re.compile("|".join(rf"(?<![\w-]){re.escape(word)}(?![\w-])" for word in words)) if words else None
 
     def text(found: str) -> str:
+        if len(found) > LONGEST:
+            # Half of a word would not be known for what it is.
+            found = f"{found[:LONGEST].rsplit(None, 1)[0][: LONGEST - 100]} ..."
         if hidden:
             found = hidden.sub("<name>", found)
         for pattern, instead in _PATTERNS:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, shared_data
-from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, printable
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import OutOfTime, Refused, printable
 
 TIMINGS = "timings.json"
 #: CPU seconds, and bytes of memory, that unpacking and validation may take.
@@ -31,6 +31,8 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SEAL = f'<!DOCTYPE html><meta http-equiv="Content-Security-Policy" content="{POLICY}">'.encode()
 #: Other types that a browser runs as a page, but that cannot have such a prefix.
 PAGES_UNSEALED = (".mht", ".mhtml", ".shtml", ".svg", ".xht", ".xhtml", ".xml")
+#: Types that a browser knows, and takes for no page. A file of another type it opens as what its first bytes look like.
+NO_PAGES = (".csv", ".json", ".txt")
 
 
 def verify(source: Any, digest: str) -> None:
@@ -58,6 +60,12 @@ def validate_timings(folder: Path, schema: Path) -> None:
         ) from None
 
 
+def looks_like_page(path: Path) -> bool:
+    """Whether a file begins as pages do; browsers look at 1 KiB at most."""
+    with path.open("rb") as file:
+        return file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n\f").startswith(b"<")
+
+
 def seal(path: Path) -> None:
     """Prevent a page from running scripts in the browser that shows it."""
     path.write_bytes(SEAL + path.read_bytes())
@@ -73,7 +81,7 @@ def unpack(source: IO[bytes], digest: str, schema: Path, target: Path) -> None:
             if not all(shared_data.FILE_NAME.fullmatch(part) for part in name.split("/")):
                 raise Refused(f"contains {printable(repr(name))}, which is not a valid name of a result")
             kind = Path(name).suffix.lower()
-            if kind in PAGES_UNSEALED:
+            if kind in PAGES_UNSEALED or (kind not in (*NO_PAGES, ".html", ".htm") and looks_like_page(folder / name)):
                 raise Refused(f"contains {printable(repr(name))}, which a browser could run: write it as .html or .png")
             if kind in (".html", ".htm"):
                 seal(folder / name)
@@ -120,7 +128,7 @@ def main(arguments: list[str]) -> int:
         shared_data.limit_process(SECONDS, MEMORY, f"the archive of {target.name} is unpacked")
         remove_incomplete(target)
         unpack(sys.stdin.buffer, digest, schema, target)
-    except (Refused, OSError, MemoryError) as error:
+    except (Refused, OutOfTime, OSError, MemoryError) as error:
         print(error or "it exceeds the memory limit", file=sys.stderr)
         return 1
     return 0

@@ -147,7 +147,7 @@ class BoardLock(threading.Thread):
             self.pipes = [process.stdin.fileno(), process.stdout.fileno()]
             try:
                 process.stdin.write(f"{self.text}\n".encode())
-                answer = process.stdout.readline().strip()
+                answer = process.stdout.readline(LONGEST).strip()
                 if answer == b"busy":
                     holder = process.stdout.read(LONGEST).decode(errors="replace").strip()
                     # Itself, after a cable was pulled: the board has not missed it yet.

@@ -28,7 +28,11 @@ def remove(shared: Path, run: str) -> None:
     """Delete the folder of a run, without following a link. Raises Refused for what its owner cannot delete."""
     what = printable(shared / "runs" / run)
     # First what marks it as complete: half of a run must not be taken for one.
-    with contextlib.suppress(FileNotFoundError), shared_data.opened_folder(shared, f"runs/{run}") as folder:
+    with (
+        contextlib.suppress(FileNotFoundError),
+        shared_data.opened_folder(shared, f"runs/{run}") as folder,
+        contextlib.suppress(IsADirectoryError),  # which marks nothing
+    ):
         os.unlink("complete.json", dir_fd=folder)
     with contextlib.suppress(FileNotFoundError), shared_data.opened_folder(shared, "runs") as runs:
         try:

@@ -25,8 +25,9 @@ from rich.text import Text
 
 #: Longest line and most lines of one message on the screen; the log has all of it.
 LINE, LINES = 2000, 100
-#: The colours that Ansible puts around each line.
-_COLOUR = re.compile(r"^(\x1b\[[0-9;]*m)+|(\x1b\[[0-9;]*m)+$", re.MULTILINE)
+#: A colour; Ansible puts one before and one after each line, and a reset after it.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_RESET = "\x1b[0m"
 
 
 def safe(text: object, longest: int = LINE) -> list[str]:
@@ -34,9 +35,31 @@ def safe(text: object, longest: int = LINE) -> list[str]:
     return [printable(line.expandtabs().rstrip(), longest) for line in str(text).replace("\r\n", "\n").split("\n")]
 
 
+def _bare(line: str) -> str:
+    """A line without the colours around it. In linear time: others make lines of nothing else."""
+    begin, end = 0, len(line)
+    while found := _COLOUR.match(line, begin):
+        begin = found.end()
+    while (last := line.rfind("\x1b", begin, end)) >= 0 and _COLOUR.fullmatch(line, last, end):
+        end = last
+    return line[begin:end]
+
+
 def plain(text: str) -> str:
     """What Ansible wrote, without its colours and with the control characters of others as escapes."""
-    return "\n".join(safe(_COLOUR.sub("", text), sys.maxsize))
+    return "\n".join(line for each in text.split("\n") for line in safe(_bare(each), sys.maxsize))
+
+
+def coloured(text: str) -> str:
+    """What Ansible wrote, with colours, which end with their line, and other control characters as escapes."""
+    lines = []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        colours = _COLOUR.findall(line)
+        texts = [printable(part.expandtabs(), sys.maxsize) for part in _COLOUR.split(line)]
+        if colours and colours[-1] != _RESET:
+            texts[-1] += _RESET
+        lines.append("".join(part for pair in zip(texts, [*colours, ""], strict=True) for part in pair))
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -143,19 +166,16 @@ class Screen:
 
 
 class Written:
-    """Standard output or error while a screen is drawn: what is written there is given to `take`."""
+    """Standard output or error while what is written there is first made safe, and given to `take`."""
 
-    def __init__(self, stream: TextIO, take: Callable[[str], None]) -> None:
+    def __init__(self, stream: TextIO, take: Callable[[str], Any], clean: Callable[[str], str]) -> None:
         self.stream = stream
-        self._take = take
+        self._take, self._clean = take, clean
 
     def write(self, text: str) -> int:
         """Hand the text on."""
-        self._take(plain(text))
+        self._take(self._clean(text))
         return len(text)
-
-    def flush(self) -> None:
-        """Nothing is kept back."""
 
     def __getattr__(self, name: str) -> Any:
         """All else is that of the stream."""
@@ -209,9 +229,16 @@ class LogDisplay:
 def redirect(take_output: Callable[[str], None], take_error: Callable[[str], None]) -> Callable[[], None]:
     """Hand what is written to standard output and error to two functions; returns what ends that."""
     output, error = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Written(output, take_output), Written(error, take_error)
+    sys.stdout, sys.stderr = Written(output, take_output, plain), Written(error, take_error, plain)
 
     def end() -> None:
         sys.stdout, sys.stderr = output, error
 
     return end
+
+
+def make_safe() -> None:
+    """Make safe what is written to standard output and error from now on, and leave it as it is otherwise."""
+    if not isinstance(sys.stdout, Written):
+        output, error = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = Written(output, output.write, coloured), Written(error, error.write, coloured)

@@ -51,28 +51,43 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import ASIDE, RESTART, STAGING, not_data
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import (
+    ASIDE,
+    DEPTH,
+    RESTART,
+    STAGING,
+    not_data,
+)
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
 
 
 def listed(root: Path, skip: tuple[str, ...] = ()) -> tuple[int, int, str]:
     """Bytes and number of the regular files below `root`, and a digest of their names, sizes and times (seconds).
 
-    Entries at its top that begin with `skip` are left out, as is what a client's NFS keeps of deleted files.
+    The bytes are those that the disk has, each once: a file may have holes, and several names. Entries at its top that
+    begin with `skip` are left out, as is what a client's NFS keeps of deleted files, and what a backup leaves out
+    because it lies too deep.
     """
     total = count = 0
     digest = hashlib.sha256()
+    linked: set[tuple[int, int]] = set()
     for folder, names, files in os.walk(root):
         if Path(folder) == root and skip:
             names[:] = [name for name in names if not name.startswith(skip)]
+        if len(Path(folder).relative_to(root).parts) >= DEPTH:
+            names.clear()
         names.sort()
         for name in sorted(files):
             path = Path(folder) / name
             try:
                 status = path.lstat()
-            except FileNotFoundError:
+            except OSError:  # gone meanwhile, or its path is too long
                 continue
-            total, count = total + status.st_size, count + 1
+            count += 1
+            if status.st_nlink == 1 or (status.st_dev, status.st_ino) not in linked:
+                total += min(status.st_size, status.st_blocks * 512)
+                if status.st_nlink > 1:
+                    linked.add((status.st_dev, status.st_ino))
             if stat.S_ISREG(status.st_mode) and not name.startswith(".nfs"):
                 digest.update(
                     f"{path.relative_to(root)}\0{status.st_size}\0{int(status.st_mtime)}\0".encode(

@@ -85,6 +85,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.write import
     write_block_card,
     write_file_card,
 )
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import printable
 
 
 def seeded_head(image: Path, directory: Path, seed: dict[str, str], cmdline: list[str]) -> Source:
@@ -171,7 +172,7 @@ def main() -> None:
             )
         elif current.get("edge-ai-user-data") and not overwrite:
             reasons.append(
-                f"it has {current.get('instance-id')}, not {wanted}, and may contain a board's data: "
+                f"it has {printable(current.get('instance-id'), 100)}, not {wanted}, and may contain a board's data: "
                 f"insert the right card, or overwrite it with -e flash_reflash={host}"
             )
     except (SeedError, ValueError, RuntimeError) as error:

@@ -131,12 +131,11 @@ def wait_for_cloud_init(module: AnsibleModule, login: Login, deadline: float) ->
             time.sleep(1)
             continue
         try:
-            status = json.loads(text)
-        except ValueError:
-            last = f"its status is not valid JSON: {text[:200]}"
+            errors, warnings = cloud_init_problems(json.loads(text), int(code))
+        except (ValueError, AttributeError, TypeError, RecursionError):
+            last = f"its status is not valid: {text[:200]}"
             time.sleep(1)
             continue
-        errors, warnings = cloud_init_problems(status, int(code))
         if errors:
             module.fail_json(
                 msg=f"cloud-init failed on {name} ({login.address}): {'; '.join(errors)}. "

@@ -33,7 +33,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils import runs, shared_data
-from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import OutOfTime, Refused
 
 
 def prune(export: Path, keep: int, pretend: bool, fetched: str = "") -> tuple[list[str], list[str]]:
@@ -49,7 +49,7 @@ def prune(export: Path, keep: int, pretend: bool, fetched: str = "") -> tuple[li
                 removed.append(run)
             except Refused as error:
                 refused.append(str(error))
-    except (Refused, MemoryError) as error:
+    except (Refused, OutOfTime, MemoryError) as error:
         # The time is over: the next run goes on.
         refused.append(f"{error or 'not enough memory'}")
     return removed, refused

@@ -64,7 +64,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils import shared_data
 from ansible_collections.edge_ai.cluster.plugins.module_utils.runs import surplus
-from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import OutOfTime, Refused
 
 #: Longest file of the notebooks and of the data set that is compared (bytes).
 FILE_BYTES = 64 << 20
@@ -163,7 +163,7 @@ def main() -> None:
             found = state(
                 export, **{name: module.params[name] for name in ("files", "inputs_digest", "keep", "fetched")}
             )
-    except (Refused, MemoryError) as error:
+    except (Refused, OutOfTime, MemoryError) as error:
         module.fail_json(msg=f"{error or 'not enough memory'}. Remove foreign files from the export")
     for message in found["refused"]:
         module.warn(f"ignored and not changed: {message}")

@@ -55,7 +55,7 @@ def main() -> None:
         with shared_data.as_owner(export), shared_data.opened(export, name, module.params["limit"]) as file:
             content = os.pread(file.fileno(), module.params["length"], module.params["offset"])
             size = os.fstat(file.fileno()).st_size
-    except (shared_data.Refused, FileNotFoundError, MemoryError) as error:
+    except (shared_data.Refused, shared_data.OutOfTime, FileNotFoundError, MemoryError) as error:
         module.fail_json(msg=f"{error or 'not enough memory'}", refused=True)
     except OSError as error:
         module.fail_json(msg=f"{shared_data.printable(export / name)}: {error.strerror}", refused=False)

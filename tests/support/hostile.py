@@ -411,6 +411,16 @@ def page_that_is_no_page(run: Path, outside: Path) -> None:
 
 
 @case
+def page_without_a_type(run: Path, outside: Path) -> None:
+    complete(run, tar(record(), ("notes", b"\n <html><script>alert(1)</script>")))
+
+
+@case
+def page_of_an_unknown_type(run: Path, outside: Path) -> None:
+    complete(run, tar(record(), ("plot.ipynb", b"\xef\xbb\xbf<!doctype html><script>alert(1)</script>")))
+
+
+@case
 def changed_while_read(run: Path, outside: Path) -> None:
     """For five seconds complete.json is a file, a link and nothing in turn."""
     complete(run, tar(("time.txt", b"x")))

@@ -28,6 +28,7 @@ from typing import Any
 
 import psutil
 from tornado.httpclient import HTTPError, HTTPRequest
+from tornado.iostream import UnsatisfiableReadError
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from tornado.template import Template
 from tornado.web import Application, RequestHandler
@@ -116,8 +117,10 @@ def label(thing: Object, name: str) -> str:
     return str((thing["metadata"].get("labels") or {}).get(name, ""))
 
 
-def moment(text: str) -> float:
-    """Seconds since 1970 of a time of the API."""
+def moment(text: str | None, otherwise: float = 0.0) -> float:
+    """Seconds since 1970 of a time of the API. A container that was lost with its board ended at no time (null)."""
+    if not text:
+        return otherwise
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
@@ -201,10 +204,11 @@ def last_run(pods: Iterable[Object], now: float) -> Object:
         found = ((pod.get("status", {}).get("containerStatuses") or [{}])[0]).get("state", {})
         ended, running = found.get("terminated"), found.get("running")
         if ended:
-            began, seconds = moment(ended["startedAt"]), moment(ended["finishedAt"]) - moment(ended["startedAt"])
+            began = moment(ended.get("startedAt"), now)
+            seconds = moment(ended.get("finishedAt"), began) - began
             result = "done" if ended.get("exitCode") == 0 else "failed"
         else:
-            began = moment(running["startedAt"]) if running else now
+            began = moment(running.get("startedAt"), now) if running else now
             seconds, result = now - began, "runs" if running else state(pod)
         name = label(pod, "batch.kubernetes.io/job-name")
         steps.append((began, name, str(pod.get("spec", {}).get("nodeName", "")), f"{seconds:.0f} s", result))
@@ -293,7 +297,10 @@ class Cluster:
             decompress_response=False,
             **more,
         )
-        answer = await self._clients[limit].fetch(request)
+        try:
+            answer = await self._clients[limit].fetch(request)
+        except UnsatisfiableReadError as error:  # a head without an end
+            raise HTTPError(599) from error
         if answer.code != HTTPStatus.OK:
             raise HTTPError(answer.code)
         return answer.body

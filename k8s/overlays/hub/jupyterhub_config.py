@@ -93,7 +93,8 @@ async def boards(spawner: KubeSpawner) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{"display_name": "Any board", "slug": "any", "default": True}]
     ready = []
     for node in nodes.items:
-        conditions = {each.type: each.status for each in node.status.conditions}
+        # Whoever has the agents' token can add a Node that never reported any.
+        conditions = {each.type: each.status for each in node.status.conditions or []}
         closed = node.spec.unschedulable or any(each.effect != "PreferNoSchedule" for each in node.spec.taints or [])
         if conditions.get("Ready") == "True" and not closed:
             ready.append((node.metadata.name, (node.metadata.labels or {}).get("role", "")))

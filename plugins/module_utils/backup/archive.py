@@ -22,7 +22,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import Entry, Limits, Target, copy, members
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import ARCHIVE, BESIDE, MOST, SUMS, Packer
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import (
+    ARCHIVE,
+    BESIDE,
+    LISTING,
+    MOST,
+    SUMS,
+    Packer,
+)
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, printable
 
 from ..files import sha256_of
@@ -80,6 +87,9 @@ def contents(source: IO[bytes], top: str) -> Contents:
             if member.content is None:
                 continue
             if name == SUMS:
+                if member.info.size > LISTING:
+                    found.faults.append(f"has a {SUMS} of {member.info.size:,} bytes")
+                    return found
                 record = member.content.read()
                 continue
             if member.parts[0] != top and name not in BESIDE:
@@ -302,15 +312,21 @@ def choose(wanted: str, directory: Path) -> Path:
     return path
 
 
+def start_of(path: Path) -> bytes:
+    """A manifest, or what is as long as the longest of a file that is none."""
+    with path.open("rb") as file:
+        return file.read(LONGEST)
+
+
 def read_manifest(directory: Path, content: bytes = b"") -> dict[str, Any]:
     """The manifest, or `content`, which was verified. Raises BackupError for one that is missing or misshapen."""
     path = directory / MANIFEST
     if not path.is_file():
         raise BackupError(f"{path} is missing: this is not a backup, or one that was not finished: use another")
     try:
-        found = json.loads(content or path.read_bytes()[:LONGEST])
-    except ValueError as error:
-        raise BackupError(f"{path} is not JSON: {error}") from error
+        found = json.loads(content or start_of(path))
+    except (ValueError, RecursionError) as error:
+        raise BackupError(f"{path} is not JSON: {printable(error, 200)}") from error
     if isinstance(found, dict) and found.get("format") in (1, 2):
         raise BackupError(
             f"{path} has format {found['format']}: a backup of before they were encrypted and signed, so anybody may "
@@ -331,7 +347,7 @@ def read_manifest(directory: Path, content: bytes = b"") -> dict[str, Any]:
 def verified(directory: Path, key: Key) -> tuple[dict[str, Any], str]:
     """The manifest of a backup of the key's owner, and its SHA-256. Raises BackupError for all others."""
     read_manifest(directory)  # what is no backup, or an old one, has no signature
-    content = (directory / MANIFEST).read_bytes()[:LONGEST]
+    content = start_of(directory / MANIFEST)
     if not (directory / SIGNATURE).is_file():
         raise BackupError(f"its {SIGNATURE} is missing: it is not known who made it")
     verify(content, directory / SIGNATURE, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from ansible.errors import AnsibleActionFail
 
 from .. import archives, shared_data
 from ..files import sha256_of
+from ..shared_data import printable
 from ..ssh import preamble, root_argv
 from . import stream
 from .archive import Contents, writing
@@ -82,8 +84,9 @@ def running(ssh: dict[str, Any], arguments: list[str], timeout: float) -> Iterat
             process.kill()
 
         def messages() -> str:
-            errors.seek(0)
-            text = errors.read().decode(errors="replace").strip()[-1500:]
+            # A board may be anybody's by now, and say anything.
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - 1500))
+            text = "\n".join(map(printable, errors.read().decode(errors="replace").strip().split("\n")))
             if expired.is_set():
                 return f"not done after {timeout:.0f} s (cluster_backup_timeout). {text}"
             return text or f"ended with {process.returncode} without a message"

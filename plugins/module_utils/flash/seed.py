@@ -11,6 +11,7 @@ import os
 import re
 import struct
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ SECTOR = 512
 FAT_TYPES = {0x0B, 0x0C, 0x0E}
 SEED_FILES = ("user-data", "meta-data", "network-config", "host-key")
 """What cloud-init reads, and what the commands in user-data read and delete."""
+LONGEST = 1 << 20
+"""Bytes of a boot partition's file that are read: others may have made a card, and its files as long as they like."""
 
 
 class SeedError(Exception):
@@ -61,7 +64,9 @@ def digest(text: str) -> str:
 
 def parse_meta_data(text: str) -> dict[str, str]:
     """`key: value` lines of a meta-data file; cloud-init's key is instance-id, with a hyphen."""
-    return dict(re.findall(r"^([A-Za-z0-9_-]+): *(\S.*?) *$", text, flags=re.MULTILINE))
+    # Without an expression for the whole line: a card or board can make it so that one takes hours.
+    found = (line.partition(":") for line in text.split("\n"))
+    return {key: value.strip(" ") for key, _, value in found if value.strip() and re.fullmatch(r"[A-Za-z0-9_-]+", key)}
 
 
 def differences(ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
@@ -107,8 +112,11 @@ def boot_partition(path: Path) -> Partition | None:
     return found[0] if found and found[0].type in FAT_TYPES else None
 
 
-def _mtools(command: list[str]) -> subprocess.CompletedProcess[bytes]:
-    """Run an mtools program; the user's mtoolsrc is ignored and FAT times are fixed: same seed, same bytes."""
+def _mtools(command: list[str]) -> tuple[int, bytes, bytes]:
+    """Run an mtools program: its exit status, what it prints (LONGEST bytes, then it is ended), and its errors.
+
+    The user's mtoolsrc is ignored and FAT times are fixed: same seed, same bytes.
+    """
     env = {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "LC_ALL": "C.UTF-8",
@@ -118,15 +126,27 @@ def _mtools(command: list[str]) -> subprocess.CompletedProcess[bytes]:
         "SOURCE_DATE_EPOCH": "1700000000",
     }
     try:
-        return subprocess.run(command, env=env, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        with (
+            tempfile.TemporaryFile() as errors,
+            subprocess.Popen(
+                command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+            ) as process,
+        ):
+            assert process.stdout
+            text = process.stdout.read(LONGEST)
+            if len(text) == LONGEST:
+                process.kill()
+            code = process.wait()
+            errors.seek(0)
+            return code, text, errors.read(LONGEST)
     except FileNotFoundError as error:
         raise SeedError(f"{command[0]} is missing on the control node: install the package mtools") from error
 
 
 def read_boot_file(card: Path, boot: Partition, name: str) -> str | None:
-    """Text of a file in the root of a card's boot partition, or None when it does not exist."""
-    result = _mtools(["mtype", "-i", f"{card}@@{boot.offset}", f"::{name}"])
-    return result.stdout.decode(errors="replace") if result.returncode == 0 else None
+    """Text of a file in the root of a card's boot partition, or None when it does not exist, or is too long."""
+    code, text, _ = _mtools(["mtype", "-i", f"{card}@@{boot.offset}", f"::{name}"])
+    return text.decode(errors="replace") if code == 0 else None
 
 
 def write_boot_file(image: Path, boot: Partition, name: str, text: str, scratch: Path) -> None:
@@ -137,10 +157,11 @@ def write_boot_file(image: Path, boot: Partition, name: str, text: str, scratch:
     source = scratch / name
     source.write_text(text, encoding="utf-8")
     source.chmod(0o600)
-    result = _mtools(["mcopy", "-i", f"{image}@@{boot.offset}", "-o", str(source), f"::{name}"])
+    code, _, errors = _mtools(["mcopy", "-i", f"{image}@@{boot.offset}", "-o", str(source), f"::{name}"])
     source.unlink()
-    if result.returncode != 0:
-        raise SeedError(f"{name} cannot be written to the image's boot partition: {result.stderr.decode().strip()}")
+    if code != 0:
+        reason = errors.decode(errors="replace").strip()
+        raise SeedError(f"{name} cannot be written to the image's boot partition: {reason}")
 
 
 def card_meta_data(card: Path) -> dict[str, str]:

@@ -127,7 +127,7 @@ def parse_status(text: str) -> BoardStatus:
     if result:
         try:
             errors = [str(error) for error in json.loads(result)["v1"]["errors"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             errors = [f"/run/cloud-init/result.json is not valid: {result[:200]}"]
     return BoardStatus(
         reached=True,

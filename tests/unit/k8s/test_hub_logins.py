@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import AsyncMock, MagicMock
 
 import argon2
 import pytest
@@ -66,8 +66,8 @@ def test_another_password_or_name_makes_other_sessions_and_labels(logins: Any) -
 
 
 @pytest.fixture
-def authenticator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The hub's own class, without JupyterHub, which only the image has."""
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The hub's own configuration, without JupyterHub, which only the image has."""
     for name in ("jupyterhub_config.py", "logins.py"):
         shutil.copy(ROOT / "k8s/overlays/hub" / name, tmp_path)
     (tmp_path / "settings.json").write_text((ROOT / "k8s/overlays/hub/settings.json").read_text())
@@ -88,10 +88,27 @@ def authenticator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(sys, "path", [*sys.path])
     config: Any = programs.load(tmp_path / "jupyterhub_config.py")
     config.FAILURE_DELAY = 0.0
-    return config.ListedUsers()
+    return config
 
 
-def test_passwords_are_taken_by_the_page_alone_whose_guesses_are_limited(authenticator: Any) -> None:
+def test_a_node_that_never_reported_keeps_nobody_from_choosing_another(hub: Any) -> None:
+    ready = [SimpleNamespace(type="Ready", status="True")]
+    nodes = [
+        SimpleNamespace(
+            metadata=SimpleNamespace(name=name, labels=None),
+            spec=SimpleNamespace(unschedulable=None, taints=None),
+            status=SimpleNamespace(conditions=conditions),
+        )
+        for name, conditions in (("pi-01", ready), ("pi-99", None))
+    ]
+    api = SimpleNamespace(list_node=AsyncMock(return_value=SimpleNamespace(items=nodes)))
+    found = asyncio.run(hub.boards(SimpleNamespace(api=api)))
+    assert [each["slug"] for each in found] == ["any", "board-pi-01"]
+
+
+def test_passwords_are_taken_by_the_page_alone_whose_guesses_are_limited(hub: Any) -> None:
+    authenticator = hub.ListedUsers()
+
     def asked(path: str, password: str = "right") -> str | None:
         handler = SimpleNamespace(request=SimpleNamespace(path=path))
         name: str | None = asyncio.run(authenticator.authenticate(handler, {"username": "alice", "password": password}))

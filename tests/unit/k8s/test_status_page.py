@@ -160,6 +160,21 @@ def test_a_run_is_shown_while_it_runs(status: Any) -> None:
     assert [each[2:] for each in steps] == [("30 s", "runs"), ("0 s", "ContainerCreating")]
 
 
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [
+        # What the API says of a pod whose board was lost.
+        ({"terminated": {"exitCode": 137, "startedAt": None, "finishedAt": None}}, ("0 s", "failed")),
+        ({"terminated": {"exitCode": 137}}, ("0 s", "failed")),
+        ({"running": {"startedAt": None}}, ("0 s", "runs")),
+        ({"running": {}}, ("0 s", "not ready")),
+    ],
+)
+def test_a_container_without_times_hides_no_page(status: Any, state: dict[str, Any], shown: tuple[str, str]) -> None:
+    (found,) = status.last_run([step("training-fast", RUN, 1, state)], NOW)["steps"]
+    assert found[2:] == shown
+
+
 def test_metrics_have_the_names_of_node_exporter(status: Any) -> None:
     text = status.metrics([node("pi-01", "False"), node("pi-02")], {"pi-02": VALUES | {"temperature": 51.5}})
     samples = [line for line in text.splitlines() if not line.startswith("#")]
@@ -392,12 +407,18 @@ async def packed(handler: RequestHandler) -> None:
     handler.finish(gzip.compress(b'{"load": 1}'))
 
 
+async def long_head(handler: RequestHandler) -> None:
+    handler.set_header("X-Long", "1" * 200_000)
+    handler.finish({"load": 1.5})
+
+
 async def honest(handler: RequestHandler) -> None:
     handler.finish({"load": 1.5, "name": SCRIPT})
 
 
 @pytest.mark.parametrize(
-    ("talk", "values"), [(endless, {}), (silent, {}), (elsewhere, {}), (packed, {}), (honest, {"load": 1.5})]
+    ("talk", "values"),
+    [(endless, {}), (silent, {}), (elsewhere, {}), (packed, {}), (long_head, {}), (honest, {"load": 1.5})],
 )
 def test_a_board_is_asked_for_a_moment_and_little(
     status: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, talk: Any, values: dict[str, float]

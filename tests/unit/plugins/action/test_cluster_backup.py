@@ -9,6 +9,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -446,6 +447,29 @@ def test_unfinished_backups_are_none(backup: Path, faults: Faults) -> None:
     with pytest.raises(archive.BackupError, match="holds no backup"):
         archive.choose("latest", there / "none")
     assert "not finished" in faults(there / "20261122T070000Z")[0]
+
+
+def test_a_manifest_of_any_length_or_depth_is_refused_in_little_memory(backup: Path, faults: Faults) -> None:
+    manifest = backup / archive.MANIFEST
+    manifest.write_text("[" * 1_000_000)
+    assert "is not JSON" in faults(backup)[0]
+    # More than a machine has.
+    os.truncate(manifest, 1 << 42)
+    assert "is not JSON" in faults(backup)[0]
+
+
+def test_what_is_no_api_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            connection.sendall(b"SSH-2.0-OpenSSH\r\n")
+            connection.close()
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        assert action.running_apis([f"http://127.0.0.1:{server.getsockname()[1]}"]) == {}
+        thread.join()
 
 
 def test_only_the_oldest_of_this_cluster_go_and_none_by_default(backup: Path, owner: Owner) -> None:

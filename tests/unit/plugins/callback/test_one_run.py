@@ -232,6 +232,15 @@ def test_a_board_is_free_when_the_process_was_killed_and_not_its_worker(tmp_path
         lock.release()
 
 
+def test_of_a_line_without_an_end_little_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_lock, "RETRY", 60)
+    lock = run_lock.BoardLock(["sh", "-c", "head -c 1000000000 /dev/zero; true"], "anna", lambda _: None)
+    lock.start()
+    assert lock.answered.wait(20)
+    assert lock.holder == ""
+    lock.release()
+
+
 def test_a_board_that_does_not_answer_is_not_waited_for() -> None:
     lock = run_lock.BoardLock(["false"], "anna", lambda _: None)
     lock.start()

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils import screen
 
 from tests.support.paths import COLLECTIONS, ROOT
 from tests.support.terminal import Terminal
@@ -526,6 +527,36 @@ def test_verbose_steps_and_pipes_have_ansibles_own_output(project: Project) -> N
     assert "  (Install k3s: took 70 s last time)" in output and "  (took 70 s last time)" in output
     assert re.search(r"Install k3s +\d\.\d s   last time   70.0 s", output)
     assert not project.logs
+
+
+def test_what_a_board_says_moves_no_cursor_in_ansibles_own_output_either(project: Project) -> None:
+    project.write(f"""\
+        - name: Fail
+          hosts: pi-01
+          gather_facts: false
+          tasks:
+            - name: Fail
+              ansible.builtin.fail:
+                msg: "it failed{HOSTILE}"
+        """)
+    done = subprocess.run(project.command(), cwd=project.folder, env=project.env, capture_output=True, text=True)
+    shown = r"it failed\x1b[2J\x1b[1;1H\rok: [pi-01]\u202e"
+    assert f"[ERROR]: Task failed: Action failed: {shown}\n" in done.stdout
+    assert not set("\x1b\r\u202e") & set(done.stdout + done.stderr)
+    # In colours, as with a terminal and -v.
+    env = project.env | {"ANSIBLE_FORCE_COLOR": "1"}
+    done = subprocess.run(project.command("-v"), cwd=project.folder, env=env, capture_output=True, text=True)
+    assert shown in done.stdout and "\x1b[0;31m" in done.stdout
+    assert not set("\x1b\r\u202e") & set(re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr))
+    assert re.search("pi-01.*failed=.*1", done.stdout)
+
+
+def test_lines_of_nothing_but_colours_take_no_time() -> None:
+    begun = time.process_time()
+    for line in ("\x1b[m" * 100_000 + "x", "x" + "\x1b[m" * 100_000, "x" + "\x1b[m" * 100_000 + "x"):
+        assert screen.plain(line).startswith(r"x\x1b[m" if line[-1] == "x" == line[0] else "x")
+        assert screen.coloured(line).endswith("\x1b[0m")
+    assert time.process_time() - begun < 10
 
 
 def test_without_rich_all_is_shown(project: Project) -> None:

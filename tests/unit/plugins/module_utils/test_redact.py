@@ -1,9 +1,10 @@
 """What is redacted from a report, and what stays."""
 
+import time
 from typing import Any
 
 import pytest
-from ansible_collections.edge_ai.cluster.plugins.module_utils.redact import redact
+from ansible_collections.edge_ai.cluster.plugins.module_utils.redact import LONGEST, redact
 
 KNOWN = ["ada", "ada-laptop", "192.168.1.11", "10000000deadbeef", "pi", "router"]
 
@@ -55,3 +56,11 @@ def test_what_is_of_use_stays(text: str) -> None:
 def test_structures_keep_their_shape() -> None:
     value: Any = {"pi-01": [{"value": "at 10.0.0.1", "good": True, "seconds": 1.5}], "none": None}
     assert redact(value) == {"pi-01": [{"value": "at <address>", "good": True, "seconds": 1.5}], "none": None}
+
+
+def test_no_text_takes_long_and_a_word_at_the_end_is_not_cut() -> None:
+    begun = time.process_time()
+    for part in ("a.", "a-", "1.", "a b "):
+        assert len(redact(part * 500_000)) < LONGEST + 100
+    assert time.process_time() - begun < 10
+    assert "AGE" not in redact("x " * (LONGEST // 2 - 10) + "AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQQQQ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,52 @@ def test_a_run_that_is_nested_too_deep_stays_with_a_reason(tmp_path: Path) -> No
     assert not (tmp_path / "runs" / name / "complete.json").exists()
     # pytest cannot delete it either.
     subprocess.run(["rm", "--recursive", "--force", str(tmp_path / "runs")], check=True)
+
+
+def test_a_run_whose_mark_is_a_folder_is_deleted(tmp_path: Path) -> None:
+    name = run(tmp_path, 1, complete=False)
+    (tmp_path / "runs" / name / "complete.json/x").mkdir(parents=True)
+    run(tmp_path, 2)
+    assert prune(tmp_path, 1, pretend=False) == ([name], [])
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from ansible_collections.edge_ai.cluster.plugins.module_utils import runs, shared_data
+from ansible_collections.edge_ai.cluster.plugins.modules import notebooks_prune, notebooks_state
+
+looked = []
+
+def slow(shared, run):
+    looked.append(run)
+    until = time.process_time() + 0.3
+    while time.process_time() < until:
+        pass
+
+runs.remove = shared_data.complete_run = slow
+shared_data.limit_process(0.1, 1 << 30, "it")
+shared = Path(sys.argv[2])
+try:
+    if sys.argv[1] == "prune":
+        shared_data.complete_runs = lambda shared: ([], [])
+        print(notebooks_prune.prune(shared, 1, False))
+    else:
+        notebooks_state.state(shared, {}, "")
+except shared_data.OutOfTime as error:
+    print(error)
+print(len(looked))
+"""
+
+
+@pytest.mark.parametrize("what", ["prune", "state"])
+def test_the_limit_of_time_ends_all_of_the_work_not_one_run(tmp_path: Path, what: str) -> None:
+    for day in range(1, 7):
+        run(tmp_path, day)
+    done = subprocess.run([sys.executable, "-c", SLOW, what, str(tmp_path)], capture_output=True, text=True, check=True)
+    said, looked = done.stdout.strip().rsplit("\n", 1)
+    assert "it: not done after 0.1 s" in said
+    assert looked == "1"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up its rights")

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.action import flash_login
@@ -248,3 +250,21 @@ def test_sudo_that_fails_has_a_remedy(message: str, expected: str) -> None:
 def test_cloud_init_fails_by_its_errors(status: dict[str, object], code: int, errors: int, warnings: int) -> None:
     found = wait.cloud_init_problems(status, code)
     assert (len(found[0]), len(found[1])) == (errors, warnings)
+
+
+@pytest.mark.parametrize("result", ["[" * 100_000, "[]", "null", '{"v1": {"errors": 1}}', '{"v1": []}'])
+def test_no_result_of_cloud_init_ends_the_query(result: str) -> None:
+    found = parse_status(f"==> /run/cloud-init/result.json\n{result}\n==> end\n")
+    assert found.cloud_init_errors[0].startswith("/run/cloud-init/result.json is not valid")
+
+
+@pytest.mark.parametrize("answer", ["[" * 100_000, "[]", "null", '{"errors": 1}', '{"recoverable_errors": [1]}'])
+def test_no_status_of_cloud_init_ends_the_wait(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    params = {"name": "pi-01", "timeout": 1, "instance_id": ""}
+    module: Any = SimpleNamespace(params=params, fail_json=lambda msg: said.append(msg))
+    done = subprocess.CompletedProcess([], 0, f"{answer}\nrc=0\n", "")
+    monkeypatch.setattr(wait, "run", lambda *_, **__: done)
+    wait.wait_for_cloud_init(module, LOGIN, time.monotonic() + 0.05)
+    assert "last error: its status is not valid: " in said[0]

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import 
     read_boot_file,
     without_login_key,
 )
-from flash_helpers import BOOT_BYTES, BOOT_OFFSET, CMDLINE, ROLE, run_module
+from flash_helpers import BOOT_BYTES, BOOT_OFFSET, CMDLINE, ROLE, build_image, run_module
 
 
 def test_identity_depends_on_every_input_and_on_nothing_else() -> None:
@@ -45,6 +46,21 @@ def test_meta_data_has_the_key_that_cloud_init_reads_and_shows_what_changed() ->
     assert differences(parse_meta_data(ours), parse_meta_data(theirs)) == ["user-data"]
     # The stock file's key has an underscore; that is not an identity.
     assert "instance-id" not in parse_meta_data("instance_id: rpios-image\n")
+
+
+def test_no_line_of_a_card_takes_long() -> None:
+    text = "a: x" + " " * 1_000_000 + "y\n" + "b" * 1_000_000 + "\ninstance-id:  pi-01-0123456789ab  \n"
+    begun = time.process_time()
+    assert parse_meta_data(text)["instance-id"] == "pi-01-0123456789ab"
+    assert time.process_time() - begun < 2
+
+
+def test_of_a_long_file_on_a_card_little_is_read(tmp_path: Path) -> None:
+    card = build_image(tmp_path / "card.img", filler_bytes=4 << 20)
+    boot = boot_partition(card)
+    assert boot
+    assert read_boot_file(card, boot, "filler") is None
+    assert read_boot_file(card, boot, "config.txt") == "[all]\n"
 
 
 def test_tokens_are_appended_to_the_one_line() -> None:
