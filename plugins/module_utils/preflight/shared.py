@@ -32,10 +32,19 @@ _SYSTEM = {"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/opt", "/proc
 _SYSTEM |= {"/sys", "/tmp", "/usr", "/var", "/var/lib"}
 
 
-#: Variables of stages that run on localhost, by how they begin.
-_ON_LOCALHOST = ("manifests_", "notebooks_", "k3s_ingress", "node_labels_by_group")
-#: Of boards that join.
-_ON_BOARDS = ("notebooks_board_profiles", "notebooks_prediction_profiles")
+#: Variables of stages that run on localhost, by how they begin. The image's are those of its reference.
+_ON_LOCALHOST = (
+    "cluster_backup_", "container_image_base", "container_image_context", "container_image_hub_",
+    "container_image_lite_", "container_image_name", "container_image_ref", "k3s_ingress", "k3s_kubeconfig",
+    "manifests_", "node_labels_annotation", "node_labels_by_group", "node_labels_kubeconfig", "notebooks_",
+    "preflight_cache_free_mb", "preflight_check_urls", "preflight_hint", "preflight_networks", "preflight_programs",
+    "preflight_url_timeout",
+)  # fmt: skip
+#: Those of them that boards use, too, or alone.
+_ON_BOARDS = (
+    "container_image_base_mirror", "container_image_base_security_mirror", "k3s_kubeconfig_context",
+    "notebooks_board_profiles", "notebooks_prediction_profiles",
+)  # fmt: skip
 
 
 def check(inventory: Inventory, report: Report) -> None:
