@@ -20,6 +20,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from ..flash.ssh import effective, jump_host, key_problem
+from ..k3s.token import FETCHED
 from . import connection, image_builder
 from .model import HERE, Host, Inventory, Place, Report
 from .suggest import did_you_mean
@@ -112,6 +113,7 @@ def check(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Repo
                 report.add(place, name, folder, f"{existing} is not writable", "write a directory that you own")
     _overlays(inventory, report)
     _certificates(inventory, report)
+    _kubeconfig(inventory, report)
 
 
 def check_networks(needs: Needs, report: Report) -> None:
@@ -305,6 +307,21 @@ def _certificates(inventory: Inventory, report: Report) -> None:
             )
 
 
+def _kubeconfig(inventory: Inventory, report: Report) -> None:
+    """Report a kubeconfig of the user's own, which that of the first server would replace, and a missing directory."""
+    for host, setting in inventory.settings("k3s_kubeconfig"):
+        path = Path(str(setting.value))
+        secrets = str(host.get("cluster_secrets_dir", "/nonexistent"))
+        if path.is_dir():
+            report.setting(host, setting, "a directory", "write the path of a file in it")
+        elif path.is_file() and not path.read_bytes().startswith(FETCHED.encode()):
+            problem = "there is another kubeconfig, which this cluster's would replace"
+            report.setting(host, setting, problem, "write the path of a new file; KUBECONFIG=FILE:FILE names both")
+        elif path.is_absolute() and not path.is_relative_to(secrets) and not path.parent.is_dir():
+            problem = f"there is no directory {path.parent}"
+            report.setting(host, setting, problem, "make it, or write {{ cluster_secrets_dir }}/kubeconfig")
+
+
 def pair_problem(certificate: Path, key: Path) -> str:
     """Why two PEM files are not a certificate and its private key; empty when they are."""
     try:
@@ -334,6 +351,6 @@ def _login_keys(boards: list[Host], report: Report) -> None:
 
 
 def ssh_port(host: Host) -> int:
-    """The port of a board's ssh server."""
-    port = host.get("ansible_port", 22)
-    return port if isinstance(port, int) else 22
+    """The port of a board's ssh server; another one than a number is reported elsewhere."""
+    port = str(host.get("ansible_port", 22))
+    return int(port) if port.isdecimal() else 22
