@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ..k3s.version import servers_problem
+from .addresses import address
 from .model import CLUSTER_GROUPS, Host, Inventory, Report
 from .suggest import did_you_mean
 
@@ -77,12 +78,15 @@ def _control_node(inventory: Inventory, report: Report) -> None:
 def _name(host: Host, inventory: Inventory, report: Report) -> None:
     if not _NAME.match(host.name):
         plain = re.sub(r"[^a-z0-9]+", "-", host.name.lower().split(".")[0]).strip("-")[:63].strip("-") or "pi-01"
+        remedy = f"write {plain}"
+        if address(host.name):
+            remedy = f"write a name, such as pi-01, and the address in its line `ansible_host: {host.name}`"
         report.add(
             host.place,
             host.name,
             None,
             "not a host name: only a-z, 0-9 and inner hyphens, at most 63 characters (RFC 1123)",
-            f"write {plain}",
+            remedy,
         )
     elif host.name in inventory.groups:
         report.add(host.place, host.name, None, "a group has the same name", "rename the board")
