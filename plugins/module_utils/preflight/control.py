@@ -85,7 +85,7 @@ def check_configuration(read: str | None, checkout: Path, settings: Mapping[str,
 def check(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Report) -> None:
     """Report programs, packages and rights that are missing for a run on the hosts in `scope`."""
     boards = in_scope(inventory, scope)
-    _command_line(boards, report)
+    _command_line(inventory, boards, report)
     _programs(boards, needs, report)
     image_builder.check(boards, report)
     _interpreter(inventory, needs, report)
@@ -138,6 +138,14 @@ def check_networks(needs: Needs, report: Report) -> None:
             )
 
 
+def check_whole(inventory: Inventory, scope: Iterable[str], limit: str, report: Report) -> None:
+    """Report a limit that leaves out a part of the cluster, or the control node, which works for all of it."""
+    wanted = [host.name for host in inventory.members("cluster")] + ["localhost"] * ("localhost" in inventory.hosts)
+    if left_out := ", ".join(sorted(set(wanted) - set(scope))):
+        problem = f"leaves out {left_out}, and this playbook changes the cluster as a whole"
+        report.add(Place("ansible-playbook"), "--limit", limit or None, problem, "omit it")
+
+
 def source_address(target: str) -> str | None:
     """This machine's address on the route to `target`, or None without one; connecting a UDP socket sends nothing."""
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
@@ -177,8 +185,8 @@ def _programs(boards: list[Host], needs: Needs, report: Report) -> None:
             )
 
 
-def _command_line(boards: list[Host], report: Report) -> None:
-    """Report what is a board's own, but was given with -e for several at once."""
+def _command_line(inventory: Inventory, boards: list[Host], report: Report) -> None:
+    """Report what is a board's own, but was given with -e for several at once or for another one."""
     for name in _OF_ONE_BOARD:
         setting = boards[0].settings.get(name) if len(boards) > 1 else None
         if setting and setting.from_command_line and setting.value not in ("", None):
@@ -186,6 +194,16 @@ def _command_line(boards: list[Host], report: Report) -> None:
             report.add(
                 setting.place, name, setting.value, f"the {len(boards)} boards of this run would share it", remedy
             )
+    setting = boards[0].settings.get("flash_reflash") if boards else None
+    if setting and setting.from_command_line:
+        names = setting.value.split(",") if isinstance(setting.value, str) else setting.value
+        known = {host.name for host in boards}
+        # One that there is not is reported elsewhere.
+        names = [str(each).strip() for each in names] if isinstance(names, list) else []
+        left_out = [each for each in names if each in inventory.hosts and each not in known]
+        if left_out:
+            problem = f"--limit leaves out {', '.join(left_out)}"
+            report.add(setting.place, "flash_reflash", setting.value, problem, "name the same boards in both")
 
 
 def _interpreter(inventory: Inventory, needs: Needs, report: Report) -> None:

@@ -303,3 +303,39 @@ def test_a_kubeconfig_of_the_user_s_own_is_not_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize("port", [2222, "2222"])
 def test_a_port_is_a_number_also_as_a_text(tmp_path: Path, port: int | str) -> None:
     assert control.ssh_port(board(tmp_path, ansible_port=port).hosts["pi-01"]) == 2222
+
+
+def test_a_limit_that_leaves_out_a_part_of_the_cluster_is_reported_where_all_of_it_is_changed(tmp_path: Path) -> None:
+    inventory = board(tmp_path)
+    host = inventory.hosts["pi-01"]
+    inventory.hosts["localhost"] = replace(host, name="localhost", groups=frozenset(), settings={})
+
+    def found(scope: list[str], limit: str) -> list[str]:
+        report = Report()
+        control.check_whole(inventory, scope, limit, report)
+        return texts(report)
+
+    assert found(["localhost", "pi-01"], "") == []
+    assert found(["pi-01"], "cluster") == [
+        "ansible-playbook: --limit = cluster: leaves out localhost, and this playbook changes the cluster as a whole; "
+        "omit it"
+    ]
+    assert "leaves out pi-01," in found(["localhost"], "localhost")[0]
+
+
+def test_a_board_to_reflash_that_the_limit_leaves_out_is_reported(tmp_path: Path) -> None:
+    def found(place: Place, scope: list[str]) -> list[str]:
+        inventory = board(tmp_path, flash_reflash="pi-02, pi-99")
+        host = inventory.hosts["pi-01"]
+        host.settings["flash_reflash"] = replace(host.settings["flash_reflash"], place=place)
+        inventory.hosts["pi-02"] = replace(host, name="pi-02")
+        report = Report()
+        control.check(inventory, scope, NEEDS, report)
+        return [text for text in texts(report) if "reflash" in text]
+
+    given = Place("command line (-e)")
+    assert found(given, ["pi-01"]) == [
+        "command line (-e): flash_reflash = pi-02, pi-99: --limit leaves out pi-02; name the same boards in both"
+    ]
+    assert found(given, ["pi-01", "pi-02"]) == []
+    assert found(FILE, ["pi-01"]) == []
