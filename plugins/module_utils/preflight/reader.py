@@ -30,7 +30,7 @@ _MAGIC = re.compile(
     r"|omit|playbook_dir)$"
 )
 _UNDEFINED = re.compile(r"'(\w+)' is undefined")
-# What a play, a role or a loop defines: nothing of it is known here.
+# What a play, a role or a loop defines, and an inventory has not.
 _OF_A_RUN = re.compile(
     r"^(_.*|item|play_hosts|role_\w+|ansible_(check_mode|diff_mode|limit|loop\w*|play_\w+|parent_role\w*|role\w*|run_tags"
     r"|search_path|skip_tags))$"

@@ -29,7 +29,11 @@ _REFUSED = {
 }
 # System directories: the export would change their owner, mode or content.
 _SYSTEM = {"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/opt", "/proc", "/root", "/run", "/sbin", "/srv"}
-_SYSTEM |= {"/sys", "/tmp", "/usr", "/var", "/var/lib"}
+_SYSTEM |= {"/mnt", "/media", "/sys", "/tmp", "/usr", "/var", "/var/lib", "/var/log"}
+# Those in which nothing may be, with k3s's own.
+_CLOSED = (
+    "/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr", "/var/lib/kubelet", "/var/lib/rancher",
+)  # fmt: skip
 
 
 #: Variables of stages that run on localhost, by how they begin. The image's are those of its reference.
@@ -90,11 +94,18 @@ def check(inventory: Inventory, report: Report) -> None:
                 report.setting(host, setting, problem, "write a directory beside it")
     for host, setting in inventory.settings("nfs_server_export"):
         path = PurePosixPath(str(setting.value))
-        if ".." in path.parts or re.search(r"\s|./$", str(setting.value)):
-            problem = "has a blank, .., or a / at its end"
+        closed = (*_CLOSED, str(host.get("k3s_data_dir", _CLOSED[-1])))
+        if ".." in path.parts or re.search(r"""[\s"'\\#]|./$""", str(setting.value)):
+            problem = "has a blank, a quote, \\, #, .., or a / at its end"
             report.setting(host, setting, problem, "write a plain path, such as /srv/books")
         elif path.is_relative_to("/tmp") or path.is_relative_to("/run"):
             report.setting(host, setting, "empty after each boot", "write a directory that stays, such as /srv/books")
+        elif path.parent == PurePosixPath("/home"):
+            problem = "the home of a user, who could not log in any more: its owner and mode would change"
+            report.setting(host, setting, problem, f"write a directory in it, such as {path}/books")
+        elif any(path.is_relative_to(each) for each in closed):
+            problem = "in a directory of the system or of k3s"
+            report.setting(host, setting, problem, "write a dedicated directory, such as /srv/books")
         elif str(path) in _SYSTEM:
             report.setting(
                 host,
