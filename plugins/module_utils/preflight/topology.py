@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 
 from ..k3s.version import servers_problem
 from .addresses import address
@@ -219,7 +220,13 @@ def _own_labels(inventory: Inventory, report: Report) -> None:
     for host, setting in inventory.settings("node_labels_labels"):
         for key, value in setting.value.items() if isinstance(setting.value, dict) else ():
             group = next((name for name in ("training", "prediction") if name in host.groups), None)
-            if not _KEY.fullmatch(key) or not _VALUE.fullmatch(str(value)):
+            if value is None or isinstance(value, bool | float | date):
+                # Its text would be that of Python, such as True, which no selector looks for.
+                remedy = (
+                    f'write it in quotes, as "{str(value).lower()}"' if value is not None else 'write "" or a value'
+                )
+                report.setting(host, setting, "not text", remedy, inner=key, value=value)
+            elif not _KEY.fullmatch(key) or not _VALUE.fullmatch(str(value)):
                 remedy = "write letters and digits, with inner . _ and -, at most 63 characters each"
                 report.setting(host, setting, "not a label of Kubernetes", remedy, inner=key, value=value)
             elif key in _OF_KUBELET:
@@ -237,7 +244,13 @@ def _own_labels(inventory: Inventory, report: Report) -> None:
                     value=value,
                 )
     for host, setting in inventory.settings("node_labels_taints"):
+        seen = set()
         for index, taint in enumerate(setting.value if isinstance(setting.value, list) else []):
+            each = (str(taint.get("key")), str(taint.get("effect"))) if isinstance(taint, dict) else ("", str(index))
+            if each in seen:
+                problem = "a second taint of this key and effect, which Kubernetes refuses"
+                report.setting(host, setting, problem, "keep one of them", inner=str(index), value=taint)
+            seen.add(each)
             if isinstance(taint, dict) and not (
                 _KEY.fullmatch(str(taint.get("key", "key"))) and _VALUE.fullmatch(str(taint.get("value") or ""))
             ):

@@ -117,7 +117,8 @@ def _name(host: Host, setting: Setting, known: set[str], prefixes: dict[str, str
 
 def _value(host: Host, setting: Setting, option: Option, report: Report) -> None:
     if setting.value is None:
-        if setting.plain and not option.may_be_empty and option.type != "raw":
+        # Also where the default is [] or "": roles take the length of both, and of nothing there is none.
+        if setting.plain and option.type != "raw":
             report.setting(host, setting, *_EMPTY)
         return
     for inner, value, problem, remedy in _mistakes(setting, option):
