@@ -35,6 +35,7 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         arguments = dict(self._task.args)
         scope = [str(name) for name in arguments.pop("scope", [])]
+        is_whole = bool(arguments.pop("whole", False))
         needs = control.Needs(**arguments)
 
         report = Report()
@@ -68,6 +69,8 @@ class ActionModule(ActionBase):
             settings |= constants.config.get_plugin_options(kind, name)
         control.check_configuration(constants.CONFIG_FILE, checkout, settings, report)
         connection.check_options(context.CLIARGS, report)
+        if is_whole:
+            control.check_whole(inventory, scope, str(context.CLIARGS["subset"] or ""), report)
         control.check(inventory, scope, needs, report)
         secrets.check_files(inventory, base, report)
         tokens.check_files(inventory, base, report)

@@ -112,7 +112,7 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         """Something is done, unless it only validates, or is part of a run with any tag."""
         if task.action.rpartition(".")[2] != VALIDATION:
-            self.tasks += not ("always" in task.tags and set(context.CLIARGS.get("tags") or ()) - SPECIAL)
+            self.tasks += not ("always" in task.tags and set(context.CLIARGS.get("tags") or ()) - {"all", "always"})
         elif self.left_out:
             self.left_out.pop()
 

@@ -79,7 +79,7 @@ def k3s_kubeconfig(text: str, server: str, name: str) -> str:
 
 def k3s_kubeconfig_mark(source_sha256: str, server: str, name: str) -> str:
     """First line of a kubeconfig that this role made from a k3s.yaml of that digest."""
-    return f"# Fetched by the k3s role: {name} at {server}, from k3s.yaml of sha256 {source_sha256}"
+    return f"{token.FETCHED}: {name} at {server}, from k3s.yaml of sha256 {source_sha256}"
 
 
 def k3s_pending(node: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ description:
   - Fails with one list of all errors, each with file, line, key and remedy.
 options:
   scope: {description: Hosts of the play., type: list, elements: str, default: []}
+  whole: {description: Whether a limit may leave out no part of the cluster., type: bool, default: false}
   ansible_core: {description: The oldest series of ansible-core that is supported., type: str, required: true}
   programs:
     description: Programs the control node needs; program, package, purpose, and when_set (a variable).

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import serialization
 
 from ..flash.gate import is_block_path, is_link_of_card
 from ..flash.ssh import effective, jump_host, key_problem
+from ..k3s.token import FETCHED
 from . import connection, image_builder
 from .model import HERE, Host, Inventory, Place, Report
 from .suggest import did_you_mean
@@ -85,7 +86,7 @@ def check_configuration(read: str | None, checkout: Path, settings: Mapping[str,
 def check(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Report) -> None:
     """Report programs, packages and rights that are missing for a run on the hosts in `scope`."""
     boards = in_scope(inventory, scope)
-    _command_line(boards, report)
+    _command_line(inventory, boards, report)
     _programs(boards, needs, report)
     image_builder.check(boards, report)
     _interpreter(inventory, needs, report)
@@ -113,6 +114,7 @@ def check(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Repo
                 report.add(place, name, folder, f"{existing} is not writable", "write a directory that you own")
     _overlays(inventory, report)
     _certificates(inventory, report)
+    _kubeconfig(inventory, report)
 
 
 def check_networks(needs: Needs, report: Report) -> None:
@@ -135,6 +137,14 @@ def check_networks(needs: Needs, report: Report) -> None:
                 "the control node has no address in this network of the boards",
                 needs.hint or "connect the control node to the boards' network",
             )
+
+
+def check_whole(inventory: Inventory, scope: Iterable[str], limit: str, report: Report) -> None:
+    """Report a limit that leaves out a part of the cluster, or the control node, which works for all of it."""
+    wanted = [host.name for host in inventory.members("cluster")] + ["localhost"] * ("localhost" in inventory.hosts)
+    if left_out := ", ".join(sorted(set(wanted) - set(scope))):
+        problem = f"leaves out {left_out}, and this playbook changes the cluster as a whole"
+        report.add(Place("ansible-playbook"), "--limit", limit or None, problem, "omit it")
 
 
 def source_address(target: str) -> str | None:
@@ -176,7 +186,7 @@ def _programs(boards: list[Host], needs: Needs, report: Report) -> None:
             )
 
 
-def _command_line(boards: list[Host], report: Report) -> None:
+def _shared_by_boards(boards: list[Host], report: Report) -> None:
     """Report what is a board's own, but was given with -e for several at once. They may share a card reader."""
     if len(boards) < 2:
         return
@@ -194,6 +204,21 @@ def _command_line(boards: list[Host], report: Report) -> None:
             problem += ", and a built-in reader has another link and serial number for each card"
             remedy = "insert the card of one board, and name that board with -l"
         report.add(setting.place, name, setting.value, problem, remedy)
+
+
+def _command_line(inventory: Inventory, boards: list[Host], report: Report) -> None:
+    """Report what was given with -e for several boards at once, or for one that the run leaves out."""
+    _shared_by_boards(boards, report)
+    setting = boards[0].settings.get("flash_reflash") if boards else None
+    if setting and setting.from_command_line:
+        names = setting.value.split(",") if isinstance(setting.value, str) else setting.value
+        known = {host.name for host in boards}
+        # One that there is not is reported elsewhere.
+        names = [str(each).strip() for each in names] if isinstance(names, list) else []
+        left_out = [each for each in names if each in inventory.hosts and each not in known]
+        if left_out:
+            problem = f"--limit leaves out {', '.join(left_out)}"
+            report.add(setting.place, "flash_reflash", setting.value, problem, "name the same boards in both")
 
 
 def _interpreter(inventory: Inventory, needs: Needs, report: Report) -> None:
@@ -315,6 +340,21 @@ def _certificates(inventory: Inventory, report: Report) -> None:
             )
 
 
+def _kubeconfig(inventory: Inventory, report: Report) -> None:
+    """Report a kubeconfig of the user's own, which that of the first server would replace, and a missing directory."""
+    for host, setting in inventory.settings("k3s_kubeconfig"):
+        path = Path(str(setting.value))
+        secrets = str(host.get("cluster_secrets_dir", "/nonexistent"))
+        if path.is_dir():
+            report.setting(host, setting, "a directory", "write the path of a file in it")
+        elif path.is_file() and not path.read_bytes().startswith(FETCHED.encode()):
+            problem = "there is another kubeconfig, which this cluster's would replace"
+            report.setting(host, setting, problem, "write the path of a new file; KUBECONFIG=FILE:FILE names both")
+        elif path.is_absolute() and not path.is_relative_to(secrets) and not path.parent.is_dir():
+            problem = f"there is no directory {path.parent}"
+            report.setting(host, setting, problem, "make it, or write {{ cluster_secrets_dir }}/kubeconfig")
+
+
 def pair_problem(certificate: Path, key: Path) -> str:
     """Why two PEM files are not a certificate and its private key; empty when they are."""
     try:
@@ -344,6 +384,6 @@ def _login_keys(boards: list[Host], report: Report) -> None:
 
 
 def ssh_port(host: Host) -> int:
-    """The port of a board's ssh server."""
-    port = host.get("ansible_port", 22)
-    return port if isinstance(port, int) else 22
+    """The port of a board's ssh server; another one than a number is reported elsewhere."""
+    port = str(host.get("ansible_port", 22))
+    return int(port) if port.isdecimal() else 22

@@ -24,7 +24,10 @@ from .suggest import did_you_mean
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INI_SECTION = re.compile(r"^\[([^:\]]+)(?::(vars|children))?\]\s*(?:[#;].*)?$")
+#: How files of group_vars and host_vars end, in the order in which Ansible looks for them: it reads the first alone.
 _VARIABLE_FILES = ("", ".yml", ".yaml", ".json")
+#: Ends of files that were meant to be read; other ones are those of copies and notes.
+_MISNAMED = (".ini", ".cfg", ".conf", ".toml", ".txt", ".vars", ".env")
 #: Placeholder for the names in an encrypted file.
 ENCRYPTED = ""
 _Key = TypeVar("_Key", str, tuple[str, str])
@@ -35,8 +38,9 @@ class Written:
     """Where groups, hosts and their variables are written, and the findings of reading the files.
 
     `inner` has, for the place of a variable that is a dictionary, where the values of its keys are. `variable_files`
-    are the files of group_vars and host_vars, which win over the inventory's own file. A file that is encrypted as a
-    whole is a setting of the name ENCRYPTED, and one of `encrypted`.
+    are the files of group_vars and host_vars, which win over the inventory's own file; `misnamed` are owner and place
+    of those that Ansible does not read for their ends. A file that is encrypted as a whole is a setting of the name
+    ENCRYPTED, and one of `encrypted`.
     `unreadable` is true if Ansible drops a whole file or stops at it, so that what it loaded is not what is written.
     """
 
@@ -48,6 +52,7 @@ class Written:
     files_of_hosts: dict[str, Place] = field(default_factory=dict)
     inner: dict[Place, dict[str, Place]] = field(default_factory=dict)
     variable_files: set[str] = field(default_factory=set)
+    misnamed: list[tuple[str, Place]] = field(default_factory=list)
     encrypted: set[str] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
     unreadable: bool = False
@@ -98,8 +103,12 @@ class Written:
         self.findings.append(Finding(place, key, None, problem, remedy))
 
     def unowned_files(self, groups: set[str], hosts: set[str]) -> list[Finding]:
-        """Files in group_vars or host_vars that belong to no group or host: Ansible never reads them."""
+        """Files in group_vars or host_vars that Ansible never reads: by their names, or of no group or host."""
         found = []
+        for name, place in self.misnamed:
+            if name in groups | hosts | {"all"}:
+                problem = "not read: Ansible reads files that end in .yml, .yaml or .json"
+                found.append(Finding(place, name, None, problem, "rename it, and write YAML in it"))
         for kind, files, known in (
             ("group", self.files_of_groups, groups | {"all", "ungrouped"}),
             ("host", self.files_of_hosts, hosts),
@@ -124,7 +133,7 @@ def read(sources: list[Path], named: Callable[[Path], str]) -> Written:
             ("group_vars", written.files_of_groups, written.group_settings),
             ("host_vars", written.files_of_hosts, written.host_settings),
         ):
-            for owner, path in _variable_files(base / folder):
+            for owner, path in _variable_files(base / folder, named, written):
                 files.setdefault(owner, Place(named(path)))
                 written.variable_files.add(named(path))
                 _read_variables_file(path, named(path), owner, settings, written)
@@ -148,19 +157,33 @@ def host_names(pattern: str) -> list[str]:
         return [pattern]
 
 
-def _variable_files(folder: Path) -> list[tuple[str, Path]]:
-    """(owner, file) pairs of a group_vars or host_vars folder; an owner may be a folder of files."""
+def _variable_files(folder: Path, named: Callable[[Path], str], written: Written) -> list[tuple[str, Path]]:
+    """(owner, file) pairs of group_vars or host_vars, as Ansible reads them; an owner may be a folder of files."""
+    read: dict[str, Path] = {}
     found: list[tuple[str, Path]] = []
-    if not folder.is_dir():
-        return found
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name.endswith("~"):
-            continue
-        if path.is_dir():
-            found.extend((path.name, each) for each in sorted(path.rglob("*")) if each.suffix in _VARIABLE_FILES)
-        elif path.suffix in _VARIABLE_FILES:
-            found.append((path.name.removesuffix(path.suffix), path))
-    return [(owner, path) for owner, path in found if path.is_file()]
+    for end in _VARIABLE_FILES:
+        for path in _visible(folder):
+            owner = path.name.removesuffix(end)
+            if (path.suffix if path.is_file() else "") != end:
+                continue
+            if first := read.get(owner):
+                problem = f"not read: Ansible reads {named(first)} instead of it"
+                remedy = "move it into that directory" if first.is_dir() else "move what it says into that file"
+                written.unreadable_at(Place(named(path)), owner, problem, remedy)
+                continue
+            read[owner] = path
+            found += [(owner, each) for each in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    for path in _visible(folder):
+        of_folder = sorted(path.rglob("*")) if path.is_dir() else [path]
+        misnamed = [each for each in of_folder if each.is_file() and each.suffix in _MISNAMED]
+        written.misnamed += [(path.name.split(".")[0], Place(named(each))) for each in misnamed]
+    return sorted((owner, path) for owner, path in found if path.is_file() and path.suffix in _VARIABLE_FILES)
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What is in a directory, without hidden files and an editor's copies; nothing if there is none."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in paths if not path.name.startswith(".") and not path.name.endswith("~")]
 
 
 def _compose(path: Path, name: str, written: Written) -> yaml.Node | None:
@@ -219,6 +242,8 @@ def _read_variables_file(
         if _is_vault(path.read_text(encoding="utf-8", errors="replace")):
             _note(settings, (owner, ENCRYPTED), Place(name))
             written.encrypted.add(name)
+        return
+    if _is_empty(node):
         return
     if not isinstance(node, yaml.MappingNode):
         written.unreadable_at(Place(name, 1), owner, "not a mapping", "write lines `name: value`")

@@ -9,6 +9,7 @@ from .model import Inventory, Report
 # Also a label's value, a directory's name and a part of addresses.
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST = 32
+_MEMORY = ("manifests_hub_memory_request_mb", "manifests_hub_memory_limit_mb")
 
 
 def check(inventory: Inventory, report: Report) -> None:
@@ -20,6 +21,12 @@ def check(inventory: Inventory, report: Report) -> None:
             report.setting(host, setting, "no user may log in", "write manifests_hub_users: [alice, bob]")
         if host.get("k3s_ingress", inventory.defaults.get("k3s_ingress")) != "traefik":
             report.setting(host, setting, "people reach it by k3s's Traefik alone", "write k3s_ingress: traefik")
+    for host in inventory.hosts.values():
+        request, limit = (host.get(name, inventory.defaults.get(name)) for name in _MEMORY)
+        written = host.settings.get(_MEMORY[1]) or host.settings.get(_MEMORY[0])
+        if written and isinstance(request, int) and isinstance(limit, int) and limit < request:
+            problem = f"a pod with a limit of {limit} MB requests {request} MB ({_MEMORY[0]}), which Kubernetes refuses"
+            report.setting(host, written, problem, f"have {_MEMORY[1]} at least as large")
     for host, setting in inventory.settings("manifests_hub_users"):
         names = setting.value if isinstance(setting.value, list) else []
         for name in dict.fromkeys(name for name in names if isinstance(name, str)):

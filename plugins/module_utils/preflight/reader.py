@@ -30,6 +30,12 @@ _MAGIC = re.compile(
     r"|omit|playbook_dir)$"
 )
 _UNDEFINED = re.compile(r"'(\w+)' is undefined")
+# What a play, a role or a loop defines, and an inventory has not.
+_OF_A_RUN = re.compile(
+    r"^(_.*|item|play_hosts|role_\w+|ansible_(check_mode|diff_mode|limit|loop\w*|play_\w+|parent_role\w*|role\w*|run_tags"
+    r"|search_path|skip_tags))$"
+)
+_FACT = re.compile(r"\bansible_facts\b")
 
 
 class Reader:
@@ -149,13 +155,16 @@ class Reader:
         for name, value in raw.items():
             place, own = self._place(host, name, source)
             templated = _has_template(value)
+            if templated and "playbook_dir" in str(value):
+                problem = "uses playbook_dir, which is another one for site.yml than for a playbook in playbooks/"
+                self._note(host, name, place, own, problem, "write inventory_dir or cluster_root instead")
             encrypted = _is_encrypted(value)
             try:
                 # A secret stays encrypted: validating an inventory does not need its password.
                 evaluated = None if encrypted else templar.template(value) if templated else value
             except AnsibleError as error:
                 self._unread.add(name)
-                self._note_undefined(host, name, place, own, error)
+                self._note_undefined(host, name, str(value), place, own, error)
                 continue
             settings[name] = Setting(
                 name=name,
@@ -168,19 +177,33 @@ class Reader:
             )
         return settings
 
-    def _note_undefined(self, host: AnsibleHost, name: str, place: Place, own: bool, error: AnsibleError) -> None:
-        """A template that cannot have a value is an error; one that needs facts or a file is left to its role."""
-        message = str(error)
+    def _note_undefined(
+        self, host: AnsibleHost, name: str, text: str, place: Place, own: bool, error: AnsibleError
+    ) -> None:
+        """A template that cannot have a value is an error; one that needs what a run makes is left to its role."""
+        message = " ".join(str(error).splitlines()[0].split())
+        unknown = _UNDEFINED.search(message)
         if "yntax error in template" in message or "TemplateSyntaxError" in message:
-            problem, remedy = "the template is not well formed", "correct the text between {{ and }}"
-        elif "ecursive loop" in message or "recursion depth" in message:
+            detail = message.rpartition("template: ")[2].rstrip(".")
+            problem, remedy = f"the template is not well formed ({detail})", "correct the text between {{ and }}"
+        elif "ecursive loop" in str(error) or "recursion depth" in str(error):
             problem, remedy = "the template uses itself, perhaps through others", "write a value, or delete the line"
-        else:
-            unknown = _UNDEFINED.search(message)
-            if not unknown or unknown[1].startswith(("ansible_", "_")) or unknown[1] in self._names:
-                return
+        elif unknown and (unknown[1] in self._names or _OF_A_RUN.match(unknown[1])):
+            return
+        elif _FACT.search(text) or (unknown and unknown[1].startswith("ansible_")):
+            problem, remedy = "uses a fact of the board, and no stage gathers facts", "write the value itself"
+        elif unknown:
             problem = f"uses {unknown[1]}, which is undefined"
             remedy = did_you_mean(unknown[1], self._names, f"define {unknown[1]} in the inventory")
+        elif "cluster_" in text and "lookup plugin" in message:
+            return  # a file that a stage may make
+        elif "decrypt" in str(error):
+            return  # validating an inventory does not need its password
+        else:
+            problem, remedy = f"the template has no value ({message})", "correct it, or write the value itself"
+        self._note(host, name, place, own, problem, remedy)
+
+    def _note(self, host: AnsibleHost, name: str, place: Place, own: bool, problem: str, remedy: str) -> None:
         self._findings.append(Finding(place, f"{host.name}.{name}" if own else name, None, problem, remedy))
 
     def _place(self, host: AnsibleHost, name: str, source: Place) -> tuple[Place, bool]:

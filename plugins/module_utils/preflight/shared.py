@@ -29,13 +29,26 @@ _REFUSED = {
 }
 # System directories: the export would change their owner, mode or content.
 _SYSTEM = {"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/opt", "/proc", "/root", "/run", "/sbin", "/srv"}
-_SYSTEM |= {"/sys", "/tmp", "/usr", "/var", "/var/lib"}
+_SYSTEM |= {"/mnt", "/media", "/sys", "/tmp", "/usr", "/var", "/var/lib", "/var/log"}
+# Those in which nothing may be, with k3s's own.
+_CLOSED = (
+    "/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr", "/var/lib/kubelet", "/var/lib/rancher",
+)  # fmt: skip
 
 
-#: Variables of stages that run on localhost, by how they begin.
-_ON_LOCALHOST = ("manifests_", "notebooks_", "k3s_ingress", "node_labels_by_group")
-#: Of boards that join.
-_ON_BOARDS = ("notebooks_board_profiles", "notebooks_prediction_profiles")
+#: Variables of stages that run on localhost, by how they begin. The image's are those of its reference.
+_ON_LOCALHOST = (
+    "cluster_backup_", "container_image_base", "container_image_context", "container_image_hub_",
+    "container_image_lite_", "container_image_name", "container_image_ref", "k3s_ingress", "k3s_kubeconfig",
+    "manifests_", "node_labels_annotation", "node_labels_by_group", "node_labels_kubeconfig", "notebooks_",
+    "preflight_cache_free_mb", "preflight_check_urls", "preflight_hint", "preflight_networks", "preflight_programs",
+    "preflight_url_timeout",
+)  # fmt: skip
+#: Those of them that boards use, too, or alone.
+_ON_BOARDS = (
+    "container_image_base_mirror", "container_image_base_security_mirror", "k3s_kubeconfig_context",
+    "notebooks_board_profiles", "notebooks_prediction_profiles",
+)  # fmt: skip
 
 
 def check(inventory: Inventory, report: Report) -> None:
@@ -81,11 +94,18 @@ def check(inventory: Inventory, report: Report) -> None:
                 report.setting(host, setting, problem, "write a directory beside it")
     for host, setting in inventory.settings("nfs_server_export"):
         path = PurePosixPath(str(setting.value))
-        if ".." in path.parts or re.search(r"\s|./$", str(setting.value)):
-            problem = "has a blank, .., or a / at its end"
+        closed = (*_CLOSED, str(host.get("k3s_data_dir", _CLOSED[-1])))
+        if ".." in path.parts or re.search(r"""[\s"'\\#]|./$""", str(setting.value)):
+            problem = "has a blank, a quote, \\, #, .., or a / at its end"
             report.setting(host, setting, problem, "write a plain path, such as /srv/books")
         elif path.is_relative_to("/tmp") or path.is_relative_to("/run"):
             report.setting(host, setting, "empty after each boot", "write a directory that stays, such as /srv/books")
+        elif path.parent == PurePosixPath("/home"):
+            problem = "the home of a user, who could not log in any more: its owner and mode would change"
+            report.setting(host, setting, problem, f"write a directory in it, such as {path}/books")
+        elif any(path.is_relative_to(each) for each in closed):
+            problem = "in a directory of the system or of k3s"
+            report.setting(host, setting, problem, "write a dedicated directory, such as /srv/books")
         elif str(path) in _SYSTEM:
             report.setting(
                 host,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 
 from ..k3s.version import servers_problem
+from .addresses import address
 from .model import CLUSTER_GROUPS, Host, Inventory, Report
 from .suggest import did_you_mean
 
@@ -77,12 +79,15 @@ def _control_node(inventory: Inventory, report: Report) -> None:
 def _name(host: Host, inventory: Inventory, report: Report) -> None:
     if not _NAME.match(host.name):
         plain = re.sub(r"[^a-z0-9]+", "-", host.name.lower().split(".")[0]).strip("-")[:63].strip("-") or "pi-01"
+        remedy = f"write {plain}"
+        if address(host.name):
+            remedy = f"write a name, such as pi-01, and the address in its line `ansible_host: {host.name}`"
         report.add(
             host.place,
             host.name,
             None,
             "not a host name: only a-z, 0-9 and inner hyphens, at most 63 characters (RFC 1123)",
-            f"write {plain}",
+            remedy,
         )
     elif host.name in inventory.groups:
         report.add(host.place, host.name, None, "a group has the same name", "rename the board")
@@ -215,7 +220,13 @@ def _own_labels(inventory: Inventory, report: Report) -> None:
     for host, setting in inventory.settings("node_labels_labels"):
         for key, value in setting.value.items() if isinstance(setting.value, dict) else ():
             group = next((name for name in ("training", "prediction") if name in host.groups), None)
-            if not _KEY.fullmatch(key) or not _VALUE.fullmatch(str(value)):
+            if value is None or isinstance(value, bool | float | date):
+                # Its text would be that of Python, such as True, which no selector looks for.
+                remedy = (
+                    f'write it in quotes, as "{str(value).lower()}"' if value is not None else 'write "" or a value'
+                )
+                report.setting(host, setting, "not text", remedy, inner=key, value=value)
+            elif not _KEY.fullmatch(key) or not _VALUE.fullmatch(str(value)):
                 remedy = "write letters and digits, with inner . _ and -, at most 63 characters each"
                 report.setting(host, setting, "not a label of Kubernetes", remedy, inner=key, value=value)
             elif key in _OF_KUBELET:
@@ -233,7 +244,13 @@ def _own_labels(inventory: Inventory, report: Report) -> None:
                     value=value,
                 )
     for host, setting in inventory.settings("node_labels_taints"):
+        seen = set()
         for index, taint in enumerate(setting.value if isinstance(setting.value, list) else []):
+            each = (str(taint.get("key")), str(taint.get("effect"))) if isinstance(taint, dict) else ("", str(index))
+            if each in seen:
+                problem = "a second taint of this key and effect, which Kubernetes refuses"
+                report.setting(host, setting, problem, "keep one of them", inner=str(index), value=taint)
+            seen.add(each)
             if isinstance(taint, dict) and not (
                 _KEY.fullmatch(str(taint.get("key", "key"))) and _VALUE.fullmatch(str(taint.get("value") or ""))
             ):

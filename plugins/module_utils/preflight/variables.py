@@ -56,6 +56,7 @@ _RANGES: tuple[tuple[str, int, float], ...] = (
 OF_PLAYBOOKS = words(
     "manifests_image manifests_lite_image manifests_hub_image notebooks_image notebooks_lite_image node_labels_nodes"
 )
+_EMPTY = ("an empty value replaces the default", "write a value, or delete the line")
 _INI = (".ini", ".cfg")
 #: Values of each type as JSON, and as an inventory in INI format has them.
 _JSON = {"int": "3", "float": "1.5", "bool": "true", "list": '["a", "b"]', "dict": '{"name": "value"}'}
@@ -89,6 +90,9 @@ def _name(host: Host, setting: Setting, known: set[str], prefixes: dict[str, str
     name = setting.name
     if name in CONNECTION and isinstance(setting.value, list | dict):
         report.setting(host, setting, "not text", "write one line of text")
+    # An empty address is reported with the others.
+    if name in CONNECTION and name != "ansible_host" and setting.value is None and setting.plain:
+        report.setting(host, setting, *_EMPTY)
     if name.startswith("_") or name in CONNECTION or (setting.plain and is_secret(name, setting.value)):
         return
     if name.startswith("ansible_"):
@@ -113,8 +117,9 @@ def _name(host: Host, setting: Setting, known: set[str], prefixes: dict[str, str
 
 def _value(host: Host, setting: Setting, option: Option, report: Report) -> None:
     if setting.value is None:
-        if setting.plain and not option.may_be_empty and option.type != "raw":
-            report.setting(host, setting, "an empty value replaces the default", "write a value, or delete the line")
+        # Also where the default is [] or "": roles take the length of both, and of nothing there is none.
+        if setting.plain and option.type != "raw":
+            report.setting(host, setting, *_EMPTY)
         return
     for inner, value, problem, remedy in _mistakes(setting, option):
         if is_secret(setting.name, value):

@@ -97,6 +97,13 @@ def test_tasks_with_every_tag_do_nothing_by_themselves(tmp_path: Path) -> None:
     assert "--list-tags" in error
 
 
+@pytest.mark.parametrize("tag", ["never", "untagged"])
+def test_tags_that_leave_only_tasks_with_every_tag_are_an_error_too(tmp_path: Path, tag: str) -> None:
+    plays = [play("servers", "always"), play("servers", "first")]
+    assert run(tmp_path, plays, "--tags", tag)[0] == 1
+    assert run(tmp_path, plays, "--tags", "always")[0] == 0
+
+
 @pytest.mark.parametrize("options", [("--skip-tags", "always"), ("--start-at-task", "Done on servers")])
 def test_options_that_leave_the_validation_out_fail(tmp_path: Path, options: tuple[str, ...]) -> None:
     code, error = run(tmp_path, [play("servers", "first")], *options)

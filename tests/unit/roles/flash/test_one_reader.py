@@ -127,3 +127,13 @@ def test_spare_board_is_flashed_when_the_limit_names_it(limit: tuple[str, ...], 
     argv = [PLAYBOOK, "-i", "inventory/example", "playbooks/flash.yml", "--list-hosts", *limit]
     listed = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert sorted(re.findall(r"^      (\S+)$", listed.partition("play #2")[2], flags=re.MULTILINE)) == hosts, listed
+
+
+def test_a_spare_board_to_reflash_that_is_not_flashed_is_refused(tmp_path: Path, url: str) -> None:
+    arguments = command(tmp_path, url, "-e", "flash_reflash=pi-01,pi-05")
+    hosts = json.loads((tmp_path / "hosts.json").read_text())
+    hosts["all"]["children"]["spare"] = {"hosts": {"pi-05": None}}
+    (tmp_path / "hosts.json").write_text(json.dumps(hosts))
+    done = subprocess.run(arguments, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "flash_reflash has pi-05 of the group spare" in done.stdout + done.stderr

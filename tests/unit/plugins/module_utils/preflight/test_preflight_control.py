@@ -289,3 +289,63 @@ def test_a_login_key_that_ssh_cannot_use_is_reported_where_it_is_written(tmp_pat
     assert found(tmp_path / "secrets" / "id_ed25519") == []
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(own)], check=True)
     assert found(own) == []
+
+
+def test_a_kubeconfig_of_the_user_s_own_is_not_replaced(tmp_path: Path) -> None:
+    def found(path: Path) -> list[str]:
+        report = Report()
+        control.check(board(tmp_path, k3s_kubeconfig=str(path)), ["pi-01"], NEEDS, report)
+        return [text.partition(": ")[2] for text in texts(report) if "kubeconfig" in text]
+
+    own = tmp_path / "config"
+    assert found(own) == []
+    own.write_text("apiVersion: v1\n")
+    assert found(own) == [
+        f"k3s_kubeconfig = {own}: there is another kubeconfig, which this cluster's would replace; "
+        "write the path of a new file; KUBECONFIG=FILE:FILE names both"
+    ]
+    own.write_text("# Fetched by the k3s role: home at 192.0.2.11\napiVersion: v1\n")
+    assert found(own) == []
+    assert ["there is no directory" in text for text in found(tmp_path / "kube" / "config")] == [True]
+    assert found(tmp_path / "secrets" / "kubeconfig") == []
+
+
+@pytest.mark.parametrize("port", [2222, "2222"])
+def test_a_port_is_a_number_also_as_a_text(tmp_path: Path, port: int | str) -> None:
+    assert control.ssh_port(board(tmp_path, ansible_port=port).hosts["pi-01"]) == 2222
+
+
+def test_a_limit_that_leaves_out_a_part_of_the_cluster_is_reported_where_all_of_it_is_changed(tmp_path: Path) -> None:
+    inventory = board(tmp_path)
+    host = inventory.hosts["pi-01"]
+    inventory.hosts["localhost"] = replace(host, name="localhost", groups=frozenset(), settings={})
+
+    def found(scope: list[str], limit: str) -> list[str]:
+        report = Report()
+        control.check_whole(inventory, scope, limit, report)
+        return texts(report)
+
+    assert found(["localhost", "pi-01"], "") == []
+    assert found(["pi-01"], "cluster") == [
+        "ansible-playbook: --limit = cluster: leaves out localhost, and this playbook changes the cluster as a whole; "
+        "omit it"
+    ]
+    assert "leaves out pi-01," in found(["localhost"], "localhost")[0]
+
+
+def test_a_board_to_reflash_that_the_limit_leaves_out_is_reported(tmp_path: Path) -> None:
+    def found(place: Place, scope: list[str]) -> list[str]:
+        inventory = board(tmp_path, flash_reflash="pi-02, pi-99")
+        host = inventory.hosts["pi-01"]
+        host.settings["flash_reflash"] = replace(host.settings["flash_reflash"], place=place)
+        inventory.hosts["pi-02"] = replace(host, name="pi-02")
+        report = Report()
+        control.check(inventory, scope, NEEDS, report)
+        return [text for text in texts(report) if "reflash" in text]
+
+    given = Place("command line (-e)")
+    assert found(given, ["pi-01"]) == [
+        "command line (-e): flash_reflash = pi-02, pi-99: --limit leaves out pi-02; name the same boards in both"
+    ]
+    assert found(given, ["pi-01", "pi-02"]) == []
+    assert found(FILE, ["pi-01"]) == []
