@@ -107,7 +107,7 @@ def owner_problems(owners: Sequence[Object]) -> list[str]:
 
 
 def daemon_problems(daemons: Sequence[Object]) -> list[str]:
-    """DaemonSets for which fewer pods are made than there are nodes for them. Pods that are not ready are named elsewhere."""
+    """DaemonSets with fewer pods than there are nodes for them; pods that are not ready are named elsewhere."""
     problems = []
     for each in daemons:
         meta, status = each["metadata"], each.get("status") or {}

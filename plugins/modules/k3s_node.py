@@ -421,7 +421,9 @@ class Node:
             "architecture": os.uname().machine,
             "binary": {"sha256": sha256, "version": version or self.version() if sha256 else None},
             "archive": digest(archive) if params["archive"] else None,
-            "files": {p: {"sha256": digest(Path(p)), "mode": mode(Path(p))} for p in params["files"] + params["live_files"]},
+            "files": {
+                p: {"sha256": digest(Path(p)), "mode": mode(Path(p))} for p in params["files"] + params["live_files"]
+            },
             "secrets": {
                 name: {
                     "current": (path := self.secrets_dir / name).is_file()
