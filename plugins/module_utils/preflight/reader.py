@@ -157,7 +157,8 @@ class Reader:
             templated = _has_template(value)
             if templated and "playbook_dir" in str(value):
                 problem = "uses playbook_dir, which is another one for site.yml than for a playbook in playbooks/"
-                self._note(host, name, place, own, problem, "write inventory_dir or cluster_root instead")
+                remedy = "write inventory_dir or cluster_root instead"
+                self._findings.append(Finding(place, f"{host.name}.{name}" if own else name, None, problem, remedy))
             encrypted = _is_encrypted(value)
             try:
                 # A secret stays encrypted: validating an inventory does not need its password.
@@ -201,9 +202,6 @@ class Reader:
             return  # validating an inventory does not need its password
         else:
             problem, remedy = f"the template has no value ({message})", "correct it, or write the value itself"
-        self._note(host, name, place, own, problem, remedy)
-
-    def _note(self, host: AnsibleHost, name: str, place: Place, own: bool, problem: str, remedy: str) -> None:
         self._findings.append(Finding(place, f"{host.name}.{name}" if own else name, None, problem, remedy))
 
     def _place(self, host: AnsibleHost, name: str, source: Place) -> tuple[Place, bool]:

@@ -12,6 +12,8 @@ import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils import runs, shared_data
 from ansible_collections.edge_ai.cluster.plugins.modules.notebooks_prune import prune
 
+from tests.support.paths import COLLECTIONS
+
 
 def run(shared: Path, day: int, complete: bool = True) -> str:
     """A run of a day of January 2026."""
@@ -151,7 +153,9 @@ print(len(looked))
 def test_the_limit_of_time_ends_all_of_the_work_not_one_run(tmp_path: Path, what: str) -> None:
     for day in range(1, 7):
         run(tmp_path, day)
-    done = subprocess.run([sys.executable, "-c", SLOW, what, str(tmp_path)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", SLOW, what, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(COLLECTIONS)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     said, looked = done.stdout.strip().rsplit("\n", 1)
     assert "it: not done after 0.1 s" in said
     assert looked == "1"
