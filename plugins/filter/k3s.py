@@ -12,6 +12,7 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.parsing.vault import EncryptedString
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import keys, token
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.kubeconfig import FETCHED
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.version import parse, release_problem, servers_problem
 
 SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](\S+)")
@@ -79,7 +80,7 @@ def k3s_kubeconfig(text: str, server: str, name: str) -> str:
 
 def k3s_kubeconfig_mark(source_sha256: str, server: str, name: str) -> str:
     """First line of a kubeconfig that this role made from a k3s.yaml of that digest."""
-    return f"{token.FETCHED}: {name} at {server}, from k3s.yaml of sha256 {source_sha256}"
+    return f"{FETCHED}: {name} at {server}, from k3s.yaml of sha256 {source_sha256}"
 
 
 def k3s_pending(node: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

@@ -29,23 +29,13 @@ import errno
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-
-
-def source_address(server: str) -> str:
-    """The address of this board that the server sees; connecting a UDP socket sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((server, 2049))
-        except OSError:
-            return "no address"
-        return str(probe.getsockname()[0])
+from ansible_collections.edge_ai.cluster.plugins.module_utils.network import source_address
 
 
 def main() -> None:
@@ -76,7 +66,7 @@ def main() -> None:
         )  # fmt: skip
         if result.returncode != 0:
             # A board with Wi-Fi in the same network may ask from an address that no export names.
-            problem = f"cannot be mounted from {source_address(server)}: {result.stderr.strip()}"
+            problem = f"cannot be mounted from {source_address(server) or 'no address'}: {result.stderr.strip()}"
         else:
             mounted = True
             # A random name, at which no other client can have put a link: it would be followed on this board, by root.

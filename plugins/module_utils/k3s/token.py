@@ -1,12 +1,10 @@
-"""Tokens of k3s: K10<SHA-256 of the CA>::<user>:<password>, or the password alone; and its kubeconfig here."""
+"""Tokens of k3s: K10<SHA-256 of the CA>::<user>:<password>, or the password alone."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 
-#: How a kubeconfig begins that the k3s role fetched.
-FETCHED = "# Fetched by the k3s role"
 _FULL = re.compile(r"K10([0-9a-f]{64})::([^:]+):(.+)")
 
 

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives import serialization
 
 from ..flash.gate import is_block_path, is_link_of_card
 from ..flash.ssh import effective, jump_host, key_problem
-from ..k3s.token import FETCHED
+from ..k3s.kubeconfig import FETCHED
+from ..network import source_address
 from . import connection, image_builder
 from .model import HERE, Host, Inventory, Place, Report
 from .suggest import did_you_mean
@@ -145,17 +146,6 @@ def check_whole(inventory: Inventory, scope: Iterable[str], limit: str, report: 
     if left_out := ", ".join(sorted(set(wanted) - set(scope))):
         problem = f"leaves out {left_out}, and this playbook changes the cluster as a whole"
         report.add(Place("ansible-playbook"), "--limit", limit or None, problem, "omit it")
-
-
-def source_address(target: str) -> str | None:
-    """This machine's address on the route to `target`, or None without one; connecting a UDP socket sends nothing."""
-    family = socket.AF_INET6 if ":" in target else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((target, 9))
-        except OSError:
-            return None
-        return str(probe.getsockname()[0])
 
 
 def in_scope(inventory: Inventory, scope: Iterable[str]) -> list[Host]:
