@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 from kubernetes import client
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.support import browser
 from tests.support.browser import chromium
@@ -82,6 +82,11 @@ def replicas() -> dict[str, tuple[str, str]]:
         for pod in pods
         if pod.status.pod_ip and not pod.metadata.deletion_timestamp
     }  # fmt: skip
+
+
+def replica_of(page: Page) -> set[str]:
+    """Value of the browser's cookie that leads to a replica."""
+    return {cookie["value"] for cookie in page.context.cookies() if cookie["name"] == STICKY}
 
 
 def rolled_out(deployment: client.V1Deployment) -> bool:
@@ -188,9 +193,11 @@ def test_06_a_browser_finds_its_kernel_again(tmp_path: Path) -> None:
         browser.run(page, "kept = 41")
         browser.run(page, "print('kept', kept)")
         expect(browser.printed(page, "kept 41")).to_be_visible()
+        replica = replica_of(page)
         for answer in (42, 43):
             page.reload()
             browser.lab_is_there(page)
+            assert replica_of(page) == replica, "another replica, which has not the kernel, answers this browser"
             browser.kernel_is_idle(page)
             browser.run(page, "kept += 1; print('now', kept)")
             expect(browser.printed(page, f"now {answer}")).to_be_visible()

@@ -79,7 +79,8 @@ def lab_is_there(page: Page) -> None:
 
 
 def kernel_is_idle(page: Page) -> None:
-    """Wait until the notebook has a kernel that computes nothing."""
+    """Wait until the notebook has a kernel that computes nothing. The indicator says idle before there is one, too."""
+    expect(page.locator(".jp-KernelName")).to_contain_text("Python 3")
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
 
 
