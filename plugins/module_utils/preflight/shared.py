@@ -91,6 +91,7 @@ def check(inventory: Inventory, report: Report) -> None:
                     "move this checkout, or write a path without such characters",
                 )
     _of_the_cluster(inventory, report)
+    _of_localhost_alone(inventory, report)
     for name in ("cluster_cache_dir", "cluster_results_dir", "cluster_backups_dir"):
         for host, setting in inventory.settings(name):
             secrets = str(host.get("cluster_secrets_dir", ""))
@@ -192,6 +193,16 @@ def _otherwise(host: Host, name: str, key: str | None, inventory: Inventory) -> 
     if value is None:
         return "none"
     return "its default" if "{{" in str(value) else f"the default, {show_setting(name, value)}"
+
+
+def _of_localhost_alone(inventory: Inventory, report: Report) -> None:
+    """Report what only localhost has, where it is used for boards alone."""
+    for host, setting in [each for name in inventory.options for each in inventory.settings(name)]:
+        name = setting.name
+        lacking = [board.name for board in inventory.boards() if board.get(name) is None]
+        if host.name == "localhost" and lacking and not _is_of_localhost(name) and name not in inventory.unread:
+            problem = f"used for boards, and {lacking[0]} has none"
+            report.setting(host, setting, problem, "write it in group_vars/all.yml")
 
 
 def _is_of_localhost(name: str) -> bool:
