@@ -314,6 +314,12 @@ def _overlays(inventory: Inventory, report: Report) -> None:
             remedy = "use " + " or ".join([*known, "the full path of a directory with an overlay"])
             problem = f"{folder} has no kustomization.yaml"
             report.setting(host, setting, problem, did_you_mean(str(setting.value), known, remedy))
+            continue
+        # Roles compare its last part with hub and lite.
+        plain = Path(os.path.normpath(folder))
+        name = plain.name if plain.parent == Path(os.path.normpath(overlays)) else os.path.normpath(str(setting.value))
+        if name != setting.value:
+            report.setting(host, setting, "not written as the name of an overlay, or as a plain path", f"write {name}")
 
 
 def _certificates(inventory: Inventory, report: Report) -> None:
