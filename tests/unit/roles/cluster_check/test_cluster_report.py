@@ -15,7 +15,11 @@ import pytest
 from tests.support.api import APPS, Api, deployment, serving
 from tests.support.paths import ROOT
 
-BOARD = {"disk_percent": 40, "certificates_end": "2027-11-01"}
+BOARD = {
+    "disk_percent": 40,
+    "certificates_end": "2027-11-01",
+    "kept": ["/srv/old is kept from before (5 MB): remove it"],
+}
 
 
 @pytest.fixture
@@ -66,6 +70,7 @@ def test_all_is_well_is_said_of_what_was_looked_at(api: Api, tmp_path: Path) -> 
     assert code == 0, text
     assert "home is well: 1 Nodes are Ready, all pods run." in text
     assert "pi-01: fullest disk 40 %, certificates until 2027-11-01" in text
+    assert "pi-01: /srv/old is kept from before (5 MB): remove it" in text
     assert "login" not in text.partition("home is well")[2]
     assert f"no backup in {tmp_path}/backups: run ansible-playbook playbooks/backup.yml" in text
 
