@@ -382,4 +382,4 @@ def _login_keys(boards: list[Host], report: Report) -> None:
 def ssh_port(host: Host) -> int:
     """The port of a board's ssh server; another one than a number is reported elsewhere."""
     port = str(host.get("ansible_port", 22))
-    return int(port) if port.isdecimal() else 22
+    return int(port) if port.isascii() and port.isdecimal() else 22
