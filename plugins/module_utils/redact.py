@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
+#: Colours of a terminal, and what else moves its cursor.
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PATTERNS = (
-    # Colours of a terminal, and what else moves its cursor.
-    (re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\n -~\u00a0-\uffff]"), ""),
     (re.compile(r"\b([a-z][a-z0-9+.-]*://)[^/\s\"']+"), r"\1<host>"),
     (re.compile(r"\b[\w.+-]+@[\w.-]+"), "<address>"),
     (re.compile(r"\b[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}\b"), "<address>"),
@@ -30,6 +31,18 @@ _PATTERNS = (
 #: The longest text (characters): with one of a hundred thousand, which a board may send, the patterns take minutes.
 LONGEST = 4000
 _COLONS = re.compile(r"(?<![\w.])[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%\w+)?(?!\w)")
+
+
+def _shown(text: str) -> str:
+    """The text without what is not seen: control characters, and those that turn its direction or have no width.
+
+    A name or an address with one of them in it would look as before, and be found by no pattern.
+    """
+    return "".join(
+        one
+        for one in _COLOUR.sub("", text)
+        if one <= "\uffff" and (one == "\n" or one.isprintable() or unicodedata.category(one) == "Zs")
+    )
 
 
 def _address6(match: re.Match[str]) -> str:
@@ -53,6 +66,7 @@ def redact(value: Any, known: Iterable[str] = ()) -> Any:
         if len(found) > LONGEST:
             # Half of a word would not be known for what it is.
             found = f"{found[:LONGEST].rsplit(None, 1)[0][: LONGEST - 100]} ..."
+        found = _shown(found)
         if hidden:
             found = hidden.sub("<name>", found)
         for pattern, instead in _PATTERNS:

@@ -43,8 +43,15 @@ certificates_end:
   type: str
   returned: always
 disk_percent: {description: "Use of the fullest file system, in per cent.", type: int, returned: always}
+kept:
+  description: What a restore or a conversion has moved aside on this board, a sentence each with its size.
+  type: list
+  elements: str
+  returned: always
 """
 
+import contextlib
+import heapq
 import json
 import os
 import re
@@ -61,6 +68,11 @@ SHARES = ("nfs", "nfs4")
 DAY_NS = 86400 * 10**9
 #: What k3s waits for after a boot (role raspberry_pi).
 TIME_WAIT = "systemd-time-wait-sync.service"
+#: What playbooks move aside, and nothing deletes: the datastore, shared data, and an export that became a volume.
+ASIDE = re.compile(r"(server)?\.before-restore-\d{8}T\d{6}Z", re.ASCII)
+CONVERTED = ".before-convert"
+#: Most of them that are measured, and seconds for each: notebooks may make some in the export, of any size.
+MOST_KEPT, MEASURED_S = 10, 20
 #: What the NFS server exports at this moment.
 ETAB = Path("/var/lib/nfs/etab")
 
@@ -228,6 +240,24 @@ def export_problems(export: Path, uid: int, etab: str) -> list[str]:
     return problems
 
 
+def kept(data_dir: Path, export: Path | None) -> list[str]:
+    """What was moved aside, by name, with its size in MB and how to remove it. Never deleted by itself: it is data."""
+    found: list[Path] = []
+    for folder in [data_dir, *([export] if export else [])]:
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            names = (each.name for each in entries if ASIDE.fullmatch(each.name) and each.is_dir(follow_symlinks=False))
+            found += [folder / name for name in heapq.nlargest(MOST_KEPT, names)]
+    if export and (old := export.with_name(export.name + CONVERTED)).is_dir() and not old.is_symlink():
+        found.append(old)
+    texts = []
+    for path in found:
+        _, text = run(["du", "--summarize", "--block-size=1M", "--one-file-system", "--", str(path)], MEASURED_S)
+        size = re.match(r"\d+(?=\t)", text)
+        what = f"{size[0]} MB" if size else f"not measured within {MEASURED_S} s"
+        texts.append(f"{path} is kept from before ({what}): when nothing is missing, sudo rm -r {path}")
+    return texts
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -263,7 +293,8 @@ def main() -> None:
         etab = ETAB.read_text(errors="replace") if ETAB.is_file() else ""
         problems += export_problems(Path(params["export"]), params["export_uid"], etab)
     expiring, end = certificates(params)
-    module.exit_json(problems=problems + expiring, certificates_end=end, disk_percent=fullest)
+    aside = kept(Path(params["data_dir"]), Path(params["export"]) if params["export"] else None)
+    module.exit_json(problems=problems + expiring, certificates_end=end, disk_percent=fullest, kept=aside)
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def wait_for_cloud_init(module: AnsibleModule, login: Login, deadline: float) ->
         if result.stdout.strip() == "NONE":
             return
         text, _, code = result.stdout.rpartition("rc=")
-        if not code.strip().isdigit():
+        if not (code.isascii() and code.strip().isdigit()):
             last = result.stderr.strip() or "the connection was lost"
             time.sleep(1)
             continue

@@ -296,7 +296,7 @@ class Node:
             "sub": values.get("SubState", "unknown"),
             "enabled": values.get("UnitFileState") == "enabled",
             "restarts": int(values.get("NRestarts") or 0),
-            "started": int(started) if started.isdigit() else 0,
+            "started": int(started) if started.isascii() and started.isdigit() else 0,
         }
 
     def outdated(self, started: int) -> list[str]:

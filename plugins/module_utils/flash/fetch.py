@@ -18,6 +18,9 @@ from ..files import settle, sha256_of
 
 CHUNK = 1024 * 1024
 XZ_MAGIC = b"\xfd7zXZ\x00"
+#: Longest image (bytes) as it is downloaded, and unpacked: a server may send without end, and a small file unpack to
+#: any size. Its digest is only known when all is there.
+LONGEST, LONGEST_UNPACKED = 16 << 30, 64 << 30
 
 
 class FetchError(Exception):
@@ -53,7 +56,7 @@ def sidecar_digest(url: str, timeout: float) -> str:
 def download(url: str, part: Path, timeout: float) -> str:
     """Download `url` to `part`, resuming an earlier attempt; returns the SHA-256 of the complete file.
 
-    Raises FetchError after three attempts without a byte of progress.
+    Raises FetchError after three attempts without a byte of progress, and for more than LONGEST bytes.
     """
     attempts = 0
     while True:
@@ -63,9 +66,14 @@ def download(url: str, part: Path, timeout: float) -> str:
             with urllib.request.urlopen(request, timeout=timeout) as response:
                 resumed = have and getattr(response, "status", None) == 206
                 total = _total(response, have if resumed else 0)
+                size = have if resumed else 0
                 with part.open("ab" if resumed else "wb") as target:
-                    while data := response.read(CHUNK):
+                    while size <= LONGEST and (total or 0) <= LONGEST and (data := response.read(CHUNK)):
                         target.write(data)
+                        size += len(data)
+            if size > LONGEST or (total or 0) > LONGEST:
+                part.unlink()
+                raise FetchError(f"{url} has more than {LONGEST} bytes, which no image has: correct flash_image_url")
             size = part.stat().st_size
             if total is None or size == total:
                 return sha256_of(part)
@@ -91,7 +99,7 @@ def download(url: str, part: Path, timeout: float) -> str:
 
 def _total(response: http.client.HTTPResponse, offset: int) -> int | None:
     length = response.headers.get("Content-Length")
-    return int(length) + offset if length and length.isdigit() else None
+    return int(length) + offset if length and length.isascii() and length.isdigit() else None
 
 
 def fetch(url: str, sha256: str, cache: Path, timeout: float) -> tuple[Path, bool]:
@@ -122,7 +130,7 @@ def fetch(url: str, sha256: str, cache: Path, timeout: float) -> tuple[Path, boo
 def unpack(packed: Path) -> tuple[Path, bool]:
     """The raw image beside a packed one, sparse; second value: whether it had to be unpacked.
 
-    Raises FetchError when it is not a disk image or the disk is full.
+    Raises FetchError when it is not a disk image, has more than LONGEST_UNPACKED bytes, or the disk is full.
     """
     raw = packed.with_name(packed.name.removesuffix(".xz"))
     with locked(packed.with_name(packed.name.removesuffix(".img.xz") + ".lock")):
@@ -141,6 +149,8 @@ def unpack(packed: Path) -> tuple[Path, bool]:
                     else:
                         target.write(data)
                     size += len(data)
+                    if size > LONGEST_UNPACKED:
+                        break
                 target.truncate(size)
         except lzma.LZMAError as error:
             part.unlink(missing_ok=True)
@@ -152,6 +162,11 @@ def unpack(packed: Path) -> tuple[Path, bool]:
             raise FetchError(
                 f"{raw} cannot be written ({error.strerror}): free some space in cluster_cache_dir"
             ) from error
+        if size > LONGEST_UNPACKED:
+            part.unlink()
+            raise FetchError(
+                f"{packed} unpacks to more than {LONGEST_UNPACKED} bytes, which no image does: correct flash_image_url"
+            )
         if size % 512 or not size:
             part.unlink()
             raise FetchError(f"{packed} is not a disk image ({size} bytes unpacked): correct flash_image_url")

@@ -104,7 +104,7 @@ BOARDS = (
     Rule("ansible_connection", lambda value: value in _SSH, "boards are reached by ssh only", "delete it"),
     Rule(
         "ansible_port",
-        lambda value: str(value).isdecimal() and 0 < int(value) < 65536,
+        lambda value: str(value).isascii() and str(value).isdecimal() and 0 < int(value) < 65536,
         "not a port",
         "write a number from 1 to 65535, such as 22",
     ),

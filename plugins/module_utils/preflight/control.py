@@ -314,6 +314,12 @@ def _overlays(inventory: Inventory, report: Report) -> None:
             remedy = "use " + " or ".join([*known, "the full path of a directory with an overlay"])
             problem = f"{folder} has no kustomization.yaml"
             report.setting(host, setting, problem, did_you_mean(str(setting.value), known, remedy))
+            continue
+        # Roles compare its last part with hub and lite.
+        plain = Path(os.path.normpath(folder))
+        name = plain.name if plain.parent == Path(os.path.normpath(overlays)) else os.path.normpath(str(setting.value))
+        if name != setting.value:
+            report.setting(host, setting, "not written as the name of an overlay, or as a plain path", f"write {name}")
 
 
 def _certificates(inventory: Inventory, report: Report) -> None:
@@ -376,4 +382,4 @@ def _login_keys(boards: list[Host], report: Report) -> None:
 def ssh_port(host: Host) -> int:
     """The port of a board's ssh server; another one than a number is reported elsewhere."""
     port = str(host.get("ansible_port", 22))
-    return int(port) if port.isdecimal() else 22
+    return int(port) if port.isascii() and port.isdecimal() else 22

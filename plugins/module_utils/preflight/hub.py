@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 
 from .model import Inventory, Report
 
@@ -15,7 +16,7 @@ _MEMORY = ("manifests_hub_memory_request_mb", "manifests_hub_memory_limit_mb")
 def check(inventory: Inventory, report: Report) -> None:
     """Report users that the hub cannot have, and an overlay hub that no user could use."""
     for host, setting in inventory.settings("manifests_overlay"):
-        if str(setting.value).rstrip("/").rpartition("/")[2] != "hub":
+        if PurePosixPath(str(setting.value)).name != "hub":
             continue
         if not host.get("manifests_hub_users"):
             report.setting(host, setting, "no user may log in", "write manifests_hub_users: [alice, bob]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import Any
 
 from .model import Host, Inventory, Report
@@ -27,7 +28,7 @@ def check(inventory: Inventory, report: Report) -> None:
                         f"write {source} in notebooks_profiles too",
                     )
     for host, setting in inventory.settings("manifests_overlay"):
-        if setting.value == "lite" and not any(
+        if PurePosixPath(str(setting.value)).name == "lite" and not any(
             "lite" in _listed(host, inventory, name) for name in ("notebooks_profiles", *predicting)
         ):
             report.setting(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
+from typing import Any
 
-from .model import Inventory, Report
+from .model import Host, Inventory, Report, Setting, show_setting
 
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 _REQUIRED = {
@@ -49,6 +50,18 @@ _ON_BOARDS = (
     "container_image_base_mirror", "container_image_base_security_mirror", "k3s_kubeconfig_context",
     "notebooks_board_profiles", "notebooks_prediction_profiles",
 )  # fmt: skip
+#: Those that each host uses with its own value of them: two would be two clusters.
+_OF_ALL = ("cluster_name", "cluster_root", *_DIRECTORIES)
+_OF_BOARDS = ("k3s_version", "k3s_token_file", "k3s_agent_token_file", "k3s_node_token_file")
+#: What servers write into the datastore, or what each of them decides for the whole cluster.
+_OF_SERVERS = ("k3s_disable", "k3s_flannel_backend", "k3s_hardening", "k3s_pod_security", "k3s_secrets_encryption")
+#: Keys of k3s_server_config of which agents, too, make addresses, and those that k3s compares when a server joins.
+_KEYS_OF_BOARDS = ("https-listen-port", "cluster-cidr")
+_KEYS_OF_SERVERS = (
+    "cluster-dns", "cluster-domain", "disable", "disable-cloud-controller", "disable-helm-controller",
+    "disable-kube-proxy", "disable-network-policy", "egress-selector-mode", "embedded-registry", "flannel-backend",
+    "flannel-external-ip", "flannel-ipv6-masq", "secrets-encryption", "service-cidr",
+)  # fmt: skip
 
 
 def check(inventory: Inventory, report: Report) -> None:
@@ -77,15 +90,8 @@ def check(inventory: Inventory, report: Report) -> None:
                     f"has {found[0]!r}: {why}",
                     "move this checkout, or write a path without such characters",
                 )
-    for name in ("cluster_name", "cluster_root", *_DIRECTORIES):
-        other = None
-        for host, setting in inventory.settings(name):
-            other = other or host
-            if setting.value != other.get(name):
-                problem = f"{other.name} has another one ({other.get(name)}), and a cluster has one"
-                remedy = "write it once, in group_vars/all.yml; inventory_dir is where each host is written first"
-                report.setting(host, setting, problem, remedy)
-    _of_the_control_node(inventory, report)
+    _of_the_cluster(inventory, report)
+    _of_localhost_alone(inventory, report)
     for name in ("cluster_cache_dir", "cluster_results_dir", "cluster_backups_dir"):
         for host, setting in inventory.settings(name):
             secrets = str(host.get("cluster_secrets_dir", ""))
@@ -120,13 +126,84 @@ def check(inventory: Inventory, report: Report) -> None:
                 report.setting(host, setting, problem, "write a number from 1 to 65533, such as 10001")
 
 
-def _of_the_control_node(inventory: Inventory, report: Report) -> None:
-    """Report what boards have, and localhost does not, where it is used: a group's file is not read for localhost."""
-    control = inventory.hosts.get("localhost")
-    for name in inventory.options:
-        if control and name.startswith(_ON_LOCALHOST) and name not in (*_ON_BOARDS, *inventory.unread):
-            for host, setting in inventory.settings(name):
-                if setting.value != control.get(name):
-                    which = "another value" if name in control.settings else "no value"
-                    problem = f"used for localhost, which has {which}"
-                    report.setting(host, setting, problem, "write it in group_vars/all.yml")
+def _of_the_cluster(inventory: Inventory, report: Report) -> None:
+    """Report what a cluster has one value of, and hosts that use it have several: one board's, or one group's."""
+    boards = inventory.boards()
+    control = [host for host in inventory.hosts.values() if host.name == "localhost"]
+    servers = inventory.members("k3s_servers")
+    shared = [name for name in inventory.options if _is_of_localhost(name)]
+    for names, hosts in ((shared, control + boards), (_OF_BOARDS, boards), (_OF_SERVERS, servers)):
+        for name in names:
+            # A template without a value for some host is reported elsewhere, or depends on what a run makes.
+            if name not in inventory.unread:
+                _one_value(name, None, hosts, inventory, report)
+    for keys, hosts in ((_KEYS_OF_BOARDS, boards), (_KEYS_OF_SERVERS, servers)):
+        for key in keys:
+            if "k3s_server_config" not in inventory.unread:
+                _one_value("k3s_server_config", key, hosts, inventory, report)
+
+
+def _one_value(name: str, key: str | None, hosts: list[Host], inventory: Inventory, report: Report) -> None:
+    """Report a variable, or a key of a dictionary, that hosts have several values of.
+
+    What most hosts have is right; the others' is reported where it is written, or, where they have only the default,
+    what most have.
+    """
+    values = [_value(host, name, key, inventory) for host in hosts]
+    if not values or all(value == values[0] for value in values):
+        return
+    usual = max(values, key=values.count)
+    unusual = [host for host, value in zip(hosts, values, strict=True) if value != usual]
+    others = [host for host, value in zip(hosts, values, strict=True) if value == usual]
+    reported, other = [host for host in unusual if _written(host, name, key)], others[0]
+    if not reported:
+        reported, other = others, unusual[0]
+    remedy = "write it once, in group_vars/all.yml"
+    if name in _OF_ALL:
+        remedy += "; inventory_dir is where each host is written first"
+    for host in reported:
+        setting = host.settings[name]
+        value = _value(host, name, key, inventory)
+        problem = f"{other.name} has {_otherwise(other, name, key, inventory)}, and a cluster has one"
+        report.setting(host, setting, problem, remedy, inner=key, value=value)
+
+
+def _written(host: Host, name: str, key: str | None) -> Setting | None:
+    """Where a host's value of a variable, or of a key in it, comes from; None for a default."""
+    setting = host.settings.get(name)
+    if setting is None or setting.value is None:
+        return None
+    return setting if key is None or (isinstance(setting.value, dict) and key in setting.value) else None
+
+
+def _value(host: Host, name: str, key: str | None, inventory: Inventory) -> Any:
+    setting = _written(host, name, key)
+    if key is not None:
+        return setting.value[key] if setting else None
+    return setting.value if setting else inventory.defaults.get(name)
+
+
+def _otherwise(host: Host, name: str, key: str | None, inventory: Inventory) -> str:
+    """What another host has, and where it is written, as a part of a sentence."""
+    setting = _written(host, name, key)
+    value = _value(host, name, key, inventory)
+    if setting:
+        shown = "(not shown)" if setting.hidden else show_setting(name, value)
+        return f"another one, {shown} in {setting.place_of(key or '')}"
+    if value is None:
+        return "none"
+    return "its default" if "{{" in str(value) else f"the default, {show_setting(name, value)}"
+
+
+def _of_localhost_alone(inventory: Inventory, report: Report) -> None:
+    """Report what only localhost has, where it is used for boards alone."""
+    for host, setting in [each for name in inventory.options for each in inventory.settings(name)]:
+        name = setting.name
+        lacking = [board.name for board in inventory.boards() if board.get(name) is None]
+        if host.name == "localhost" and lacking and not _is_of_localhost(name) and name not in inventory.unread:
+            problem = f"used for boards, and {lacking[0]} has none"
+            report.setting(host, setting, problem, "write it in group_vars/all.yml")
+
+
+def _is_of_localhost(name: str) -> bool:
+    return name in _OF_ALL or (name.startswith(_ON_LOCALHOST) and name not in _ON_BOARDS)

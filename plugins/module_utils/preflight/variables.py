@@ -204,7 +204,7 @@ def _instead_of(setting: Setting, kind: str) -> str:
         return _instead(setting.value, kind)
     if setting.from_command_line:
         text = setting.value.lower()
-        value = text if text in ("true", "false") or text.isdecimal() else _JSON[kind]
+        value = text if text in ("true", "false") or (text.isascii() and text.isdecimal()) else _JSON[kind]
         return f"write -e '{{\"{setting.name}\": {value}}}'"
     if not setting.plain and not setting.hidden and kind in ("int", "float", "bool"):
         return f"end the template with `| {kind}`"

@@ -33,6 +33,15 @@ CASES: list[tuple[dict[str, Any], list[list[str]]]] = [
         # Only boards with the label are spared what any other pod may need. All have the status page.
         [BOTH, BOTH, SMALL, SMALL, BOTH],
     ),
+    # A copy of it elsewhere.
+    (
+        {
+            "notebooks_profiles": ["fast"],
+            "notebooks_prediction_profiles": ["lite"],
+            "manifests_overlay": "/home/me/lite",
+        },
+        [BOTH, BOTH, SMALL, SMALL, BOTH],
+    ),
     (
         {"notebooks_profiles": ["fast", "lite"], "manifests_overlay": "lite", "manifests_status_page": False},
         [LARGE, LARGE, BOTH, BOTH, BOTH],

@@ -29,6 +29,9 @@ KNOWN = ["ada", "ada-laptop", "192.168.1.11", "10000000deadbeef", "pi", "router"
         ("serial 10000000deadbeef, 100000001a2b3c4d", "serial <name>, <id>"),
         ("password hXq2Lr9sV0bT4cN8mK1pZ6wY", "password <key>"),
         ("\x1b[31mred\x1b[0m", "red"),
+        # Direction, width and language: not seen, so that the text looks as it would without them.
+        ("\u202egnp.exe\u202c \u2066a\u2069 \u200eb\u200f", "gnp.exe a b"),
+        ("server 10.0.\u200b0.\u202d1 and ada-lap\u200etop, ada\x1b[0m-laptop", "server <address> and <name>, <name>"),
     ],
 )
 def test_what_tells_who_and_where_is_redacted(text: str, expected: str) -> None:

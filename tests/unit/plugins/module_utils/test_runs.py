@@ -95,22 +95,68 @@ def test_runs_that_are_a_link_are_not_touched(tmp_path: Path) -> None:
     assert len(left(tmp_path / "outside")) == 2
 
 
-def test_a_run_that_is_nested_too_deep_stays_with_a_reason(tmp_path: Path) -> None:
+def nested(folder: Path, depth: int) -> None:
+    """Folders in one another, deeper than a path may be long."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    for number in range(depth):
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        if number % 100 == 0:
+            os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=below))
+            os.symlink("/etc", "link", dir_fd=below)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+
+
+def test_a_run_of_any_depth_is_deleted(tmp_path: Path) -> None:
     name = run(tmp_path, 1)
     run(tmp_path, 2)
-    folder = os.open(tmp_path / "runs" / name, os.O_RDONLY)
-    for _ in range(3000):
-        os.mkdir("d", dir_fd=folder)
-        below = os.open("d", os.O_RDONLY, dir_fd=folder)
-        os.close(folder)
-        folder = below
-    os.close(folder)
-    removed, refused = prune(tmp_path, 1, pretend=False)
-    # Newer Pythons delete it without a call for each folder.
-    assert removed == [name] or name in refused[0]
-    assert not (tmp_path / "runs" / name / "complete.json").exists()
-    # pytest cannot delete it either.
-    subprocess.run(["rm", "--recursive", "--force", str(tmp_path / "runs")], check=True)
+    nested(tmp_path / "runs" / name, 3000)
+    try:
+        assert prune(tmp_path, 1, pretend=False) == ([name], [])
+        assert name not in left(tmp_path)
+    finally:
+        # pytest cannot delete it.
+        subprocess.run(["rm", "--recursive", "--force", str(tmp_path / "runs")], check=True)
+
+
+def test_a_run_with_many_entries_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_AT_ONCE", 3)
+    name = run(tmp_path, 1)
+    run(tmp_path, 2)
+    for number in range(10):
+        (tmp_path / "runs" / name / f"{number}/a/b").mkdir(parents=True)
+        (tmp_path / "runs" / name / "fast" / str(number)).touch()
+    assert prune(tmp_path, 1, pretend=False) == ([name], [])
+    assert name not in left(tmp_path)
+
+
+def enterable(folder: Path) -> None:
+    """pytest makes its own folders so that no other user can enter them."""
+    for each in folder.parents:
+        if each.stat().st_mode & 0o777 == 0o700:
+            each.chmod(0o755)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up its rights")
+def test_folders_that_their_owner_has_closed_are_deleted(tmp_path: Path) -> None:
+    outside, shared = tmp_path / "outside", tmp_path / "shared"
+    enterable(shared)
+    inner, outer = run(shared, 1), run(shared, 2)
+    run(shared, 3)
+    (shared / "runs" / inner / "a/b/c").mkdir(parents=True)
+    outside.mkdir(mode=0o711)
+    (shared / "runs" / inner / "a/link").symlink_to(outside)
+    for each in (outside, shared, *shared.rglob("*")):
+        os.chown(each, 10001, 10001, follow_symlinks=False)
+    for each in ("a/b/c", "a/b", "a", "fast"):
+        (shared / "runs" / inner / each).chmod(0)
+    (shared / "runs" / outer).chmod(0)
+    with shared_data.as_owner(shared):
+        assert prune(shared, 1, pretend=False) == ([inner, outer], [])
+    assert not {inner, outer} & set(left(shared))
+    assert outside.stat().st_mode & 0o777 == 0o711
 
 
 def test_a_run_whose_mark_is_a_folder_is_deleted(tmp_path: Path) -> None:
@@ -163,10 +209,7 @@ def test_the_limit_of_time_ends_all_of_the_work_not_one_run(tmp_path: Path, what
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up its rights")
 def test_a_folder_of_others_stays_with_a_reason(tmp_path: Path) -> None:
-    for folder in tmp_path.parents:
-        # pytest makes its own so that no other user can enter them.
-        if folder.stat().st_mode & 0o777 == 0o700:
-            folder.chmod(0o755)
+    enterable(tmp_path)
     name = run(tmp_path, 1)
     run(tmp_path, 2)
     os.chown(tmp_path, 10001, 10001)

@@ -141,3 +141,29 @@ def test_a_wait_for_the_time_that_came_later_is_no_problem(
 
     monkeypatch.setattr(module, "run", run)
     assert [problem.split()[1] for problem in module.failed_units("k3s")] == [f"{each}.service" for each in reported]
+
+
+def test_what_was_moved_aside_is_shown_with_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_KEPT", 2)
+    data, export = tmp_path / "k3s", tmp_path / "books"
+    old = data / "server.before-restore-20261122T060000Z"
+    old.mkdir(parents=True)
+    (old / "state.db").write_bytes(b"x" * (2 << 20))
+    (data / "server").mkdir()
+    for day in (1, 2, 3):
+        (export / f".before-restore-2026010{day}T000000Z").mkdir(parents=True)
+    # Made by a notebook.
+    for name in ("\n", "; reboot", "-20260104T000000Z"):
+        (export / f".before-restore-20260104T000000Z{name}").mkdir()
+    (export / ".before-restore-20260105T000000Z").symlink_to("/")
+    (tmp_path / "books.before-convert").mkdir()
+    shown = module.kept(data, export)
+    assert shown[0].startswith(f"{old} is kept from before (3 MB): ") and shown[0].endswith(f"sudo rm -r {old}")
+    assert [text.split()[0] for text in shown[1:]] == [
+        f"{export}/.before-restore-20260103T000000Z",
+        f"{export}/.before-restore-20260102T000000Z",
+        f"{export}.before-convert",
+    ]
+    assert module.kept(tmp_path / "none", None) == []
+    monkeypatch.setattr(module, "run", lambda argv, timeout: (124, ""))
+    assert "not measured within 20 s" in module.kept(data, None)[0]

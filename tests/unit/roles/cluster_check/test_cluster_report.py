@@ -15,7 +15,11 @@ import pytest
 from tests.support.api import APPS, Api, deployment, serving
 from tests.support.paths import ROOT
 
-BOARD = {"disk_percent": 40, "certificates_end": "2027-11-01"}
+BOARD = {
+    "disk_percent": 40,
+    "certificates_end": "2027-11-01",
+    "kept": ["/srv/old is kept from before (5 MB): remove it"],
+}
 
 
 @pytest.fixture
@@ -26,14 +30,16 @@ def api() -> Iterator[Api]:
         yield found
 
 
-def check(folder: Path, api: Api, **variables: Any) -> tuple[int, str]:
-    """Exit status and output of the role for one board."""
+def check(folder: Path, api: Api, others: dict[str, Any] | None = None, **variables: Any) -> tuple[int, str]:
+    """Exit status and output of the role for one board; `others` are hosts with variables of their own."""
     (folder / "kubeconfig").write_text(api.kubeconfig())
     inventory = {
         "all": {
+            "hosts": others or {},
             "children": {name: {"hosts": {"pi-01": None}} for name in ("cluster", "k3s_servers", "nfs_servers")},
             "vars": {
                 "ansible_connection": "local",
+                "ansible_python_interpreter": "{{ ansible_playbook_python }}",
                 "ansible_host": "10.0.0.1",
                 "cluster_name": "home",
                 "cluster_secrets_dir": str(folder),
@@ -64,6 +70,7 @@ def test_all_is_well_is_said_of_what_was_looked_at(api: Api, tmp_path: Path) -> 
     assert code == 0, text
     assert "home is well: 1 Nodes are Ready, all pods run." in text
     assert "pi-01: fullest disk 40 %, certificates until 2027-11-01" in text
+    assert "pi-01: /srv/old is kept from before (5 MB): remove it" in text
     assert "login" not in text.partition("home is well")[2]
     assert f"no backup in {tmp_path}/backups: run ansible-playbook playbooks/backup.yml" in text
 
@@ -111,3 +118,38 @@ def test_an_api_that_fails_is_a_problem(api: Api, tmp_path: Path) -> None:
     code, text = check(tmp_path, api)
     assert code == 2
     assert "the Kubernetes API does not answer as it should" in text
+
+
+def test_only_homes_of_people_are_measured_whatever_notebooks_make_beside_them(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANSIBLE_VERBOSITY", "1")  # with what was measured
+    homes = tmp_path / "export" / "home"
+    (homes / "alice" / "alice").mkdir(parents=True)
+    (homes / "alice" / "data").write_bytes(b"x" * (3 << 20))
+    (homes / "bob").symlink_to("/usr")
+    for name in ("a\n9\t", "alice\n", "malice", "other-1"):
+        (homes / name).mkdir()
+    code, text = check(
+        tmp_path,
+        api,
+        ansible_become=False,
+        cluster_check_homes=["alice", "bob"],
+        cluster_check_export=str(tmp_path / "export"),
+    )
+    assert code == 0, text
+    assert [line.strip() for line in text.splitlines() if "home of" in line] == ["home of alice: 4 MB"]
+    measured = text.partition("Measure people's homes")[2].partition("TASK")[0]
+    assert f"{homes}/alice" in measured
+    assert not [name for name in ("9", "malice", "other-1", "bob") if f"{homes}/{name}" in measured]
+
+
+def test_the_export_is_that_of_the_nfs_server(api: Api, tmp_path: Path) -> None:
+    """A directory that is written for that board alone: what asks is another board."""
+    (tmp_path / "export" / "home" / "alice").mkdir(parents=True)
+    others = {"pi-02": {"nfs_server_export": str(tmp_path / "export")}}
+    code, text = check(
+        tmp_path, api, others, ansible_become=False, cluster_check_homes=["alice"], cluster_check_nfs_server="pi-02"
+    )
+    assert code == 0, text
+    assert "home of alice: " in text

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import lzma
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ class Mirror(http.server.ThreadingHTTPServer):
     def __init__(self, root: Path) -> None:
         self.root = root
         self.break_after = 0
+        #: Instead of the right one; "" for none.
+        self.length: str | None = None
         self.requests: list[str] = []
         super().__init__(("127.0.0.1", 0), Handler)
 
@@ -44,7 +47,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = path.read_bytes()
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
         self.send_response(206 if wanted else 200)
-        self.send_header("Content-Length", str(len(content) - start))
+        length = str(len(content) - start) if self.server.length is None else self.server.length
+        if length:
+            self.send_header("Content-Length", length)
         self.end_headers()
         content = content[start:]
         if self.server.break_after:
@@ -144,3 +149,33 @@ def test_raw_image_needs_no_unpacking(image: Path, tmp_path: Path) -> None:
     packed.write_bytes(image.read_bytes())
     raw, _ = unpack(packed)
     assert raw.read_bytes() == image.read_bytes()
+
+
+FETCH = "ansible_collections.edge_ai.cluster.plugins.module_utils.flash.fetch"
+
+
+@pytest.mark.parametrize("length", [None, "", "²"])
+def test_what_is_longer_than_any_image_is_not_downloaded(
+    mirror: Mirror, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: str | None
+) -> None:
+    """With a length, without one, and with one that is no number of HTTP."""
+    mirror.length = length
+    monkeypatch.setattr(f"{FETCH}.LONGEST", 1000)
+    monkeypatch.setattr(f"{FETCH}.CHUNK", 100)
+    with pytest.raises(FetchError, match=r"has more than 1000 bytes.*correct flash_image_url"):
+        fetch(f"{mirror.url}/os.img.xz", sha256_of(packed), tmp_path, 5)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+    monkeypatch.setattr(f"{FETCH}.LONGEST", packed.stat().st_size)
+    assert fetch(f"{mirror.url}/os.img.xz", sha256_of(packed), tmp_path, 5)[1]
+
+
+def test_what_unpacks_to_more_than_any_image_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = tmp_path / "z.img.xz"
+    packed.write_bytes(lzma.compress(b"x" * 4096))
+    monkeypatch.setattr(f"{FETCH}.LONGEST_UNPACKED", 4095)
+    monkeypatch.setattr(f"{FETCH}.CHUNK", 512)
+    with pytest.raises(FetchError, match="unpacks to more than 4095 bytes"):
+        unpack(packed)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["z.img.xz", "z.lock"]
+    monkeypatch.setattr(f"{FETCH}.LONGEST_UNPACKED", 4096)
+    assert unpack(packed)[0].stat().st_size == 4096

@@ -102,6 +102,20 @@ def test_overlay_of_the_manifests_exists(tmp_path: Path, monkeypatch: pytest.Mon
         control.check(board(tmp_path, manifests_overlay=wrong), [], NEEDS, report)
         folder = ROOT / "k8s" / "overlays" / wrong
         assert f"all.yml: manifests_overlay = {wrong}: {folder} has no kustomization.yaml; {remedy}" in texts(report)
+    # Roles compare the name, so it has one form.
+    for odd, plain in (
+        ("hub/", "hub"),
+        ("./hub", "hub"),
+        ("split/../hub", "hub"),
+        ("../overlays/lite", "lite"),
+        (f"{ROOT}/k8s/overlays/lite", "lite"),
+        (f"{own}/", str(own)),
+        ("~//home", "~/home"),
+    ):
+        report = Report()
+        control.check(board(tmp_path, manifests_overlay=odd), [], NEEDS, report)
+        problem = "not written as the name of an overlay, or as a plain path"
+        assert f"all.yml: manifests_overlay = {odd}: {problem}; write {plain}" in texts(report)
     # A tree of one's own has its own overlays.
     (tmp_path / "overlays" / "mine").mkdir(parents=True)
     report = Report()

@@ -1,0 +1,99 @@
+"""What a playbook asks over the network ends: a server may accept a connection and say nothing, or a byte at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.paths import ROOT
+
+FILES = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml"), *ROOT.glob("playbooks/stages/*.yml")])
+#: Modules without a limit of their own on the whole time; `timeout` of uri and get_url is for each wait.
+ENDLESS = ("kubernetes.core.", "ansible.builtin.uri", "ansible.builtin.get_url")
+
+
+class Loader(yaml.SafeLoader):
+    """Tasks as data; Ansible's own tags are ignored."""
+
+
+Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
+
+
+def without_limit(tasks: list[dict[str, Any]], limited: bool = False) -> Iterator[str]:
+    """Names of the tasks that may wait without end."""
+    for task in tasks:
+        has_limit = limited or "timeout" in task
+        for part in ("block", "rescue", "always", "tasks", "pre_tasks", "post_tasks"):
+            yield from without_limit(task.get(part) or [], has_limit)
+        if not has_limit and any(key.startswith(ENDLESS) for key in task):
+            yield task["name"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_asks_over_the_network_has_a_limit(path: Path) -> None:
+    assert list(without_limit(yaml.load(path.read_text(), Loader=Loader) or [])) == []
+
+
+@pytest.fixture
+def dripping() -> Iterator[int]:
+    """The port of a web server that begins an answer and sends a byte of it every 0.2 s, without end."""
+    done = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        with connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not done.wait(0.2):
+                try:
+                    connection.sendall(b"x")
+                except OSError:
+                    return
+
+    def serve(listening: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        yield listening.getsockname()[1]
+        done.set()
+
+
+def test_a_jupyter_that_sends_a_byte_at_a_time_is_a_problem(dripping: int, tmp_path: Path) -> None:
+    role = {"name": "cluster_check", "tasks_from": "jupyter", "rolespec_validate": False}
+    shown = {"ansible.builtin.debug": {"var": "cluster_check_jupyter_problems"}}
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.import_role": role}, shown]}
+    variables = {
+        "_cluster_check_url": f"http://127.0.0.1:{dripping}",
+        "cluster_secrets_dir": str(tmp_path),
+        "cluster_check_jupyter_timeout": 2,
+    }
+    (tmp_path / "play.json").write_text(json.dumps([play]))
+    begun = time.monotonic()
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", "play.json",
+         "-e", json.dumps(variables | {"ansible_python_interpreter": sys.executable})],
+        cwd=tmp_path,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Jupyter at http://127.0.0.1:{dripping} does not answer" in done.stdout
+    assert time.monotonic() - begun > 6
