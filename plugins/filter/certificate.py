@@ -72,6 +72,32 @@ def certificate_fits(pem: str, ca_pem: str, names: Sequence[str], days: int) -> 
     return has == set(names) and valid(leaf, days) and valid(ca)
 
 
+def certificate_permits(ca_pem: str, names: Sequence[str]) -> bool:
+    """Whether a CA may sign for all of these names; not one that is empty or cannot be read.
+
+    Clients refuse a certificate with a single name that its CA is not for.
+    """
+    try:
+        ca = x509.load_pem_x509_certificate(ca_pem.encode())
+        permitted = ca.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
+    except x509.ExtensionNotFound:
+        return True
+    except ValueError:
+        return False
+    networks = [ipaddress.ip_network(each.value) for each in permitted if isinstance(each, x509.IPAddress)]
+    domains = [each.value for each in permitted if isinstance(each, x509.DNSName)]
+    for name in names:
+        kind, _, value = name.partition(":")
+        if kind == "IP":
+            address = ipaddress.ip_address(value)
+            covered = any(address.version == each.version and address in each for each in networks)
+        else:
+            covered = any(f".{value}".endswith(f".{domain}") for domain in domains)
+        if not covered:
+            return False
+    return True
+
+
 def valid(certificate: x509.Certificate, days: int = 0) -> bool:
     """Whether a certificate is valid now and in `days`: one that was made with a clock ahead is not valid yet."""
     now = datetime.now(UTC)
@@ -126,6 +152,7 @@ class FilterModule:
             "certificate_fingerprint": certificate_fingerprint,
             "certificate_fits": certificate_fits,
             "certificate_names": certificate_names,
+            "certificate_permits": certificate_permits,
             "certificate_problems": certificate_problems,
             "certificate_valid": certificate_valid,
         }

@@ -129,3 +129,38 @@ def test_ends_and_fingerprint_are_those_of_openssl() -> None:
     shown = certificate.certificate_fingerprint(pem + other)
     assert shown == x509.load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA256()).hex(":").upper()
     assert certificate.certificate_fingerprint("") == ""
+
+
+@pytest.mark.parametrize(
+    ("more", "permits"),
+    [
+        (["IP:192.168.2.11", "DNS:pi-09.local"], True),
+        (["IP:198.51.100.7"], True),
+        (["IP:198.51.100.8"], False),
+        (["DNS:pi-09"], False),
+        (["DNS:www.jupyter.example.org"], True),
+        (["DNS:notjupyter.example.org"], False),
+        (["IP:2001:db8::1"], False),
+    ],
+)
+def test_a_ca_that_is_not_for_a_name_is_made_again(more: list[str], permits: bool) -> None:
+    """As openssl and browsers accept the certificate that it signs."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    constraints = certificate.certificate_constraints([*NAMES, "IP:198.51.100.7"])
+    subtrees = [
+        x509.IPAddress(ipaddress.ip_network(value)) if kind == "IP" else x509.DNSName(value)
+        for kind, _, value in (each.partition(":") for each in constraints)
+    ]
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(name("ca")).issuer_name(name("ca")).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + timedelta(days=9))
+    builder = builder.add_extension(x509.NameConstraints(subtrees, None), critical=True)
+    pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+    assert certificate.certificate_permits(pem, NAMES)
+    assert certificate.certificate_permits(pem, [*NAMES, *more]) == permits
+
+
+def test_a_ca_without_constraints_is_for_every_name() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    assert certificate.certificate_permits(signed("ca", "ca", key, key, 9, []), ["IP:198.51.100.8", "DNS:pi-09"])
+    assert not certificate.certificate_permits("", NAMES)
