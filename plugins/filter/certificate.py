@@ -27,12 +27,19 @@ def subject_alt_name(name: str) -> str:
 
 
 def certificate_names(
-    boards: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], more: Sequence[str]
+    boards: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], more: Sequence[str], ca_pem: str = ""
 ) -> list[str]:
-    """Every name and address by which a browser may reach one of the boards, as subject alternative names, sorted."""
+    """Every name and address by which a browser may reach one of the boards, as subject alternative names, sorted.
+
+    With a CA, without the short names of boards that it is not for, because they were not there when it was made: each
+    is reached by its address and under .local too, and another CA would have to be given to every browser.
+    """
     found = set(more)
     for board in boards:
-        found |= {board, str(hostvars[board].get("ansible_host") or board)}
+        address = str(hostvars[board].get("ansible_host") or board)
+        found.add(address)
+        if "." in board or not ca_pem or certificate_permits(ca_pem, [subject_alt_name(board)]):
+            found.add(board)
         if "." not in board:
             # What mDNS publishes.
             found.add(f"{board}.local")
@@ -70,6 +77,32 @@ def certificate_fits(pem: str, ca_pem: str, names: Sequence[str], days: int) -> 
         return False
     has = {subject_alt_name(str(name.value)) for name in extension}  # type: ignore[attr-defined]
     return has == set(names) and valid(leaf, days) and valid(ca)
+
+
+def certificate_permits(ca_pem: str, names: Sequence[str]) -> bool:
+    """Whether a CA may sign for all of these names; not one that is empty or cannot be read.
+
+    Clients refuse a certificate with a single name that its CA is not for.
+    """
+    try:
+        ca = x509.load_pem_x509_certificate(ca_pem.encode())
+        permitted = ca.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
+    except x509.ExtensionNotFound:
+        return True
+    except ValueError:
+        return False
+    networks = [ipaddress.ip_network(each.value) for each in permitted if isinstance(each, x509.IPAddress)]
+    domains = [each.value for each in permitted if isinstance(each, x509.DNSName)]
+    for name in names:
+        kind, _, value = name.partition(":")
+        if kind == "IP":
+            address = ipaddress.ip_address(value)
+            covered = any(address.version == each.version and address in each for each in networks)
+        else:
+            covered = any(f".{value}".endswith(f".{domain}") for domain in domains)
+        if not covered:
+            return False
+    return True
 
 
 def valid(certificate: x509.Certificate, days: int = 0) -> bool:
@@ -126,6 +159,7 @@ class FilterModule:
             "certificate_fingerprint": certificate_fingerprint,
             "certificate_fits": certificate_fits,
             "certificate_names": certificate_names,
+            "certificate_permits": certificate_permits,
             "certificate_problems": certificate_problems,
             "certificate_valid": certificate_valid,
         }

@@ -69,12 +69,15 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.gate import 
     refuse_file,
 )
 from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import (
+    ELSEWHERE,
     FAT_TYPES,
     SEED_FILES,
     SeedError,
     boot_partition,
     card_meta_data,
+    differences,
     edit_cmdline,
+    parse_meta_data,
     read_boot_file,
     write_boot_file,
 )
@@ -105,6 +108,12 @@ def seeded_head(image: Path, directory: Path, seed: dict[str, str], cmdline: lis
         if read_boot_file(head, boot, name) != text:
             raise SeedError(f"{name} differs from what was written to {head}: check the disk of cluster_cache_dir")
     return Source(head, head_bytes, image, image.stat().st_size)
+
+
+def is_elsewhere(card: dict[str, str], host: str, meta_data: str | None) -> bool:
+    """Whether a card's meta-data `card` is that of this board, with another network alone than in `meta_data`."""
+    own = card.get("instance-id", "").rpartition("-")[0] == host
+    return own and differences(parse_meta_data(meta_data or ""), card) == ["network-config"]
 
 
 def allocated(path: Path) -> int:
@@ -169,6 +178,11 @@ def main() -> None:
             reasons.append(
                 f"it is the card of {current['instance-id'].rpartition('-')[0]}, written for its present settings: "
                 f"insert the card for {host}"
+            )
+        elif is_elsewhere(current, host, params["meta_data"]) and not overwrite:
+            reasons.append(
+                f"it is the card of {host}, may contain its data, and differs from the inventory in its network alone: "
+                f"put it back into the board. {ELSEWHERE}"
             )
         elif current.get("edge-ai-user-data") and not overwrite:
             reasons.append(

@@ -46,6 +46,7 @@ detail: {description: "Details for the user.", type: str, returned: always}
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import (
+    ELSEWHERE,
     differences,
     instance_id,
     meta_data,
@@ -84,6 +85,8 @@ def board_state(status: BoardStatus, wanted: str, wanted_meta: str, by_hand: boo
         return "other", "was not set up by cloud-init (no /var/lib/cloud/data/instance-id)"
     changed = differences(parse_meta_data(wanted_meta), parse_meta_data(status.meta_data))
     why = f"; changed since: {', '.join(changed)}" if changed else ""
+    if changed == ["network-config"]:
+        why += f". {ELSEWHERE}"
     return "other", f"runs {status.instance_id}, the inventory now requires {wanted}{why}"
 
 

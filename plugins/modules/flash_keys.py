@@ -10,6 +10,7 @@ description:
   - Generates login keys in O(directory), and one ed25519 host key for each board; existing keys are never replaced.
   - Updates known_hosts for all boards with such a key. Entries of other machines are kept, as are those of
     boards that were flashed by hand since.
+  - A host key that known_hosts has for a board's name is that board's at a changed address, too.
 options:
   directory: {description: "Directory of secrets; created with mode 0700.", type: path, required: true}
   ssh_keys: {description: "Login key of each board of this run that has a card.", type: dict, required: true}
@@ -34,7 +35,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import write_text
-from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.hostkeys import known_hosts_text
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.hostkeys import key_of, known_hosts_text
 
 
 def make_key(path: Path, comment: str) -> None:
@@ -119,13 +120,16 @@ def main() -> None:
                 key.parent.mkdir(parents=True, exist_ok=True)
                 make_key(key, host)
         old = known_hosts.read_text() if known_hosts.exists() else ""
-        keys = {
-            host: public_half(host_keys / host / "ssh_host_ed25519_key")
-            for host in sorted(names)
-            if (host_keys / host / "ssh_host_ed25519_key").exists()
+        keys = {}
+        for host in sorted(names):
+            made = host_keys / host / "ssh_host_ed25519_key"
+            if host in wanted:
+                keys[host] = public_half(made)
             # A board that has no card in this run may have been flashed by hand since its key was made.
-            and (host in wanted or not has_entry(old, names[host]))
-        }
+            elif not has_entry(old, names[host]):
+                known = key_of(old, names[host][-1])
+                if known or made.exists():
+                    keys[host] = known or public_half(made)
         new = known_hosts_text(old, keys, names)
         if new != old and not module.check_mode:
             write_text(known_hosts, new, 0o600)

@@ -138,6 +138,8 @@ certificates:
     (whether a restart of k3s renews it) of the certificate of k3s that ends first; null without one.
   type: dict
   returned: always
+node_ip: {description: "The address in k3s's configuration on this node, empty for none.", type: str, returned: always}
+etcd: {description: "Whether this server is a member of etcd, which knows its address.", type: bool, returned: always}
 pods: {description: "Why pods here do not work: their bridge, or stale mounts.", type: list, returned: always}
 """
 
@@ -253,6 +255,13 @@ def changed_since(paths: list[Path], started: int, now: float) -> list[str]:
     return [
         str(path) for path in paths if started and path.exists() and started < int(path.stat().st_ctime) <= int(now) + 1
     ]
+
+
+def configured_address(path: Path) -> str:
+    """The IPv4 address that a config.yaml of this project has as node-ip; empty without one."""
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    found = re.search(r"^node-ip: ['\"]?([0-9.]+)['\"]?$", text, re.MULTILINE)
+    return found.group(1) if found else ""
 
 
 class Node:
@@ -446,6 +455,8 @@ class Node:
             "service": service,
             "outdated": outdated,
             **health,
+            "node_ip": configured_address(self.secrets_dir / "config.yaml"),
+            "etcd": (self.data / "server/db/etcd/member").is_dir(),
             "certificates": first_end(self.data, time.time(), service["started"]),
             "pods": self.broken_pods(),
         }

@@ -31,6 +31,12 @@ def known_hosts_text(old: str, keys: dict[str, str], names: dict[str, list[str]]
     return "\n".join(sorted(set(kept + lines))) + "\n"
 
 
+def key_of(known_hosts: str, name: str) -> str:
+    """The host key that a text of known_hosts has for a name, such as "ssh-ed25519 AAAA"; empty for none or several."""
+    found = {" ".join(line.split()[1:3]) for line in known_hosts.splitlines() if name in line.split(" ")[0].split(",")}
+    return found.pop() if len(found) == 1 else ""
+
+
 def fingerprint(key: str) -> str:
     """Fingerprint of a public key, as ssh-keygen -l shows it; empty for a text that is none."""
     try:

@@ -22,6 +22,12 @@ SEED_FILES = ("user-data", "meta-data", "network-config", "host-key")
 LONGEST = 1 << 20
 """Bytes of a boot partition's file that are read: others may have made a card, and its files as long as they like."""
 
+ELSEWHERE = (
+    "A board gets an address in another network by playbooks/readdress.yml, while it runs at its present one "
+    "(docs/operations.md, Move to another network)"
+)
+"""What to do about a board whose address alone differs from the inventory."""
+
 
 class SeedError(Exception):
     """The image or the seed cannot be used; the text says what to do."""

@@ -52,6 +52,20 @@ def signed(
     return builder.sign(by, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
+def constrained_ca(names: list[str]) -> str:
+    """A CA for these names alone."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subtrees = [
+        x509.IPAddress(ipaddress.ip_network(value)) if kind == "IP" else x509.DNSName(value)
+        for kind, _, value in (each.partition(":") for each in certificate.certificate_constraints(names))
+    ]
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(name("ca")).issuer_name(name("ca")).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + timedelta(days=9))
+    builder = builder.add_extension(x509.NameConstraints(subtrees, None), critical=True)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
 @pytest.fixture(scope="module")
 def keys() -> tuple[ec.EllipticCurvePrivateKey, ec.EllipticCurvePrivateKey]:
     return ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
@@ -129,3 +143,42 @@ def test_ends_and_fingerprint_are_those_of_openssl() -> None:
     shown = certificate.certificate_fingerprint(pem + other)
     assert shown == x509.load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA256()).hex(":").upper()
     assert certificate.certificate_fingerprint("") == ""
+
+
+@pytest.mark.parametrize(
+    ("more", "permits"),
+    [
+        (["IP:192.168.2.11", "DNS:pi-09.local"], True),
+        (["IP:198.51.100.7"], True),
+        (["IP:198.51.100.8"], False),
+        (["DNS:pi-09"], False),
+        (["DNS:www.jupyter.example.org"], True),
+        (["DNS:notjupyter.example.org"], False),
+        (["IP:2001:db8::1"], False),
+    ],
+)
+def test_a_ca_that_is_not_for_a_name_is_made_again(more: list[str], permits: bool) -> None:
+    """As openssl and browsers accept the certificate that it signs."""
+    pem = constrained_ca([*NAMES, "IP:198.51.100.7"])
+    assert certificate.certificate_permits(pem, NAMES)
+    assert certificate.certificate_permits(pem, [*NAMES, *more]) == permits
+
+
+def test_a_board_that_joins_later_needs_no_new_ca() -> None:
+    """Its short name is left out; what was named by the owner, or is the only address, is not."""
+    pem = constrained_ca(NAMES)
+    boards = {**HOSTVARS, "pi-04": {"ansible_host": "10.77.0.14"}}
+    names = certificate.certificate_names(list(boards), boards, ["jupyter.example.org"], pem)
+    assert set(names) == {*NAMES, "DNS:pi-04.local", "IP:10.77.0.14"}
+    assert certificate.certificate_permits(pem, names)
+    for other in (
+        certificate.certificate_names(list(boards), boards, ["jupyter.example.com"], pem),
+        certificate.certificate_names(["pi-05"], {"pi-05": {}}, [], pem),
+    ):
+        assert not certificate.certificate_permits(pem, other)
+
+
+def test_a_ca_without_constraints_is_for_every_name() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    assert certificate.certificate_permits(signed("ca", "ca", key, key, 9, []), ["IP:198.51.100.8", "DNS:pi-09"])
+    assert not certificate.certificate_permits("", NAMES)

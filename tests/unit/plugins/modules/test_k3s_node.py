@@ -123,3 +123,19 @@ def test_nfs_mounts_of_pods_are_found_and_no_others() -> None:
         "39 35 0:53 / /proc/fs/nfsd rw - nfsd nfsd rw",
     ]
     assert node.pods_nfs("\n".join(lines)) == [pod]
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("disable:\n- servicelb\nnode-ip: 192.168.1.11\ntls-san: [a]\n", "192.168.1.11"),
+        ("node-ip: '192.168.1.11'\n", "192.168.1.11"),
+        ("node-ip:\n- 192.168.1.11\n- fd00::1\n", ""),
+        ("# node-ip: 192.168.1.11\nx-node-ip: 192.168.1.11\n", ""),
+        (None, ""),
+    ],
+)
+def test_the_address_that_k3s_was_given_is_read(tmp_path: Path, text: str | None, address: str) -> None:
+    if text is not None:
+        (tmp_path / "config.yaml").write_text(text)
+    assert node.configured_address(tmp_path / "config.yaml") == address

@@ -70,6 +70,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"{each} without status page": (each, NO_STATUS) for each in ("split", "combined", "lite")},
     "split without node ports": ("split", {"manifests_node_ports": False}),
     "split with networks": ("split", {"_manifests_networks": ["203.0.113.0/24"]}),
+    "split with another server": ("split", {"_manifests_nfs_host": ""}),
     "split without policies": ("split", {"manifests_network_policies": False}),
     "split with certificates": ("split", {"case_secrets_dir": "certificates"}),
     "split with own certificates": (
@@ -348,6 +349,13 @@ def test_boards_with_public_addresses_are_no_part_of_the_internet(rendered: Rend
     objects = rendered("split with networks")
     every = internet(build(OVERLAYS / "split"))[1]["except"]
     assert internet(objects)[1]["except"] == [*every, "203.0.113.0/24"]
+
+
+def test_the_volume_says_which_board_it_is_of(rendered: Rendered) -> None:
+    # Its address is that of pi-01 in inventory/lab.
+    metadata = rendered("split")["PersistentVolume", "nfs"]["metadata"]
+    assert metadata["annotations"] == {"edge-ai-cluster/nfs-host": "pi-01"}
+    assert "annotations" not in rendered("split with another server")["PersistentVolume", "nfs"]["metadata"]
 
 
 def test_policies_are_off_by_a_variable(rendered: Rendered) -> None:

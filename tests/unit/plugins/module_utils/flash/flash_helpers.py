@@ -57,7 +57,7 @@ def build_image(path: Path, cmdline: str | None = CMDLINE, filler_bytes: int = 0
     return path
 
 
-def run_module(name: str, **arguments: Any) -> dict[str, Any]:
+def run_module(name: str, /, **arguments: Any) -> dict[str, Any]:
     """Run a module of the role as a program, as Ansible does on the control node."""
     program = f"""
 import json, runpy, sys

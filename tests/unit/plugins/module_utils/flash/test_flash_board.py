@@ -65,6 +65,13 @@ def test_board_with_another_seed_reports_what_changed() -> None:
     assert flash_info.board_state(status, WANTED, META, False, LOGIN)[1].endswith("changed since: image")
 
 
+def test_board_of_another_network_names_the_playbook_for_it() -> None:
+    meta = f"{META}edge-ai-network-config: ddd\n"
+    status = status_of(identity="pi-01-ffffffffffff", meta=meta.replace("ddd", "eee"))
+    detail = flash_info.board_state(status, WANTED, meta, False, LOGIN)[1]
+    assert "changed since: network-config. " in detail and "playbooks/readdress.yml" in detail
+
+
 def test_board_flashed_by_hand_needs_no_identity() -> None:
     assert flash_info.board_state(status_of(identity="", result=""), WANTED, META, True, LOGIN)[0] == "ready"
     assert flash_info.board_state(status_of(identity="rpi-imager-17"), WANTED, META, True, LOGIN)[0] == "ready"

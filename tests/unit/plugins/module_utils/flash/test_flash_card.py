@@ -276,3 +276,17 @@ def test_card_on_another_file_system_than_its_image(image: Path, tmp_path: Path)
         card = Path(folder, "pi-01.img")
         flash_write.write_file_card(Source(image, BOOT_OFFSET, image, image.stat().st_size), card, 64 * 2**20)
         assert card.read_bytes()[: image.stat().st_size] == image.read_bytes()
+
+
+def test_a_card_of_another_network_is_not_offered_to_be_overwritten(image: Path, tmp_path: Path) -> None:
+    card = tmp_path / "pi-01.img"
+    parts = {"user-data": "#cloud-config\n", "network-config": "192.168.1.11"}
+    run_module(
+        "flash_card",
+        **{**arguments(card, image), "meta_data": meta_data("pi-01-aaa", parts), "instance_id": "pi-01-aaa"},
+    )
+    there = {**parts, "network-config": "192.168.2.11"}
+    given = {"meta_data": meta_data("pi-01-bbb", there), "instance_id": "pi-01-bbb", "validate_only": True}
+    result = run_module("flash_card", **{**arguments(card, image), **given})
+    assert result["failed"] and "playbooks/readdress.yml" in result["msg"]
+    assert "flash_reflash" not in result["msg"]

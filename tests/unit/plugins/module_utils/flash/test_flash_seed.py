@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.hostkeys import known_hosts_text
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.hostkeys import key_of, known_hosts_text
 from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import (
     SeedError,
     boot_partition,
@@ -331,3 +331,19 @@ def test_a_rotated_login_key_does_not_change_who_the_board_is() -> None:
     assert without_login_key(text.format("old")) == without_login_key(text.format("new"))
     assert without_login_key(text.format("old")) != without_login_key(text.format("old") + "# more")
     assert "- [sh, -c, true]" in without_login_key(text.format("old"))
+
+
+def test_a_board_that_was_flashed_by_hand_keeps_its_host_key_at_another_address(tmp_path: Path) -> None:
+    known = tmp_path / "secrets" / "known_hosts"
+    keys_of(tmp_path, one=tmp_path / "secrets" / "id_ed25519")
+    mine = known.read_text().split()[2]
+    # The router has given each the address of the other.
+    known.write_text(f"10.0.0.2,one ssh-ed25519 {mine}\n10.0.0.1,two ssh-ed25519 BYHAND\nzeus ssh-rsa B\n")
+    assert keys_of(tmp_path)["changed"]
+    assert known.read_text() == f"10.0.0.1,one ssh-ed25519 {mine}\n10.0.0.2,two ssh-ed25519 BYHAND\nzeus ssh-rsa B\n"
+    assert not keys_of(tmp_path)["changed"]
+
+
+def test_a_name_with_two_host_keys_has_none() -> None:
+    text = "10.0.0.1,pi-01 ssh-ed25519 A\npi-01 ssh-ed25519 B\npi-011 ssh-ed25519 C\n"
+    assert key_of(text, "pi-01") == "" and key_of(text, "pi-011") == "ssh-ed25519 C" and key_of(text, "pi") == ""
