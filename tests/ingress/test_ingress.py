@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import re
 import time
 from collections import Counter
@@ -16,12 +17,13 @@ from pathlib import Path
 
 import pytest
 import requests
+import websocket
 from kubernetes import client
 from playwright.sync_api import Page, expect
 
 from tests.support import browser
 from tests.support.browser import chromium
-from tests.support.cluster import CLUSTER, kubernetes_api
+from tests.support.cluster import CLUSTER, connect, kubernetes_api
 from tests.support.plays import FAST, Plays, Step, lab
 from tests.support.watch import NAMESPACE, core, ready_nodes, wait_until
 
@@ -300,19 +302,19 @@ def test_13_node_ports_are_off_by_variable(plays: Plays) -> None:
     assert visitor().get(url("pi-01", "/training/login"), timeout=30).status_code == 200
 
 
-def kernels(session: requests.Session) -> list[str]:
-    answer = session.get(url("pi-01", "/training/api/kernels"), timeout=30)
+def kernels(session: requests.Session, board: str = "pi-01") -> list[str]:
+    answer = session.get(url(board, "/training/api/kernels"), timeout=30)
     return [each["id"] for each in answer.json()]
 
 
-def with_a_kernel() -> requests.Session:
+def with_a_kernel(board: str = "pi-01") -> requests.Session:
     """Someone who has started a kernel, and looks at it no more."""
     session = visitor()
-    wait_until("a login", 60, lambda: log_in(session, "pi-01", path="/training") == 302)
+    wait_until("a login", 60, lambda: log_in(session, board, path="/training") == 302)
     token = {"X-XSRFToken": session.cookies.get("_xsrf", path="/training/")}
-    made = session.post(url("pi-01", "/training/api/kernels"), json={}, headers=token, timeout=60)
+    made = session.post(url(board, "/training/api/kernels"), json={}, headers=token, timeout=60)
     assert made.status_code == 201, made.text
-    assert kernels(session) == [made.json()["id"]]
+    assert kernels(session, board) == [made.json()["id"]]
     return session
 
 
@@ -345,3 +347,76 @@ def test_16_the_status_page_is_off_by_variable(plays: Plays) -> None:
     unchanged(plays.run("status page, again", WORKLOAD, *FAST))
     unchanged(plays.run("status page, --check", WORKLOAD, *FAST, *CHECK))
     wait_until("the page is there", 60, lambda: visitor().get(url("pi-02", "/"), timeout=30).status_code == 403)
+
+
+COUNTED = "counted.txt"
+COUNT = f"""
+import time
+with open("/books/{COUNTED}", "a") as file:
+    for number in range(10_000):
+        print(number, file=file, flush=True)
+        time.sleep(1)
+"""
+
+
+def execute(session: requests.Session, board: str, kernel: str, code: str) -> None:
+    """Have a kernel run code, and do not wait for it."""
+    socket = websocket.create_connection(
+        url(board, f"/training/api/kernels/{kernel}/channels", "wss"),
+        cookie="; ".join(f"{each.name}={each.value}" for each in session.cookies),
+        sslopt={"ca_certs": str(CA)},
+        timeout=60,
+    )
+    header = {"msg_id": "count", "msg_type": "execute_request", "username": "", "session": "count", "version": "5.3"}
+    content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
+    message = {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content}
+    socket.send(json.dumps(message))
+    # Its first answer says that it was taken.
+    socket.recv()
+    socket.close()
+
+
+def counted() -> int:
+    """How far the computation has come, by its file in the export."""
+    return int(connect("pi-01").run(f"tail -n 1 /srv/books/{COUNTED}").stdout or 0)
+
+
+def containers() -> dict[str, int]:
+    """How often each container of the workload was started, by its pod."""
+    pods = core().list_namespaced_pod(NAMESPACE, _request_timeout=10).items
+    return {
+        f"{pod.metadata.name} {each.name}": each.restart_count
+        for pod in pods
+        if pod.spec.node_name != "pi-01"
+        for each in pod.status.container_statuses or []
+    }
+
+
+def test_17_the_server_without_power_ends_no_computation() -> None:
+    """Its board is the NFS server too: who reads or writes there waits for it."""
+    session = with_a_kernel("pi-02")
+    (kernel,) = kernels(session, "pi-02")
+    execute(session, "pi-02", kernel, COUNT)
+    wait_until("it computes", 60, lambda: counted() > 3)
+    before = containers()
+    lab("power", "off", "--hard", "pi-01")
+    # As an open page does: it looks for changed files.
+    statuses: Counter[str] = Counter()
+    end = time.monotonic() + 180
+    while time.monotonic() < end:
+        try:
+            statuses[str(session.get(url("pi-02", "/training/api/contents"), timeout=10).status_code)] += 1
+        except requests.Timeout:
+            statuses["none within 10 s"] += 1
+        time.sleep(2)
+    lab("power", "on", "pi-01")
+    begun = time.monotonic()
+    wait_until("pi-01 is ready", 300, lambda: ready_nodes()["pi-01"])
+    ready = time.monotonic() - begun
+    wait_until("Jupyter answers", 240, lambda: kernels(session, "pi-02") == [kernel])
+    print(f"the server was off for 180 s: {dict(statuses)}; ready after {ready:.0f} s, "
+          f"Jupyter after {time.monotonic() - begun:.0f} s")  # fmt: skip
+    number = counted()
+    wait_until("it computes again", 180, lambda: counted() > number)
+    assert containers() == before
+    connect("pi-01").check_output(f"rm /srv/books/{COUNTED}")
