@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/coreos/go-iptables/iptables"
+	log "github.com/sirupsen/logrus"
 	"github.com/vishvananda/netlink"
 )
 
@@ -59,8 +60,13 @@ func syncRoutes(want map[string]*netlink.Route, link int) error {
 		}
 	}
 	for dst, r := range want {
-		if err := netlink.RouteReplace(r); err != nil {
-			errs = append(errs, fmt.Errorf("route to pods %s by %s (host-gw needs all nodes on one network): %w", dst, r.Gw, err))
+		err := netlink.RouteReplace(r)
+		switch {
+		case errors.Is(err, syscall.ENETUNREACH):
+			// As flannel does: after a move each Node has its address of before, until its own kubelet has started.
+			log.Warnf("No route to pods %s by %s: host-gw needs all nodes on one network", dst, r.Gw)
+		case err != nil:
+			errs = append(errs, fmt.Errorf("route to pods %s by %s: %w", dst, r.Gw, err))
 		}
 	}
 	return errors.Join(errs...)
