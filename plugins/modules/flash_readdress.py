@@ -40,11 +40,11 @@ instance_id:
   returned: success
 """
 
-import os
 import re
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import write_text
 from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import (
     digest,
     instance_id,
@@ -78,19 +78,6 @@ def moved_meta_data(text: str, identity: str, network_config: str) -> str:
 def without_login(user_data: str) -> str:
     """user-data without its login keys: set up again, a board would let in one that was rotated since."""
     return re.sub(r"^ *ssh_authorized_keys:\n(?: *- .*\n)*", "", user_data, flags=re.MULTILINE)
-
-
-def write(path: Path, text: str) -> None:
-    """Replace a file of the boot partition by a whole one that is on the disk."""
-    part = path.with_name(f"{path.name}.new")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
 
 
 def main() -> None:
@@ -140,7 +127,7 @@ def main() -> None:
     if changed and not module.check_mode:
         try:
             for file, content in wanted.items():
-                write(boot / file, content)
+                write_text(boot / file, content, None)
         except OSError as error:
             module.fail_json(msg=f"{name}: {boot} cannot be written: {error.strerror}")
     module.exit_json(changed=changed, instance_id=identity)
