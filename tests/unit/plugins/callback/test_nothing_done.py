@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import playbooks
 from tests.support.paths import ROOT
 
 INVENTORY = """
@@ -33,23 +33,11 @@ def play(hosts: str, tag: str, tasks: list[dict[str, object]] | None = None) -> 
 def run(directory: Path, plays: list[dict[str, object]], *options: str) -> tuple[int, str]:
     (directory / "hosts.ini").write_text(INVENTORY)
     (directory / "flash.yml").write_text(json.dumps(plays))
-    program = str(Path(sys.executable).parent / "ansible-playbook")
-    done = subprocess.run(
-        [
-            program,
-            "-i",
-            "hosts.ini",
-            "-c",
-            "local",
-            "-e",
-            f"ansible_python_interpreter={sys.executable}",
-            "flash.yml",
-            *options,
-        ],
+    python = f"ansible_python_interpreter={sys.executable}"
+    done = playbooks.run(
+        ["-i", "hosts.ini", "-c", "local", "-e", python, "flash.yml", *options],
         cwd=directory,
         env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
     )
     return done.returncode, done.stderr
 

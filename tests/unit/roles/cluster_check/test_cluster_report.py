@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import playbooks
 from tests.support.api import APPS, Api, deployment, serving
 from tests.support.paths import ROOT
 
@@ -54,13 +53,10 @@ def check(folder: Path, api: Api, others: dict[str, Any] | None = None, **variab
     play = {"name": "Check", "hosts": "cluster", "gather_facts": False, "tasks": [role]}
     (folder / "hosts.json").write_text(json.dumps(inventory))
     (folder / "play.yml").write_text(json.dumps([play]))
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "hosts.json", "play.yml"],
+    done = playbooks.run(
+        ["-i", "hosts.json", "play.yml"],
         cwd=folder,
         env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     return done.returncode, done.stdout + done.stderr
 
