@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support import playbooks
 from tests.support.api import Api, serving
 from tests.support.paths import ROOT
 
@@ -65,8 +65,8 @@ def wait(folder: Path, api: Api) -> tuple[int, str]:
         "tasks": [task for task in tasks if task["name"].startswith("Wait for Traefik")],
     }
     (folder / "play.yml").write_text(json.dumps([play]))
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "play.yml"],
+    done = playbooks.run(
+        ["-i", "localhost,", "play.yml"],
         cwd=folder,
         env={
             **os.environ,
@@ -75,9 +75,6 @@ def wait(folder: Path, api: Api) -> tuple[int, str]:
             # The client keeps there which kinds an address has.
             "TMPDIR": str(folder),
         },
-        capture_output=True,
-        text=True,
-        check=False,
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -22,6 +22,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import 
 )
 from flash_helpers import ROLE, run_module
 
+from tests.support import playbooks
 from tests.support.paths import ROOT
 
 KEY = "ssh-ed25519 AAAAnew me@laptop"
@@ -66,16 +67,9 @@ def rendered(folder: Path, *names: str, **variables: Any) -> dict[str, str]:
         "tasks": [{"ansible.builtin.debug": {"msg": f"SEED {texts} DEES"}}],
     }  # fmt: skip
     (folder / "play.yml").write_text(json.dumps([play]))
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "pi-01,", str(folder / "play.yml")]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"}
-    done = subprocess.run(
-        [*command, "-e", json.dumps(variables)],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    options = ["-i", "pi-01,", "play.yml", "-e", json.dumps(variables)]
+    done = playbooks.run(options, cwd=folder, env=environment)
     match = re.search(r"SEED (\S+)\s+DEES", done.stdout)
     assert match, done.stdout + done.stderr
     return dict(zip(names, json.loads(base64.b64decode(match[1])), strict=True))
@@ -241,15 +235,9 @@ def play(folder: Path, spare: list[str]) -> tuple[int, str]:
         "tasks": [{"ansible.builtin.import_role": {"name": "flash", "tasks_from": "readdress"}}],
     }  # fmt: skip
     (folder / "play.yml").write_text(json.dumps([description]))
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(folder / "hosts.yml")]
-    done = subprocess.run(
-        [*command, str(folder / "play.yml")],
-        cwd=ROOT,
-        env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "default", "COLUMNS": "1000"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"}
+    options = ["-i", folder / "hosts.yml", folder / "play.yml"]
+    done = playbooks.run(options, cwd=ROOT, env={**environment, "COLUMNS": "1000"})
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 
