@@ -6,6 +6,7 @@ This file is also the program that imports it, and forks for each run. Of a run 
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import subprocess
@@ -71,6 +72,8 @@ def _serve() -> None:
     from ansible import constants
     from ansible.cli.playbook import main
 
+    # The memory of these stays shared with the runs.
+    gc.freeze()
     for line in sys.stdin:
         asked = json.loads(line)
         if child := os.fork():
