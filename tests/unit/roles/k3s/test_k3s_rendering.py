@@ -12,6 +12,7 @@ import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import keys
 
+from tests.support import playbooks
 from tests.support.paths import ROOT
 
 
@@ -38,6 +39,7 @@ def render(
             },
         }
     }
+    everything = "dict(ansible_play_hosts | zip(ansible_play_hosts | map('extract', hostvars, 'found')))"
     # Templates are looked for beside the play, as the task that needs them is not in the role.
     (folder / "templates").symlink_to(ROOT / "roles" / "k3s" / "templates")
     (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
@@ -59,38 +61,37 @@ def render(
                             "when": "inventory_hostname in reported",
                         },
                         {
-                            "ansible.builtin.copy": {
-                                "content": "{{ _k3s_files | to_json }}",
-                                "dest": f"{folder}/{{{{ inventory_hostname }}}}.json",
-                                "mode": "0600",
+                            "ansible.builtin.set_fact": {
+                                "found": {"files": "{{ _k3s_files }}", "registries": "{{ _k3s_registries_text }}"}
                             }
                         },
                         {
                             "ansible.builtin.copy": {
-                                "content": "{{ _k3s_registries_text | to_json }}",
-                                "dest": f"{folder}/{{{{ inventory_hostname }}}}.registries.json",
+                                "content": f"{{{{ {everything} | to_json }}}}",
+                                "dest": f"{folder}/found.json",
                                 "mode": "0600",
-                            }
+                            },
+                            "run_once": True,
                         },
                     ],
                 }
             ]
         )
     )
-    done = subprocess.run(
-        ["ansible-playbook", "-i", str(folder / "hosts.yml"), str(folder / "play.yml")],
+    done = playbooks.run(
+        ["-i", folder / "hosts.yml", folder / "play.yml"],
         cwd=ROOT,
-        env={"PATH": f"{ROOT}/.venv/bin:/usr/bin:/bin", "HOME": str(folder), "ANSIBLE_ROLES_PATH": str(ROOT / "roles")}
+        env={
+            "PATH": f"{ROOT}/.venv/bin:/usr/bin:/bin",
+            "HOME": str(folder.parent),
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_ROLES_PATH": str(ROOT / "roles"),
+        }
         | ({"ANSIBLE_VAULT_PASSWORD_FILE": str(folder / "vault")} if (folder / "vault").is_file() else {}),
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return {
-        host: {Path(f["dest"]).name: f["content"] for f in json.loads((folder / f"{host}.json").read_text())}
-        for host in hosts
-    }
+    found = json.loads((folder / "found.json").read_text())
+    return {host: {Path(f["dest"]).name: f["content"] for f in found[host]["files"]} for host in hosts}
 
 
 KUBELET = [
@@ -138,7 +139,7 @@ def test_encrypted_values_are_decrypted(tmp_path: Path) -> None:
     )
     server = render(tmp_path, ["pi-01"], [])["pi-01"]
     assert yaml.safe_load(server["config.yaml"])["etcd-s3-secret-key"] == "s3cret"
-    registries = yaml.safe_load(json.loads((tmp_path / "pi-01.registries.json").read_text()))
+    registries = yaml.safe_load(json.loads((tmp_path / "found.json").read_text())["pi-01"]["registries"])
     assert registries == {"configs": {"password": "s3cret"}}
 
 
