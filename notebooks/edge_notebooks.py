@@ -610,11 +610,23 @@ def host() -> str:
     return os.environ.get("NODE_NAME") or socket.gethostname()
 
 
+#: Processors of Raspberry Pis and Jetsons by the "CPU part" of /proc/cpuinfo, where ARM Ltd. is the implementer: most
+#: kernels say no name for them. From util-linux's sys-utils/lscpu-arm.c.
+ARM_PARTS = {
+    "0xd03": "Cortex-A53",
+    "0xd07": "Cortex-A57",
+    "0xd08": "Cortex-A72",
+    "0xd0b": "Cortex-A76",
+    "0xd42": "Cortex-A78AE",
+}
+
+
 def hardware(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str = platform.machine()) -> str:
     """The machine's hardware, for example "Raspberry Pi 4 Model B Rev 1.4, aarch64, 4 CPUs".
 
     Only a machine with an ARM processor is reported as a Raspberry Pi: the timings of a virtual board must not be
-    mistaken for a real one's, whatever its files contain.
+    mistaken for a real one's, whatever its files contain. Where the kernel names no board it is the processor's name:
+    "Cortex-A72, aarch64, 2 CPUs".
     """
     facts: dict[str, str] = {}
     for line in cpuinfo.read_text().splitlines():
@@ -622,6 +634,8 @@ def hardware(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str = platform.mach
         if colon:
             facts[key.strip()] = value.strip()
     processor = facts.get("model name", "")
+    if facts.get("CPU implementer") == "0x41":
+        processor = ARM_PARTS.get(facts.get("CPU part", ""), processor)
     if facts.get("vendor_id") == "User Mode Linux":
         processor = "User Mode Linux (virtual board)"
     cpus = len(os.sched_getaffinity(0))

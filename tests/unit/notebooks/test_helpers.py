@@ -543,6 +543,14 @@ def test_no_field_of_a_record_is_optional(edge: Any, record: dict[str, Any]) -> 
             "x86_64",
             "User Mode Linux (virtual board), x86_64, ",
         ),
+        # QEMU with Debian's kernel, and a Jetson Orin with NVIDIA's.
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xd08\n", "aarch64", "Cortex-A72, aarch64, "),
+        (
+            "model name\t: ARMv8 Processor rev 1 (v8l)\nCPU implementer\t: 0x41\nCPU part\t: 0xd42\n",
+            "aarch64",
+            "Cortex-A78AE, aarch64, ",
+        ),
+        ("model name\t: X\nCPU implementer\t: 0x46\nCPU part\t: 0xd08\n", "aarch64", "X, aarch64, "),
         ("processor : 0\nmodel name : AMD EPYC\n", "x86_64", "AMD EPYC, x86_64, "),
         ("processor : 0\n", "riscv64", "unknown processor, riscv64, "),
     ],
