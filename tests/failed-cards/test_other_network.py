@@ -15,15 +15,13 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 from kubernetes import client
-from kubernetes.stream import stream
 
 from tests.support.cluster import CLUSTER, connect, kubernetes_api
 from tests.support.plays import FAST, Plays, Step, lab
-from tests.support.watch import NAMESPACE, core, ready_nodes, running_on, wait_until
+from tests.support.watch import NAMESPACE, WEIGHTS, core, reads, ready_nodes, wait_until
 
 BOARDS = ("pi-01", "pi-02", "pi-03", "pi-05")
 SERVER = "pi-01"
-WEIGHTS = "/srv/books/weights/fast/model.weights.h5"
 SUBNET = "EDGE_LAB_SUBNET"
 NEW = "10.91.0"
 
@@ -83,16 +81,6 @@ def internal_addresses() -> set[str]:
     """Addresses that Nodes have in Kubernetes."""
     nodes = core().list_node(_request_timeout=10).items
     return {each.address for node in nodes for each in node.status.addresses if each.type == "InternalIP"}
-
-
-def reads(node: str) -> bool:
-    """Whether Jupyter on a node reads the weights from the volume."""
-    command = ["head", "--bytes=4", WEIGHTS.replace("/srv", "")]
-    names = running_on(node)
-    read = [
-        stream(core().connect_get_namespaced_pod_exec, name, NAMESPACE, command=command, stdout=True) for name in names
-    ]
-    return len(names) == 1 and "HDF" in str(read)
 
 
 @pytest.mark.extended

@@ -11,18 +11,16 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 from kubernetes import client
-from kubernetes.stream import stream
 
 from tests.support.cluster import CLUSTER, connect, kubernetes_api
 from tests.support.paths import ROOT
 from tests.support.plays import FAST, KEY, Plays, Step, cards_die
-from tests.support.watch import NAMESPACE, core, ready_nodes, running_on, wait_until
+from tests.support.watch import NAMESPACE, WEIGHTS, core, reads, ready_nodes, wait_until
 
 OLD, NEW = "pi-01", "pi-02"
 SITE = ("site.yml", *FAST)
 MOVE = ("playbooks/move-storage.yml", *FAST)
 AGAIN = ("playbooks/experiment.yml", *FAST, "-e", "notebooks_rerun=true")
-WEIGHTS = "/srv/books/weights/fast/model.weights.h5"
 FILLER = "/srv/books/filler"
 
 
@@ -122,16 +120,6 @@ def moved() -> Iterator[str]:
     (folder / "hosts.yml").write_text(yaml.safe_dump(hosts))
     yield str(folder)
     shutil.rmtree(folder)
-
-
-def reads(node: str) -> bool:
-    """Whether Jupyter on a node reads the weights from the volume."""
-    command = ["head", "--bytes=4", WEIGHTS.replace("/srv", "")]
-    names = running_on(node)
-    read = [
-        stream(core().connect_get_namespaced_pod_exec, name, NAMESPACE, command=command, stdout=True) for name in names
-    ]
-    return len(names) == 1 and "HDF" in str(read)
 
 
 def works_from(server: str, *nodes: str) -> None:

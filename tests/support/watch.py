@@ -12,11 +12,14 @@ from types import TracebackType
 
 from kubernetes import client
 from kubernetes.client.rest import ApiException
+from kubernetes.stream import stream
 from urllib3.exceptions import HTTPError
 
 from tests.support.cluster import connect, kubernetes_api
 
 NAMESPACE = "edge-ai"
+WEIGHTS = "/srv/books/weights/fast/model.weights.h5"
+"""Weights of the profile `fast`, on the NFS server."""
 
 
 def core(server: str = "") -> client.CoreV1Api:
@@ -68,6 +71,16 @@ def running_on(node: str) -> list[str]:
         if not pod.metadata.deletion_timestamp
         and any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or [])
     ]
+
+
+def reads(node: str) -> bool:
+    """Whether Jupyter on a node reads the weights from the volume."""
+    command = ["head", "--bytes=4", WEIGHTS.replace("/srv", "")]
+    names = running_on(node)
+    read = [
+        stream(core().connect_get_namespaced_pod_exec, name, NAMESPACE, command=command, stdout=True) for name in names
+    ]
+    return len(names) == 1 and "HDF" in str(read)
 
 
 class Answers:
