@@ -28,6 +28,18 @@ def board(request: pytest.FixtureRequest, boards: dict[str, Any]) -> Any:
 
 
 @pytest.fixture(scope="session")
+def trained(cluster: Cluster) -> list[str]:
+    """Profiles of the training: LiteRT predicts with what another one trained."""
+    return [profile for profile in cluster.role_var("notebooks", "notebooks_profiles") if profile != "lite"]
+
+
+@pytest.fixture(scope="session")
+def predicted(cluster: Cluster) -> list[str]:
+    """Profiles of the prediction."""
+    return list(cluster.role_var("notebooks", "notebooks_prediction_profiles"))
+
+
+@pytest.fixture(scope="session")
 def api() -> client.ApiClient:
     return kubernetes_api()
 

@@ -31,14 +31,12 @@ def test_timings_keep_their_schema(timings: list[dict[str, Any]]) -> None:
     jsonschema.validate(timings, json.loads((ROOT / "notebooks" / "timings.schema.json").read_text()))
 
 
-def test_every_notebook_was_timed_once_in_every_profile(timings: list[dict[str, Any]]) -> None:
+def test_every_notebook_was_timed_once_in_every_profile(
+    timings: list[dict[str, Any]], trained: list[str], predicted: list[str]
+) -> None:
     seen = sorted((record["notebook"], record["profile"]) for record in timings)
-    assert seen == [
-        ("prediction", "fast"),
-        ("prediction", "thesis"),
-        ("training", "fast"),
-        ("training", "thesis"),
-    ]
+    wanted = [("training", profile) for profile in trained] + [("prediction", profile) for profile in predicted]
+    assert seen == sorted(wanted)
 
 
 def test_each_notebook_ran_on_a_board_of_its_role(timings: list[dict[str, Any]], cluster: Cluster) -> None:
@@ -60,7 +58,9 @@ def test_accuracy_on_the_test_set(timings: list[dict[str, Any]]) -> None:
         assert record["test_accuracy"] >= 0.96, record
 
 
-def test_prediction_is_faster_than_training(timings: list[dict[str, Any]]) -> None:
+def test_prediction_is_faster_than_training(timings: list[dict[str, Any]], trained: list[str]) -> None:
+    if "thesis" not in trained:
+        pytest.skip("notebooks_profiles has no thesis")
     # Of `fast` both are mostly the import of TensorFlow, from a card that has to be read first or not.
     total = {record["notebook"]: record["total"] for record in timings if record["profile"] == "thesis"}
     assert total["prediction"] < total["training"]
@@ -77,9 +77,9 @@ def executed(run: Path, word: str) -> list[Path]:
     return sorted(path for path in run.rglob("*.ipynb") if word in path.name)
 
 
-def test_digit_in_the_executed_prediction_is_a_zero(run: Path) -> None:
+def test_digit_in_the_executed_prediction_is_a_zero(run: Path, predicted: list[str]) -> None:
     notebooks = executed(run, "prediction")
-    assert len(notebooks) == 2
+    assert len(notebooks) == len(predicted)
     for path in notebooks:
         book = nbformat.read(path, as_version=4)
         text = json.dumps([cell.get("outputs", []) for cell in book.cells])

@@ -61,8 +61,8 @@ def test_host_outside_the_list_is_refused(cluster: Cluster) -> None:
     assert "model" not in answer.stdout
 
 
-def test_weights_are_on_the_export(server: Any) -> None:
-    for profile in ("thesis", "fast"):
+def test_weights_are_on_the_export(server: Any, trained: list[str]) -> None:
+    for profile in trained:
         weights = server.file(f"/srv/books/weights/{profile}/model.weights.h5")
         assert weights.is_file and weights.size > 100_000
         assert (weights.uid, weights.gid) == (10001, 10001)

@@ -40,6 +40,14 @@ class Cluster:
         values = self.variables.get_vars(host=target, include_hostvars=False)
         return Templar(self.loader, variables=values).template(values[name])
 
+    def role_var(self, role: str, name: str) -> Any:
+        """A variable of a role that runs on the control node, templated: the inventory's, or else its default."""
+        target = self.inventory.get_host("localhost")
+        path = str(ROOT / "roles" / role / "defaults/main.yml")
+        defaults = self.loader.load_from_file(path, trusted_as_template=True)
+        values = defaults | self.variables.get_vars(host=target, include_hostvars=False)
+        return Templar(self.loader, variables=values).template(values[name])
+
     def path(self, name: str) -> Path:
         """A variable that holds a path on the control node."""
         return Path(str(self.var(name)))
