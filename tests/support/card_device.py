@@ -77,8 +77,8 @@ class Card:
 
 
 def attributes(size: int) -> bytes:
-    """The reply to GETATTR: a file of root."""
-    return struct.pack("<QII6Q10I", 1, 0, 0, 1, size, size // 512, 0, 0, 0, 0, 0, 0, 0o100600, 1, 0, 0, 0, 4096, 0)
+    """The reply to GETATTR: a file of root, whose size the kernel is to ask for each time."""
+    return struct.pack("<QII6Q10I", 0, 0, 0, 1, size, size // 512, 0, 0, 0, 0, 0, 0, 0o100600, 1, 0, 0, 0, 4096, 0)
 
 
 def answer(card: Card, opcode: int, body: bytes) -> bytes:

@@ -86,7 +86,7 @@ def test_card_that_fails_is_told_from_one_that_is_pulled_out(
         def fail() -> None:
             time.sleep(0.5)
             state.write_text("pulled")
-            # Again, since the kernel keeps the size of the file for a moment.
+            # Again: a write that was under way sets the size that the kernel knows.
             while is_gone and int(subprocess.check_output(["blockdev", "--getsize64", str(device)])):
                 subprocess.run(["losetup", "--set-capacity", str(device)], check=True)
                 time.sleep(0.05)
