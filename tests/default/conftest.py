@@ -30,13 +30,13 @@ def board(request: pytest.FixtureRequest, boards: dict[str, Any]) -> Any:
 @pytest.fixture(scope="session")
 def trained(cluster: Cluster) -> list[str]:
     """Profiles of the training: LiteRT predicts with what another one trained."""
-    return [profile for profile in cluster.role_var("notebooks", "notebooks_profiles") if profile != "lite"]
+    return [profile for profile in cluster.var("notebooks_profiles", role="notebooks") if profile != "lite"]
 
 
 @pytest.fixture(scope="session")
 def predicted(cluster: Cluster) -> list[str]:
     """Profiles of the prediction."""
-    return list(cluster.role_var("notebooks", "notebooks_prediction_profiles"))
+    return list(cluster.var("notebooks_prediction_profiles", role="notebooks"))
 
 
 @pytest.fixture(scope="session")

@@ -34,18 +34,13 @@ class Cluster:
         """Names of the hosts in a group, in inventory order."""
         return [host.name for host in self.inventory.get_hosts(group)]
 
-    def var(self, name: str, host: str = "localhost") -> Any:
-        """One variable of a host, templated."""
+    def var(self, name: str, host: str = "localhost", role: str = "") -> Any:
+        """One variable of a host, templated; where the inventory does not set it, the default of that role."""
         target = self.inventory.get_host(host)
         values = self.variables.get_vars(host=target, include_hostvars=False)
-        return Templar(self.loader, variables=values).template(values[name])
-
-    def role_var(self, role: str, name: str) -> Any:
-        """A variable of a role that runs on the control node, templated: the inventory's, or else its default."""
-        target = self.inventory.get_host("localhost")
-        path = str(ROOT / "roles" / role / "defaults/main.yml")
-        defaults = self.loader.load_from_file(path, trusted_as_template=True)
-        values = defaults | self.variables.get_vars(host=target, include_hostvars=False)
+        if role:
+            defaults = str(ROOT / "roles" / role / "defaults/main.yml")
+            values = self.loader.load_from_file(defaults, trusted_as_template=True) | values
         return Templar(self.loader, variables=values).template(values[name])
 
     def path(self, name: str) -> Path:

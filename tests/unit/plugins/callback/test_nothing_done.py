@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import playbooks
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 INVENTORY = """
@@ -34,7 +34,7 @@ def run(directory: Path, plays: list[dict[str, object]], *options: str) -> tuple
     (directory / "hosts.ini").write_text(INVENTORY)
     (directory / "flash.yml").write_text(json.dumps(plays))
     python = f"ansible_python_interpreter={sys.executable}"
-    done = playbooks.run(
+    done = ansible_playbook.run(
         ["-i", "hosts.ini", "-c", "local", "-e", python, "flash.yml", *options],
         cwd=directory,
         env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "COLUMNS": "200"},

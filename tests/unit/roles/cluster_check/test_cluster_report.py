@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import playbooks
+from tests.support import ansible_playbook
 from tests.support.api import APPS, Api, deployment, serving
 from tests.support.paths import ROOT
 
@@ -53,7 +53,7 @@ def check(folder: Path, api: Api, others: dict[str, Any] | None = None, **variab
     play = {"name": "Check", "hosts": "cluster", "gather_facts": False, "tasks": [role]}
     (folder / "hosts.json").write_text(json.dumps(inventory))
     (folder / "play.yml").write_text(json.dumps([play]))
-    done = playbooks.run(
+    done = ansible_playbook.run(
         ["-i", "hosts.json", "play.yml"],
         cwd=folder,
         env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"},

@@ -12,7 +12,7 @@ import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import keys
 
-from tests.support import playbooks
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 
@@ -78,7 +78,7 @@ def render(
             ]
         )
     )
-    done = playbooks.run(
+    done = ansible_playbook.run(
         ["-i", folder / "hosts.yml", folder / "play.yml"],
         cwd=ROOT,
         env={

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support import playbooks
+from tests.support import ansible_playbook
 from tests.support.api import Api, serving
 from tests.support.paths import ROOT
 
@@ -65,7 +65,7 @@ def wait(folder: Path, api: Api) -> tuple[int, str]:
         "tasks": [task for task in tasks if task["name"].startswith("Wait for Traefik")],
     }
     (folder / "play.yml").write_text(json.dumps([play]))
-    done = playbooks.run(
+    done = ansible_playbook.run(
         ["-i", "localhost,", "play.yml"],
         cwd=folder,
         env={

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support import playbooks
+from tests.support import ansible_playbook
 from tests.support.api import Api, serving
 from tests.support.paths import ROOT
 
@@ -51,7 +51,7 @@ def run(folder: Path, plays: list[dict[str, Any]]) -> tuple[int, str]:
     }  # fmt: skip
     (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": common, "children": children}}))
     (folder / "play.yml").write_text(json.dumps([{"hosts": "pi-01", "gather_facts": False, **play} for play in plays]))
-    done = playbooks.run(
+    done = ansible_playbook.run(
         ["-i", "hosts.yml", "play.yml"],
         cwd=folder,
         env={

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import playbooks
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts small disks, which only root may")
@@ -65,7 +65,7 @@ def begin(folder: Path, shared: Path, keep: int) -> str:
     role = {"name": "Run", "ansible.builtin.include_role": {"name": "notebooks", "tasks_from": "run"}}
     play = {"name": "Begin", "hosts": "localhost", "gather_facts": False, "tasks": [role], "vars": variables}
     (folder / "play.yml").write_text(json.dumps([play]))
-    done = playbooks.run(
+    done = ansible_playbook.run(
         ["-i", "localhost,", "-c", "local", "play.yml"],
         cwd=folder,
         env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"},

@@ -22,7 +22,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import 
 )
 from flash_helpers import ROLE, run_module
 
-from tests.support import playbooks
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 KEY = "ssh-ed25519 AAAAnew me@laptop"
@@ -69,7 +69,7 @@ def rendered(folder: Path, *names: str, **variables: Any) -> dict[str, str]:
     (folder / "play.yml").write_text(json.dumps([play]))
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"}
     options = ["-i", "pi-01,", "play.yml", "-e", json.dumps(variables)]
-    done = playbooks.run(options, cwd=folder, env=environment)
+    done = ansible_playbook.run(options, cwd=folder, env=environment)
     match = re.search(r"SEED (\S+)\s+DEES", done.stdout)
     assert match, done.stdout + done.stderr
     return dict(zip(names, json.loads(base64.b64decode(match[1])), strict=True))
@@ -237,7 +237,7 @@ def play(folder: Path, spare: list[str]) -> tuple[int, str]:
     (folder / "play.yml").write_text(json.dumps([description]))
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"}
     options = ["-i", folder / "hosts.yml", folder / "play.yml"]
-    done = playbooks.run(options, cwd=ROOT, env={**environment, "COLUMNS": "1000"})
+    done = ansible_playbook.run(options, cwd=ROOT, env={**environment, "COLUMNS": "1000"})
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 

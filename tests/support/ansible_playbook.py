@@ -48,15 +48,13 @@ class _Server:
 _server: _Server | None = None
 
 
-def run(
-    arguments: Sequence[str | Path], cwd: Path, env: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def run(arguments: Sequence[str | Path], cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """What ansible-playbook prints with these arguments, without a terminal; nothing is to be read from stdin.
 
-    The environment is this process's, unless `env` is given. Runs one after another with the same one are cheap.
+    Runs one after another with the same environment are cheap.
     """
     global _server
-    env = dict(os.environ if env is None else env)
+    env = dict(env)
     late = {name: env.pop(name) for name in _LATE if name in env}
     # Else the folder would decide, in which Ansible was imported.
     assert "ANSIBLE_CONFIG" in env
