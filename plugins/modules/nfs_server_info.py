@@ -82,20 +82,29 @@ def directory_state(path: Path) -> dict[str, Any]:
     }
 
 
+def ext4_state(path: Path) -> dict[str, bool]:
+    """Whether there is ext4 on a device or in a file, and whether it counts by projects, from its superblock."""
+    with path.open("rb") as file:
+        file.seek(1024)
+        superblock = file.read(1024)
+    # mkfs writes the magic number last.
+    formatted = superblock[56:58] == b"\x53\xef"
+    # RO_COMPAT_PROJECT and RO_COMPAT_QUOTA.
+    features = int.from_bytes(superblock[100:104], "little") if formatted else 0
+    return {"formatted": formatted, "projects": features & 0x2100 == 0x2100}
+
+
 def file_state(path: Path) -> dict[str, Any]:
     """Size of the file with a file system, and whether there is one in it yet."""
     if not path.is_file():
-        return {"exists": False, "bytes": 0, "formatted": False}
-    with path.open("rb") as file:
-        # The magic number in the first superblock of ext4, which mkfs writes last.
-        file.seek(1024 + 56)
-        return {"exists": True, "bytes": path.stat().st_size, "formatted": file.read(2) == b"\x53\xef"}
+        return {"exists": False, "bytes": 0, "formatted": False, "projects": False}
+    return {"exists": True, "bytes": path.stat().st_size, **ext4_state(path)}
 
 
 def device_state(path: str) -> dict[str, Any]:
     """Whether there is such a device, and what it holds: `ext4`, another file system, or `parted` for partitions."""
     if not path or not Path(path).is_block_device():
-        return {"exists": False, "holds": "", "label": "", "used": False}
+        return {"exists": False, "holds": "", "label": "", "used": False, "projects": False}
     probed = subprocess.run(["blkid", "-p", "-o", "export", path], capture_output=True, text=True, check=False)
     found = dict(line.split("=", 1) for line in probed.stdout.splitlines() if "=" in line)
     listed = subprocess.run(["lsblk", "-nro", "MOUNTPOINTS", path], capture_output=True, text=True, check=False)
@@ -103,7 +112,22 @@ def device_state(path: str) -> dict[str, Any]:
     # Ambiguous is not empty: 0 is for one answer, 2 for none.
     if not holds and probed.returncode not in (0, 2):
         holds = "several file systems"
-    return {"exists": True, "holds": holds, "label": found.get("LABEL", ""), "used": bool(listed.stdout.strip())}
+    return {
+        "exists": True,
+        "holds": holds,
+        "label": found.get("LABEL", ""),
+        "used": bool(listed.stdout.strip()),
+        "projects": ext4_state(Path(path))["projects"],
+    }
+
+
+def has_quotas() -> bool:
+    """Whether this kernel counts files by projects: it refuses a file system that has such quotas otherwise."""
+    try:
+        dry_run = ["modprobe", "--dry-run", "--quiet", "quota_v2"]
+        return subprocess.run(dry_run, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def free_at(path: Path) -> int:
@@ -126,6 +150,7 @@ def volume_state(directory: Path, file: Path, device: str) -> dict[str, Any]:
         "enabled": unit(named).get("UnitFileState", "") if named else "",
         "file": file_state(file),
         "device": device_state(device),
+        "quotas": has_quotas(),
         # Data that is being moved into the file system, or waits for that since a run was interrupted.
         "moving": directory.with_name(f"{directory.name}.moving").is_dir(),
         "free": free_at(directory.parent),

@@ -8,6 +8,7 @@ The tests are steps. They begin with a cluster that site.yml has finished, which
 from __future__ import annotations
 
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -26,6 +27,7 @@ SERVER = CLUSTER.hosts("k3s_servers")[0]
 BOARDS = ("pi-02", "pi-03")
 USERS = [f"user-{number}" for number in range(1, 11)]
 WORKLOAD = "playbooks/stages/workload.yml"
+HOME_MB = 64
 STARTED_S = 600
 """Ten start at once on virtual boards."""
 
@@ -40,6 +42,7 @@ def overlay(users: list[str], **more: object) -> tuple[str, ...]:
         "manifests_hub_admins": users[:1],
         "manifests_hub_memory_request_mb": 200,
         "manifests_hub_memory_limit_mb": 500,
+        "nfs_server_home_limit_mb": HOME_MB,
         **more,
     }
     return (*FAST, "-e", f"'{json.dumps(values)}'")
@@ -193,6 +196,22 @@ def test_03_homes_are_apart_and_what_is_shared_is_read_only() -> None:
     assert connect(CLUSTER.hosts("nfs_servers")[0]).run(f"sudo cat {home}/note.txt").stdout == f"of {one}"
 
 
+def fill(user: str, mebibytes: int) -> str:
+    """What dd says of writing a file into a user's home, and on to the server's disk."""
+    file = f"of=/books/home/{user}/big"
+    return inside(user, "dd", "if=/dev/zero", file, "bs=1M", f"count={mebibytes}", "conv=fsync")
+
+
+def test_03_a_full_home_stops_nobody_else() -> None:
+    one, other = USERS[:2]
+    assert "quota exceeded" in fill(one, 2 * HOME_MB)
+    assert inside(one, "df", "--output=size", "-m", f"/books/home/{one}").split()[-1] == str(HOME_MB)
+    assert HOME_MB - 2 <= int(inside(one, "du", "--summarize", "-m", f"/books/home/{one}").split()[0]) <= HOME_MB
+    assert "copied" in fill(other, 1)
+    inside(one, "rm", f"/books/home/{one}/big")
+    assert "copied" in fill(one, 1)
+
+
 def test_04_pods_of_people_have_no_rights() -> None:
     pod = pods()[USERS[0]]
     assert inside(USERS[0], "id", "-u").strip() == "10001"
@@ -262,7 +281,7 @@ def test_08_the_servers_reboot_costs_no_login() -> None:
 def test_09_the_check_says_what_homes_hold(plays: Plays) -> None:
     step = plays.run("check, hub", "playbooks/check.yml", *overlay(USERS[:-1]))
     unchanged(step)
-    assert f"home of {USERS[0]}: " in step.output
+    assert re.search(rf"home of {USERS[0]}: \d+ of {HOME_MB} MB", step.output)
 
 
 def test_10_idle_jupyters_end(plays: Plays) -> None:

@@ -134,10 +134,12 @@ def test_only_homes_of_people_are_measured_whatever_notebooks_make_beside_them(
         cluster_check_export=str(tmp_path / "export"),
     )
     assert code == 0, text
-    assert [line.strip() for line in text.splitlines() if "home of" in line] == ["home of alice: 4 MB"]
+    lines = [line.strip() for line in text.splitlines()]
+    assert [line for line in lines if line.startswith("home of")] == ["home of alice: 4 MB"]
     measured = text.partition("Measure people's homes")[2].partition("TASK")[0]
-    assert f"{homes}/alice" in measured
-    assert not [name for name in ("9", "malice", "other-1", "bob") if f"{homes}/{name}" in measured]
+    assert "        alice:\n" in measured
+    assert f"home of bob: {homes}/bob: leads over a link" in text
+    assert not [name for name in ("9", "malice", "other-1", "bob") if f"        {name}:\n" in measured]
 
 
 def test_the_export_is_that_of_the_nfs_server(api: Api, tmp_path: Path) -> None:

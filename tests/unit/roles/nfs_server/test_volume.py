@@ -20,14 +20,15 @@ NEW = {
     "directory": {"exists": False, "symlink": False, "directory": False, "empty": True, "mountpoint": False},
     "volume": {
         "unit": "srv-books.mount", "unit_text": "", "active": "inactive", "enabled": "", "moving": False,
-        "file": {"exists": False, "bytes": 0, "formatted": False},
-        "device": {"exists": False, "holds": "", "label": "", "used": False},
+        "file": {"exists": False, "bytes": 0, "formatted": False, "projects": False},
+        "device": {"exists": False, "holds": "", "label": "", "used": False, "projects": False},
+        "quotas": True,
         "free": 13 * GIB + 5,
     },
 }  # fmt: skip
 DATA = {"directory": {"exists": True, "directory": True, "empty": False, "uid": 10001, "gid": 10001}}
 MOUNTED = {"directory": {**DATA["directory"], "mountpoint": True}}
-FILE = {"exists": True, "bytes": 6 * GIB, "formatted": True}
+FILE = {"exists": True, "bytes": 6 * GIB, "formatted": True, "projects": True}
 OURS = {"unit_text": "unit", "active": "active", "enabled": "enabled", "file": FILE}
 
 
@@ -44,7 +45,9 @@ def found(*changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def device(**values: Any) -> dict[str, Any]:
-    return {"volume": {"device": {"exists": True, "holds": "", "label": "", "used": False, **values}}}
+    return {
+        "volume": {"device": {"exists": True, "holds": "", "label": "", "used": False, "projects": False, **values}}
+    }
 
 
 USB = {"nfs_server_device": DISK}
@@ -94,7 +97,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     }
     cases = [{"name": name, "state": case[0], **defaults, **case[1]} for name, case in CASES.items()]
     answer = (
-        "{{ {item.name: {'volume': _nfs_server_volume,"
+        "{{ {item.name: {'volume': _nfs_server_volume, 'formats': _nfs_server_formats, 'quotas': _nfs_server_quotas,"
+        " 'mount': _nfs_server_mount_text, 'remounts': _nfs_server_remounts,"
         " 'bytes': 0 if item.nfs_server_size == 'lots' else _nfs_server_bytes | int,"
         " 'problems': _nfs_server_problems}} }}"
     )
@@ -140,13 +144,70 @@ def test_what_the_export_is(answers: dict[str, dict[str, Any]], name: str) -> No
     assert size in (0, answer["bytes"])
 
 
+NO_QUOTAS = {"volume": {"quotas": False}}
+LABELLED = {"holds": "ext4", "label": "edge-ai-books"}
+CASES |= {
+    "new, and a kernel without quotas": (found(NO_QUOTAS), {}, "file", 6 * GIB, ""),
+    "mounted without quotas": (
+        found(MOUNTED, {"volume": {**OURS, "unit_text": "Options=loop,nofail"}}),
+        {},
+        "file",
+        0,
+        "",
+    ),
+    "device of ours": (found(device(**LABELLED)), USB, "device", 0, ""),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "quotas"),
+    [
+        ("new", True),
+        ("new, and a kernel without quotas", False),
+        ("new, without a limit", False),
+        ("mounted", True),
+        ("disk that others mount", False),
+        ("empty device", True),
+        ("device of ours", True),
+        ("device with ext4", False),
+        ("device to format", True),
+    ],
+)
+def test_homes_can_be_limited_in_file_systems_of_ours(
+    answers: dict[str, dict[str, Any]], name: str, quotas: bool
+) -> None:
+    assert answers[name]["quotas"] is quotas
+    assert (",prjquota" in answers[name]["mount"]) is quotas
+
+
+def test_only_what_holds_nothing_is_formatted(answers: dict[str, dict[str, Any]]) -> None:
+    formatted = {name for name, answer in answers.items() if answer["formats"] and not answer["problems"]}
+    assert not formatted & {
+        "mounted",
+        "enlarged",
+        "device with ext4",
+        "device of ours",
+        "disk that others mount",
+        "not mounted",
+    }
+    assert formatted >= {"new", "empty device", "device to format", "data to convert"}
+
+
+def test_what_is_mounted_with_other_options_is_mounted_anew(answers: dict[str, dict[str, Any]]) -> None:
+    assert answers["mounted without quotas"]["remounts"] is True
+    assert not [name for name in ("new", "not mounted", "disk that others mount") if answers[name]["remounts"]]
+
+
 def test_a_file_system_in_a_file(tmp_path: Path) -> None:
     from ansible_collections.edge_ai.cluster.plugins.modules import nfs_server_info as info
 
     file = tmp_path / "books.img"
-    assert info.file_state(file) == {"exists": False, "bytes": 0, "formatted": False}
+    assert info.file_state(file) == {"exists": False, "bytes": 0, "formatted": False, "projects": False}
     file.touch()
     os.truncate(file, 8 << 20)
-    assert info.file_state(file) == {"exists": True, "bytes": 8 << 20, "formatted": False}
-    subprocess.run(["mkfs.ext4", "-q", "-F", str(file)], check=True, env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"})
-    assert info.file_state(file)["formatted"] is True
+    assert info.file_state(file) == {"exists": True, "bytes": 8 << 20, "formatted": False, "projects": False}
+    environment = {"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(file)], check=True, env=environment)
+    assert info.ext4_state(file) == {"formatted": True, "projects": False}
+    subprocess.run(["tune2fs", "-O", "quota,project", "-Q", "prjquota", str(file)], check=True, env=environment)
+    assert info.ext4_state(file) == {"formatted": True, "projects": True}
