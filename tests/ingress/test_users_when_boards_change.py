@@ -1,0 +1,95 @@
+"""People of the hub while a board joins and leaves, all are upgraded, and the server's card is lost.
+
+    pytest -x -s tests/ingress/test_users_when_boards_change.py
+
+The tests are steps, and the last ones of the scenario: the cluster has the next version of k3s afterwards.
+"""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from tests.support.hub import HOME_MB, SERVER, USERS, inside, logged_in, overlay, pods, start, url
+from tests.support.plays import KEY, NEXT, ON_NEXT, Plays, cards_die, lab
+from tests.support.watch import core, wait_until
+
+NEW, STAYS = "pi-05", "pi-02"
+HUB = overlay(USERS[:2])
+
+sessions: dict[str, requests.Session] = {}
+
+
+def is_logged_in(user: str) -> bool:
+    return sessions[user].get(url("/hub/home"), timeout=60).url == url("/hub/home")
+
+
+def note(user: str) -> str:
+    return inside(user, "cat", f"/books/home/{user}/kept.txt").strip()
+
+
+def test_00_two_work(plays: Plays) -> None:
+    plays.run("site, hub", "site.yml", *HUB)
+    for user in USERS[:2]:
+        sessions[user] = logged_in(user)
+        start(sessions[user], user, STAYS)
+        inside(user, "sh", "-c", f"echo of {user} > /books/home/{user}/kept.txt")
+
+
+def test_01_a_board_that_joined_can_be_chosen(plays: Plays) -> None:
+    before = {user: pod.metadata.uid for user, pod in pods().items()}
+    plays.run("add-node, hub", "add-node.yml", "-l", NEW, *HUB)
+    assert {user: pod.metadata.uid for user, pod in pods().items()} == before
+    user = USERS[0]
+    core().delete_namespaced_pod(pods()[user].metadata.name, "edge-ai")
+    wait_until("the hub knows", 120, lambda: user not in pods())
+    start(sessions[user], user, NEW)
+    assert pods()[user].spec.node_name == NEW
+    assert note(user) == f"of {user}"
+
+
+def test_02_a_board_that_leaves_costs_its_users_a_new_start_and_no_login(plays: Plays) -> None:
+    user, other = USERS[:2]
+    before = pods()[other].metadata.uid
+    plays.run("remove-node, hub", "playbooks/remove-node.yml", "-l", NEW, *HUB)
+    assert pods()[other].metadata.uid == before
+    wait_until("the hub knows", 120, lambda: user not in pods())
+    assert is_logged_in(user)
+    offered = sessions[user].get(url("/hub/spawn"), timeout=60).text
+    assert f"board-{STAYS}" in offered
+    assert f"board-{NEW}" not in offered
+    start(sessions[user], user, STAYS)
+    assert note(user) == f"of {user}"
+
+
+def test_03_an_upgrade_costs_no_login(plays: Plays) -> None:
+    lab("build", "k3s-next")
+    plays.run("upgrade, hub", "playbooks/upgrade.yml", *HUB, *ON_NEXT)
+    assert {node.status.node_info.kubelet_version for node in core().list_node().items} == {NEXT}
+    assert [user for user in USERS[:2] if not is_logged_in(user)] == []
+    for user in USERS[:2]:
+        # Drained boards end what runs there.
+        wait_until(f"the hub knows of {user}", 120, lambda user=user: user not in pods())  # type: ignore[misc]
+        start(sessions[user], user, STAYS)
+        assert note(user) == f"of {user}"
+
+
+@pytest.mark.parametrize("playbook", ["site.yml", "playbooks/check.yml"])
+def test_04_nothing_is_left_to_do(plays: Plays, playbook: str) -> None:
+    step = plays.run(f"{playbook} after the upgrade, hub", playbook, *HUB, *ON_NEXT)
+    assert not step.changed_hosts()
+
+
+def test_05_a_restore_keeps_logins_homes_and_their_limits(plays: Plays) -> None:
+    """The card of the server is lost, with the hub's database and the export."""
+    plays.run("backup, hub", "playbooks/backup.yml", *HUB, *ON_NEXT, *KEY)
+    cards_die(SERVER)
+    plays.run("restore, hub", "playbooks/restore.yml", *HUB, *ON_NEXT, *KEY, "-e", "restore_from=latest")
+    wait_until("the hub answers", 180, lambda: is_logged_in(USERS[0]))
+    assert is_logged_in(USERS[1])
+    user = USERS[0]
+    # Pods that had mounted the lost export are stopped.
+    wait_until("the hub knows", 180, lambda: user not in pods())
+    start(sessions[user], user, STAYS)
+    assert note(user) == f"of {user}"
+    assert inside(user, "df", "--output=size", "-m", f"/books/home/{user}").split()[-1] == str(HOME_MB)
