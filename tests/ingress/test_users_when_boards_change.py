@@ -21,7 +21,8 @@ sessions: dict[str, requests.Session] = {}
 
 
 def is_logged_in(user: str) -> bool:
-    return sessions[user].get(url("/hub/home"), timeout=60).url == url("/hub/home")
+    answer = sessions[user].get(url("/hub/home"), timeout=60)
+    return (answer.status_code, answer.url) == (200, url("/hub/home"))
 
 
 def note(user: str) -> str:
