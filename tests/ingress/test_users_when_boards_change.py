@@ -7,10 +7,28 @@ The tests are steps, and the last ones of the scenario: the cluster has the next
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import requests
+from playwright.sync_api import Page, expect
 
-from tests.support.hub import HOME_MB, SERVER, USERS, inside, logged_in, overlay, pods, start, url
+from tests.support.browser import chromium, lab_is_there, show
+from tests.support.hub import (
+    HOME_MB,
+    SECRETS,
+    SERVER,
+    STARTED_S,
+    USERS,
+    inside,
+    logged_in,
+    overlay,
+    password,
+    pods,
+    start,
+    url,
+)
 from tests.support.plays import KEY, NEXT, ON_NEXT, Plays, cards_die, lab
 from tests.support.watch import core, wait_until
 
@@ -29,12 +47,36 @@ def note(user: str) -> str:
     return inside(user, "cat", f"/books/home/{user}/kept.txt").strip()
 
 
-def test_00_two_work(plays: Plays) -> None:
+def start_in_a_browser(page: Page, user: str) -> None:
+    """Log in, choose a board, and wait for Jupyter, as docs/jupyter.md says."""
+    page.goto(url("/hub/login"))
+    page.fill("#username_input", user)
+    page.fill("#password_input", password(user))
+    page.click("#login_submit")
+    page.locator(f"label[for=profile-item-board-{STAYS}]").click()
+    show(page, "hub-boards")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url(f"**/user/{user}/lab**", timeout=STARTED_S * 1000)
+    lab_is_there(page)
+
+
+def test_00_two_work(plays: Plays, tmp_path: Path) -> None:
     plays.run("site, hub", "site.yml", *HUB)
     for user in USERS[:2]:
+        with chromium(tmp_path / user, SECRETS / "ingress-ca.crt") as page:
+            start_in_a_browser(page, user)
+            inside(user, "sh", "-c", f"echo of {user} > /books/home/{user}/kept.txt")
+            expect(page.locator(".jp-DirListing-item").filter(has_text="kept.txt")).to_be_visible()
+            show(page, "hub-home")
+            page.goto(url(f"/user/{user}/lab/tree/home"))
+            lab_is_there(page)
+            # No other home is there, and no other Jupyter is open to who is no admin.
+            expect(page.locator(".jp-DirListing-item")).to_have_text([re.compile(user)])
+            if user != USERS[0]:
+                answer = page.goto(url(f"/user/{USERS[0]}/lab"))
+                assert answer
+                assert answer.status == 403
         sessions[user] = logged_in(user)
-        start(sessions[user], user, STAYS)
-        inside(user, "sh", "-c", f"echo of {user} > /books/home/{user}/kept.txt")
 
 
 def test_01_a_board_that_joined_can_be_chosen(plays: Plays) -> None:
