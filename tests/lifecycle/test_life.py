@@ -247,7 +247,11 @@ def test_04_add_node_is_killed_in_every_stage(plays: Plays, stage: str, seconds:
 
 def test_05_a_board_joins_and_computes(plays: Plays, cluster: Cluster) -> None:
     before = records(cluster)
+    # A notebook may put it there: no Job runs it in place of the standard library's.
+    server, program = connect(cluster.hosts("nfs_servers")[0]), "/srv/books/notebooks/argparse.py"
+    server.check_output(f"echo 'raise SystemExit(\"a program of the export was run\")' > {program}")
     step = plays.run("add-node", "add-node.yml", "-l", "pi-05")
+    server.check_output(f"rm {program}")
     assert step.changed_hosts() <= {"pi-05", "localhost"}
     assert all_ready("pi-01", "pi-02", "pi-03", "pi-05")
     after = records(cluster)

@@ -26,6 +26,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils import results as 
 from ansible_collections.edge_ai.cluster.plugins.modules import notebooks_state as state
 from kubernetes import client
 
+from notebooks import edge_notebooks
 from notebooks import run as runner
 from tests.support import kustomize
 from tests.support.paths import COLLECTIONS, ROOT
@@ -72,7 +73,8 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "notebooks_render_host": "localhost",
         "notebooks_image": "edge-ai/tensorflow-jupyter:0123456789ab",
         "notebooks_timeout": 900,
-        "_notebooks_inputs": {"digest": "ab" * 32},
+        "notebooks_source": str(ROOT / "notebooks"),
+        "_notebooks_inputs": {"digest": "ab" * 32, "files": edge_notebooks.inputs()["files"]},
     }
     cases = {
         name: {"_notebooks_run": RUN, **case} | ({"notebooks_jobs_source": str(own)} if name == "own" else {})
@@ -94,7 +96,7 @@ def jobs(outputs: dict[str, str]) -> Jobs:
 
     def ordered(case: str) -> list[dict[str, Any]]:
         steps, objects = json.loads(outputs[case])
-        by_name = {each["metadata"]["name"]: each for each in objects}
+        by_name = {each["metadata"]["name"]: each for each in objects if each["kind"] == "Job"}
         assert sorted(by_name) == sorted(step["name"] for step in steps)
         return [by_name[step["name"]] | {"title": step["title"]} for step in steps]
 
@@ -141,6 +143,24 @@ def test_trainings_come_first_then_predictions_then_the_report(jobs: Jobs, edge:
         (container,) = pod["containers"]
         assert container["image"] == "edge-ai/tensorflow-jupyter:0123456789ab"
         assert runner.command_line(container["args"]).notebook == container["args"][0]
+
+
+@kustomize.needed
+@pytest.mark.parametrize("case", ["default", "own", "lite", "joining"])
+def test_jobs_run_programs_of_the_api_and_none_of_the_export(outputs: dict[str, str], case: str) -> None:
+    """Every notebook may put an argparse.py beside a program of the export."""
+    _, objects = json.loads(outputs[case])
+    (config,) = (each for each in objects if each["kind"] == "ConfigMap")
+    assert {name: hashlib.sha256(text.encode()).hexdigest() for name, text in config["data"].items()} == (
+        edge_notebooks.inputs()["files"]
+    )
+    for pod in pods([each for each in objects if each["kind"] == "Job"]).values():
+        (container,) = pod["containers"]
+        assert container["command"] == ["python", "/notebooks/run.py"]
+        assert {"name": "notebooks", "mountPath": "/notebooks", "readOnly": True} in container["volumeMounts"]
+        name = config["metadata"]["name"]
+        assert {"name": "notebooks", "configMap": {"name": name}} in pod["volumes"]
+    assert config["metadata"]["namespace"] == "edge-ai"
 
 
 @kustomize.needed
