@@ -17,6 +17,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import socket
 import sys
@@ -640,7 +641,9 @@ def hardware(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str = platform.mach
         processor = "User Mode Linux (virtual board)"
     cpus = len(os.sched_getaffinity(0))
     board = facts.get("Model") if machine.startswith(("aarch", "arm")) else None
-    return f"{board or processor or 'unknown processor'}, {machine}, {cpus} CPU{'' if cpus == 1 else 's'}"
+    # Firmware and kernel may write what the schema of timings does not take.
+    named = re.sub(r"[^0-9A-Za-z_ (),./:;@+-]", "-", (board or processor)[:150]) or "unknown processor"
+    return f"{named}, {machine}, {cpus} CPU{'' if cpus == 1 else 's'}"
 
 
 #: Files beside this module that determine a run.

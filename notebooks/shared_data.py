@@ -42,6 +42,8 @@ SECONDS, MEMORY = 10, 192 * MIB
 DELEGATION_S = 45.0
 #: Longest file that is parsed as JSON (bytes); the timings of 1,700 boards fit.
 JSON_BYTES = MIB
+#: Most digits of a number in JSON: a longer one has no place in a float, and raises OverflowError where it is printed.
+DIGITS = 300
 #: Most runs that are looked into, the newest first.
 RUNS = 5000
 #: A run may be this much younger than the clock says (seconds): a false date would make it the newest for years.
@@ -279,13 +281,23 @@ def files(root: Path, folder: str, most: int = 10_000, depth: int = 3) -> list[s
 
 
 def parse_json(content: bytes | str, what: str) -> Any:
-    """A JSON document. Raises Refused, also for one that is nested too deep, or has numbers that JSON does not have."""
+    """A JSON document. Raises Refused, also for one that is nested too deep, or has numbers that no float can hold."""
 
     def constant(name: str) -> Any:
         raise ValueError(f"{name} is no number of JSON")
 
+    def integer(digits: str) -> int:
+        if len(digits) > DIGITS:
+            raise ValueError(f"a number has {len(digits):,} digits")
+        return int(digits)
+
+    def decimal(digits: str) -> float:
+        if not math.isfinite(found := float(digits)):
+            raise ValueError(f"{printable(digits, 40)} is too large a number")
+        return found
+
     try:
-        return json.loads(content, parse_constant=constant)
+        return json.loads(content, parse_constant=constant, parse_int=integer, parse_float=decimal)
     except RecursionError:
         raise Refused(f"{printable(what)}: is nested too deep") from None
     except ValueError as error:
@@ -306,12 +318,8 @@ def text(value: Any, pattern: re.Pattern[str], what: str) -> str:
 
 def number(value: Any, what: str, most: float = 1e9) -> float:
     """`value` when it is a number from 0 to `most`. Raises Refused; `what` names the value."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or not 0 <= value <= most
-    ):
+    # NaN is neither larger nor smaller than anything.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
         raise Refused(f"{printable(what)} is {printable(repr(value), 80)}, not a number from 0 to {most:g}")
     return float(value)
 

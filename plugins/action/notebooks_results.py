@@ -18,6 +18,28 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import
 #: The directory of `ansible_collections`, for the process that unpacks.
 COLLECTIONS = next(path.parent for path in Path(results.__file__).parents if path.name == "ansible_collections")
 PROGRAM = "ansible_collections.edge_ai.cluster.plugins.module_utils.results"
+#: Bytes of an archive that are asked for at a time.
+PART = 4 << 20
+
+
+def part_of(said: dict[str, Any], offset: int, path: str) -> tuple[bytes, int]:
+    """What a board sent of a file from `offset` on, and the size of the whole.
+
+    Raises Refused for all but what was asked for: the NFS server may be a board that others control.
+    """
+    content, size = said.get("content"), said.get("size")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= shared_data.ARCHIVE_BYTES:
+        raise Refused(
+            f"{path}: its size is {printable(repr(size), 80)}, not one of up to {shared_data.ARCHIVE_BYTES:,}"
+        )
+    try:
+        part = base64.b64decode(content, validate=True) if isinstance(content, str) else b""
+    except ValueError:
+        raise Refused(f"{path}: what the NFS server sent of it is not base64") from None
+    # A part that is too short would be asked for without end.
+    if len(part) != min(PART, size - offset):
+        raise Refused(f"{path}: the NFS server sent {len(part):,} bytes from {offset:,} on, of {size:,}")
+    return part, size
 
 
 class ActionModule(ActionBase):
@@ -66,28 +88,25 @@ class ActionModule(ActionBase):
 
     def _fetch(self, export: str, run: str, archive: IO[bytes], task_vars: dict[str, Any]) -> None:
         """The archive of a run, part by part. Raises Refused for an unusable one, AnsibleActionFail."""
-        name = f"runs/{run}/{shared_data.ARCHIVE}"
-        while True:
-            part = self._execute_module(
+        name, size = f"runs/{run}/{shared_data.ARCHIVE}", 1
+        while archive.tell() < size:
+            said = self._execute_module(
                 module_name="edge_ai.cluster.shared_data_read",
                 module_args={
                     "export": export,
                     "name": name,
                     "limit": shared_data.ARCHIVE_BYTES,
                     "offset": archive.tell(),
+                    "length": PART,
                 },
                 task_vars=task_vars,
             )
-            if part.get("refused"):
-                raise Refused(part["msg"])
-            if part.get("failed") or part.get("unreachable"):
-                raise AnsibleActionFail(str(part.get("msg")), result=part)
-            content = base64.b64decode(part["content"])
-            archive.write(content)
-            if archive.tell() >= part["size"] or not content:
-                break
-            if archive.tell() > shared_data.ARCHIVE_BYTES:
-                raise Refused(f"{export}/{name}: it grew while it was read")
+            if said.get("refused"):
+                raise Refused(said["msg"])
+            if said.get("failed") or said.get("unreachable"):
+                raise AnsibleActionFail(str(said.get("msg")), result=said)
+            part, size = part_of(said, archive.tell(), f"{export}/{name}")
+            archive.write(part)
         archive.seek(0)
 
     def _unpack(self, archive: IO[bytes], task: dict[str, Any], run: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -26,9 +27,12 @@ TIMINGS = "timings.json"
 SECONDS, MEMORY = 10, 224 << 20
 #: Limits of the unpacked archive: 20 boards with two executed notebooks each are a tenth of it.
 LIMITS = archives.Limits(size=128 << 20, members=2000, depth=4, seconds=SECONDS)
-#: Prefix of each page: whatever a notebook wrote into it, a browser runs none of its scripts and loads nothing.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-SEAL = f'<!DOCTYPE html><meta http-equiv="Content-Security-Policy" content="{POLICY}">'.encode()
+#: Prefix of each page: whatever a notebook wrote into it, a browser runs none of its scripts, loads nothing and sends
+#: no form. It also says what the bytes after it mean: in another encoding they may be a word that is not seen in them.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+SEAL = (f'<!DOCTYPE html><meta http-equiv="Content-Security-Policy" content="{POLICY}"><meta charset="utf-8">').encode()
+#: What no policy prevents: a page that has the browser go to another one by itself (http-equiv="refresh").
+ORDERS = re.compile(rb"http-equiv", re.IGNORECASE)
 #: Other types that a browser runs as a page, but that cannot have such a prefix.
 PAGES_UNSEALED = (".mht", ".mhtml", ".shtml", ".svg", ".xht", ".xhtml", ".xml")
 #: Types that a browser knows, and takes for no page. A file of another type it opens as what its first bytes look like.
@@ -67,8 +71,8 @@ def looks_like_page(path: Path) -> bool:
 
 
 def seal(path: Path) -> None:
-    """Prevent a page from running scripts in the browser that shows it."""
-    path.write_bytes(SEAL + path.read_bytes())
+    """Prevent a page from running scripts in the browser that shows it, and from leading it elsewhere by itself."""
+    path.write_bytes(SEAL + ORDERS.sub(b"data-http-equiv", path.read_bytes()))
 
 
 def unpack(source: IO[bytes], digest: str, schema: Path, target: Path) -> None:

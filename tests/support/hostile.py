@@ -165,6 +165,34 @@ def complete_is_no_number(run: Path, outside: Path) -> None:
 
 
 @case
+def complete_has_a_number_beyond_all_floats(run: Path, outside: Path) -> None:
+    complete(run, tar(record()), durations={"training-thesis": 10**400})
+
+
+@case
+def complete_is_infinite(run: Path, outside: Path) -> None:
+    complete(run, tar(record()))
+    (run / "complete.json").write_text('{"durations": {"a": 1e400}}')
+
+
+@case
+def complete_says_everything_twice(run: Path, outside: Path) -> None:
+    complete(run, tar(record()))
+    text = (run / "complete.json").read_text()
+    (run / "complete.json").write_text(text[:-1] + ', "archive_sha256": "../../outside/secret", "durations": []}')
+
+
+@case
+def durations_with_half_a_character(run: Path, outside: Path) -> None:
+    complete(run, tar(record()), durations={"\ud800": 1.0}, archive_sha256="\udfff" * 64)
+
+
+@case
+def durations_with_long_names(run: Path, outside: Path) -> None:
+    complete(run, tar(record()), durations={"a" * 60_000: 1.0})
+
+
+@case
 def complete_is_a_list(run: Path, outside: Path) -> None:
     complete(run, tar(record()))
     (run / "complete.json").write_text("[1, 2, 3]")
@@ -200,6 +228,33 @@ def run_is_link(run: Path, outside: Path) -> None:
 def run_is_link_outside(run: Path, outside: Path) -> None:
     run.parent.mkdir(parents=True, exist_ok=True)
     run.symlink_to(outside)
+
+
+@case
+def run_of_hard_links(run: Path, outside: Path) -> None:
+    """All of it are further names of one file, as those of root's files in the export would be."""
+    complete(run, tar(("time.txt", b"x")))
+    for name in ("timings.json", "report.html"):
+        (run / name).unlink(missing_ok=True)
+        os.link(run / "results.tar.gz", run / name)
+
+
+@case
+def archive_full_of_holes(run: Path, outside: Path) -> None:
+    complete(run, tar(record()))
+    with (run / "results.tar.gz").open("r+b") as file:
+        file.truncate(32 << 20)
+
+
+@case
+def a_hundred_thousand_entries(run: Path, outside: Path) -> None:
+    """Older than the good run: only the newest are looked into."""
+    run.parent.mkdir(parents=True, exist_ok=True)
+    for number in range(100_000):
+        if number % 30_000 == 0:  # a file system has a limit of names for one file
+            (run.parent / "file").unlink(missing_ok=True)
+            (run.parent / "file").touch()
+        os.link(run.parent / "file", run.parent / f"20261031T000000Z-{number:08x}")
 
 
 @case
@@ -245,6 +300,27 @@ def timings_with_escapes(run: Path, outside: Path) -> None:
     bad = timings("pi-02\x1b[2J\nok: [pi-01]")
     complete(run, tar(("timings.json", json.dumps(bad).encode() + b"trailing")))
     (run / "timings.json").write_text(json.dumps(bad))
+
+
+@case
+def timings_with_numbers_beyond_all_floats(run: Path, outside: Path) -> None:
+    complete(run, tar(("timings.json", json.dumps([timings()[0] | {"total": 10**400}]).encode())))
+
+
+@case
+def timings_with_seconds_of_a_century(run: Path, outside: Path) -> None:
+    complete(run, tar(("timings.json", json.dumps([timings()[0] | {"total": 1e300}]).encode())))
+
+
+@case
+def timings_with_markup(run: Path, outside: Path) -> None:
+    bad = timings()[0] | {"hardware": "<img src=x onerror=alert(1)>", "tensorflow": "2.21.0\n# [x](javascript:1)"}
+    complete(run, tar(("timings.json", json.dumps([bad]).encode())))
+
+
+@case
+def timings_with_directions(run: Path, outside: Path) -> None:
+    complete(run, tar(("timings.json", json.dumps(timings("pi-02\u202e\x9b2J")).encode())))
 
 
 # --- the archive ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import argon2
@@ -44,3 +45,12 @@ def session(name: str, stored: str) -> str:
 def label(name: str, stored: str) -> str:
     """Says on a pod for which login it runs. roles/manifests computes the same."""
     return f"{name}.{hashlib.sha256(stored.encode()).hexdigest()[:12]}"
+
+
+def comes_from(request: Any, pods: Iterable[dict[str, Any]]) -> bool:
+    """Whether one of these pods sent a request itself: by the address of the connection, which no header changes.
+
+    One that has ended may still have the address, which another pod has got since.
+    """
+    running = [status for pod in pods if (status := pod.get("status") or {}).get("phase") == "Running"]
+    return any(status.get("podIP") == request.connection.context.address[0] for status in running)

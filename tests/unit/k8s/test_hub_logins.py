@@ -15,6 +15,10 @@ from unittest.mock import AsyncMock, MagicMock
 
 import argon2
 import pytest
+from tornado.httpclient import AsyncHTTPClient
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
 
 from tests.support import programs
 from tests.support.paths import ROOT
@@ -80,7 +84,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         ("sqlalchemy", "inspect"),
     ):
         stub = ModuleType(module)
-        setattr(stub, name, type(name, (), {}))
+        setattr(stub, name, type(name, (), {"reflectors": {}}))
         monkeypatch.setitem(sys.modules, module, stub)
     monkeypatch.setitem(sys.modules, "jupyterhub", ModuleType("jupyterhub"))
     monkeypatch.setattr(builtins, "get_config", MagicMock(), raising=False)
@@ -117,3 +121,35 @@ def test_passwords_are_taken_by_the_page_alone_whose_guesses_are_limited(hub: An
     assert asked("/hub/login") == "alice"
     assert asked("/hub/login", "wrong") is None
     assert asked("/hub/api/users/alice/tokens") is None
+
+
+def test_people_s_pods_cannot_guess_passwords_past_the_limit(hub: Any) -> None:
+    """By a server as the hub's, which believes what proxies say of the client."""
+    authenticator = hub.ListedUsers()
+    names: list[str | None] = []
+
+    class Login(RequestHandler):
+        async def get(self) -> None:
+            names.append(await authenticator.authenticate(self, {"username": "alice", "password": "right"}))
+
+    async def log_in() -> None:
+        server = HTTPServer(Application([("/hub/login", Login)]), xheaders=True)
+        sockets = bind_sockets(0, "127.0.0.1")
+        server.add_sockets(sockets)
+        url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}/hub/login"
+        await AsyncHTTPClient().fetch(url, headers={"X-Forwarded-For": "192.168.1.7", "X-Real-Ip": "192.168.1.7"})
+        server.stop()
+
+    def pods(**status: str) -> SimpleNamespace:
+        return SimpleNamespace(pods={"edge-ai/user-bob": {"metadata": {}, "status": status}, "edge-ai/user-eve": {}})
+
+    for reflector in (
+        pods(phase="Running", podIP="127.0.0.1"),
+        # The proxy has an address that a pod had.
+        pods(phase="Failed", podIP="127.0.0.1"),
+        pods(phase="Running", podIP="10.42.0.9"),
+        pods(phase="Running"),
+    ):
+        hub.BoardSpawner.reflectors = {"pods": reflector, "events": SimpleNamespace(events=[])}
+        asyncio.run(log_in())
+    assert names == [None, "alice", "alice", "alice"]

@@ -183,6 +183,27 @@ def test_a_page_of_a_run_can_run_no_script(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "order",
+    [
+        b'<meta http-equiv="refresh" content="0;url=http://10.77.0.1/">',
+        b"<META content='0;url=http://10.77.0.1/' HTTP-EQUIV=&#114;efresh>",
+        b"<meta/hTTp-eQuiv=set-cookie content=a=b>",
+    ],
+)
+def test_a_page_of_a_run_gives_the_browser_no_orders(tmp_path: Path, order: bytes) -> None:
+    page = tmp_path / "report.html"
+    page.write_bytes(b"<html><head>" + order + b"</head><body>seen</body></html>")
+    program.seal(page)
+    written = page.read_bytes()
+    seal, _, rest = written.partition(b"<html>")
+    # The first statement of the encoding counts: in others the bytes of a word need not be together.
+    assert seal.endswith(b'<meta charset="utf-8">') and len(seal) < 1024
+    assert b"form-action 'none'" in seal and b"base-uri 'none'" in seal
+    assert not re.search(rb"[\s/]http-equiv", rest, re.IGNORECASE)
+    assert rest.endswith(b"<body>seen</body></html>")
+
+
+@pytest.mark.parametrize(
     "name", ["..", ".", "", "/etc", "latest", "20261101T000000Z-1a2b3c4d/..", "20261101T000000Z-1a2b3c4d\n"]
 )
 def test_a_name_that_is_no_run_s_is_refused_before_anything_is_touched(place: Path, name: str) -> None:

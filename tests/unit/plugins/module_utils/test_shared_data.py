@@ -62,3 +62,27 @@ def test_a_file_that_is_not_given_back_is_refused(
             ):
                 shared_data.read(root, "complete.json", 100)
             assert least <= time.monotonic() - began < least + 1.5
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ("1" * 301, "a number has 301 digits"),
+        ("-" + "1" * 5000, "a number has 5,001 digits"),
+        ("1e400", "1e400 is too large a number"),
+        ("NaN", "NaN is no number of JSON"),
+        ("-Infinity", "-Infinity is no number of JSON"),
+    ],
+)
+def test_numbers_of_json_have_a_place_in_a_float(document: str, reason: str) -> None:
+    with pytest.raises(shared_data.Refused, match=f"^x: is not JSON \\({reason}\\)$"):
+        shared_data.parse_json(f'{{"a": [{document}]}}', "x")
+    assert shared_data.parse_json('{"a": [1, 1.5, -1e300]}', "x") == {"a": [1, 1.5, -1e300]}
+    assert float(shared_data.parse_json("9" * 300, "x")) == 1e300
+
+
+@pytest.mark.parametrize("value", [10**400, -1, float("nan"), float("inf"), True, "1", None, 1_000_000_001])
+def test_what_is_no_number_of_seconds_is_refused(value: object) -> None:
+    with pytest.raises(shared_data.Refused, match=r"^seconds is .*, not a number from 0 to 1e\+09$"):
+        shared_data.number(value, "seconds")
+    assert shared_data.number(10**9, "seconds") == 1e9

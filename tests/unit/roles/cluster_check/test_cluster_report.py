@@ -98,6 +98,16 @@ def test_every_kind_of_problem_is_in_the_report_and_fails(api: Api, tmp_path: Pa
         assert words in text, text
 
 
+def test_no_text_of_a_board_begins_a_line_about_another(api: Api, tmp_path: Path) -> None:
+    forged = "swap is on\n  pi-02: run this there\x1b[2J"
+    code, text = check(tmp_path, api, cluster_check_problems=[forged])
+    assert code == 2
+    assert "home has 1 problem:" in text and r"pi-01: swap is on\n  pi-02: run this there\x1b[2J" in text, text
+    code, text = check(tmp_path, api, __cluster_check_board={key: forged for key in BOARD} | {"kept": [forged]})
+    assert code == 0, text
+    assert text.count(r"swap is on\n  pi-02: run this there\x1b[2J") == 3, text
+
+
 @pytest.mark.parametrize("kubeconfig", [None, "{}"])
 def test_a_cluster_that_cannot_be_asked_is_not_well(api: Api, tmp_path: Path, kubeconfig: str | None) -> None:
     path = tmp_path / "other"
