@@ -62,7 +62,11 @@ def render(
                         },
                         {
                             "ansible.builtin.set_fact": {
-                                "found": {"files": "{{ _k3s_files }}", "registries": "{{ _k3s_registries_text }}"}
+                                "found": {
+                                    "files": "{{ _k3s_files }}",
+                                    "registries": "{{ _k3s_registries_text }}",
+                                    "pod_networks": "{{ _k3s_clean.pod_networks }}",
+                                }
                             }
                         },
                         {
@@ -141,6 +145,20 @@ def test_encrypted_values_are_decrypted(tmp_path: Path) -> None:
     assert yaml.safe_load(server["config.yaml"])["etcd-s3-secret-key"] == "s3cret"
     registries = yaml.safe_load(json.loads((tmp_path / "found.json").read_text())["pi-01"]["registries"])
     assert registries == {"configs": {"password": "s3cret"}}
+
+
+@pytest.mark.parametrize(
+    ("cidr", "networks"),
+    [
+        ("10.52.0.0/16, fd00:52::/56", ["10.52.0.0/16", "fd00:52::/56"]),
+        (["10.52.0.0/16", "fd00:52::/56"], ["10.52.0.0/16", "fd00:52::/56"]),
+        (None, ["10.42.0.0/16"]),
+    ],
+)
+def test_networks_of_pods_are_found_in_each_form_that_k3s_takes(tmp_path: Path, cidr: Any, networks: list[str]) -> None:
+    """A reset removes the routes into them."""
+    render(tmp_path, ["pi-01"], [], k3s_server_config={"cluster-cidr": cidr} if cidr else {})
+    assert json.loads((tmp_path / "found.json").read_text())["pi-01"]["pod_networks"] == networks
 
 
 def test_first_server_makes_the_cluster(small: dict[str, dict[str, str]]) -> None:
