@@ -142,7 +142,7 @@ def check(inventory: Inventory, report: Report) -> None:
     for host, setting in inventory.settings("nfs_server_user"):
         if setting.value in ("root", host.get("ansible_user"), host.get("flash_user")):
             problem = "a user that the board has for something else"
-            report.setting(host, setting, problem, "write another name, such as books")
+            report.setting(host, setting, problem, "write another name, such as data")
 
 
 def _unsteady(directory: str) -> str:
