@@ -66,6 +66,10 @@ RESERVED: dict[str, tuple[str, str]] = {
     "disable-apiserver": _WHOLE,
     "disable-controller-manager": _WHOLE,
     "disable-etcd": _WHOLE,
+    "private-registry": (
+        "k3s would not read the file that the role writes from k3s_registries",
+        "delete it, and write k3s_registries",
+    ),
     "docker": _CONTAINERD,
     "container-runtime-endpoint": _CONTAINERD,
     "disable-scheduler": _PODS,
@@ -79,30 +83,72 @@ RESERVED: dict[str, tuple[str, str]] = {
     "kube-cloud-controller-arg": ("deprecated", "write it below kube-cloud-controller-manager-arg"),
 }
 
-#: Of keys whose text must have a form: the form, what is wrong with another text, and what to write.
+_OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = rf"{_OCTET}(\.{_OCTET}){{3}}"
+_IPV6 = r"[0-9a-f]{0,4}:[0-9a-f:]+"
+_LABEL = r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_VALUE = r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?"
+#: kubelet does not start with other labels of these two domains.
+_KUBELETS = r"(?!((?!(.+\.)?(node|kubelet|topology)\.)[a-z0-9.-]+\.)?(kubernetes|k8s)\.io/)"
+_ADDRESS = "not an IPv4 address", "write such as 192.168.1.11"
+#: Of keys whose text, or each text of its list, must have a form: the form, what is wrong otherwise, what to write.
 FORMS = {
+    "advertise-address": (_IPV4, *_ADDRESS),
     "bind-address": (
         r"(?!127\.|localhost|::1).+",
         "other nodes and this machine would not reach the API",
         "delete it, or write an address of the server's in the boards' network",
     ),
+    "cluster-dns": (rf"{_IPV4}|{_IPV6}", "not an address", "write such as 10.43.0.10"),
     "cluster-domain": (r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", "not a domain", "write such as cluster.local"),
     "egress-selector-mode": (
         r"disabled|agent|pod|cluster",
         "not a mode of k3s",
         "write disabled, agent, pod or cluster",
     ),
+    "etcd-snapshot-schedule-cron": (
+        r"@(yearly|annually|monthly|weekly|daily|midnight|hourly|every [0-9.hms]+)|([\w*/,?-]+ ){4}[\w*/,?-]+",
+        "not a time of cron, which has five fields",
+        'write such as "0 */12 * * *"',
+    ),
     "flannel-backend": (
         r"vxlan|host-gw|wireguard-native",
         "not a backend with which pods of all boards reach each other here",
         "write vxlan, host-gw or wireguard-native",
+    ),
+    "node-external-ip": (rf"{_IPV4}|{_IPV6}", *_ADDRESS),
+    "node-label": (
+        rf"{_KUBELETS}{_LABEL}={_VALUE}",
+        "not a label that kubelet takes",
+        "write such as disk=ssd; labels of kubernetes.io are set through the API, by node_labels_labels",
+    ),
+    "node-taint": (
+        rf"{_LABEL}(={_VALUE})?:(NoSchedule|PreferNoSchedule|NoExecute)",
+        "not a taint",
+        "write such as dedicated=training:NoSchedule",
     ),
     "service-node-port-range": (
         r"([1-9]\d{0,3}|[12]\d{4}|30000)-(3000[1-9]|300[1-9]\d|30[1-9]\d\d|3[1-9]\d{3}|[4-6]\d{4})",
         "not a range with the ports of Jupyter, 30000 and 30001",
         "write such as 30000-32767",
     ),
+    "snapshotter": (r"overlayfs|native", "not one that works on the boards' file system", "delete it"),
+    "system-default-registry": (
+        r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?",
+        "not a registry",
+        "write it without https://, such as registry.home:5000",
+    ),
+    "tls-san": (
+        r"[A-Za-z0-9.:*-]+",
+        "neither a name nor an address",
+        "write it without https:// and path, such as k3s.home",
+    ),
+    "write-kubeconfig-mode": (r"0?[0-7]{3}", "not a mode", 'write it in quotes, as "0600"'),
 }
+#: Ports that k3s cannot have: of ssh, NFS, the Ingress, etcd, registries, containerd and Kubernetes; and 65536.
+_TAKEN = frozenset((22, 80, 111, 443, 2049, 2379, 2380, 2381, 2382, 5001, 10010, 65536, *range(10247, 10261)))
+#: Keys that a cluster has one value of, though k3s takes a list: roles and preflight read them under this name alone.
+_WITHOUT_PLUS = ("cluster-cidr", "cluster-dns", "service-cidr")
 
 _DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+|0")
 _FLAG = re.compile(r"(--)?[a-zA-Z][a-zA-Z0-9._-]*[+-]?(=.*)?", re.DOTALL)
@@ -215,23 +261,41 @@ def value_problem(written: str, value: Any) -> tuple[str, str] | None:
         return "no value, which k3s reads as an empty one", "write a value, or delete the line"
     if name == "write-kubeconfig-mode" and not isinstance(value, str):
         return "YAML reads an unquoted 0600 as the number 384", 'write it in quotes, as "0600"'
-    if written.endswith("+") and kind != "list":
+    if written.endswith("+") and (kind != "list" or name in _WITHOUT_PLUS):
         return "only a list can be appended to", f"write {name} without the +"
     if kind == "bool":
         return None if isinstance(value, bool) else ("not true or false", "write true or false, without quotes")
     if kind == "int":
-        is_number = isinstance(value, int) and not isinstance(value, bool)
-        return None if is_number else ("not a whole number", "write the number without quotes")
+        if not isinstance(value, int) or isinstance(value, bool):
+            return "not a whole number", "write the number without quotes"
+        return _port_problem(name, value) if name.endswith("-port") else None
     if kind == "duration":
         is_duration = isinstance(value, str) and _DURATION.fullmatch(value)
         return None if is_duration else ("not a duration", "write a number with its unit, such as 10m or 1h30m")
     if kind == "string" and not _is_text(value):
         return "not text", "write one value, in quotes where it looks like another type"
-    if name in FORMS and not re.fullmatch(FORMS[name][0], str(value)):
+    if kind == "list" and (found := _list_problem(name, value)):
+        return found
+    if name in FORMS and not all(re.fullmatch(FORMS[name][0], each) for each in _texts(kind, value)):
         return FORMS[name][1:]
-    if kind == "string":
-        return None
-    return _list_problem(name, value)
+    return None
+
+
+def _texts(kind: str, value: Any) -> list[str]:
+    """The texts of a value: k3s takes one with commas for a list, too."""
+    if kind != "list":
+        return [str(value)]
+    return [part.strip() for each in _items(value) for part in str(each).split(",")]
+
+
+def _port_problem(name: str, value: int) -> tuple[str, str] | None:
+    if not 0 < value < 65536:
+        return "not a port", "write a number from 1 to 65535, such as 6443"
+    # k3s's own API server listens at the next port, and agents at lb-server-port.
+    used = (value, value + 1) if name == "https-listen-port" else (value,)
+    if any(each in _TAKEN or 30000 <= each <= 32767 for each in used) or used[:-1] == (6444,):
+        return "a port that something else has on the boards", "write such as 6443 or 7443"
+    return None
 
 
 def _list_problem(name: str, value: Any) -> tuple[str, str] | None:

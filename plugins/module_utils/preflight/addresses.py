@@ -15,7 +15,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # What k3s uses unless k3s_server_config sets others (facts: docs cli/server.md).
 POD_NETWORK = "10.42.0.0/16"
 SERVICE_NETWORK = "10.43.0.0/16"
-_MAC = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
+_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 
 
 def check(inventory: Inventory, report: Report) -> None:
@@ -77,6 +77,8 @@ def _address(host: Host, inventory: Inventory, taken: dict[Address, tuple[Host, 
     if setting is None:
         report.missing(host, "ansible_host", instead)
         return
+    if setting.value is None and not setting.plain:
+        return  # encrypted, and there is no password
     own = address(setting.value)
     if own is None:
         report.setting(host, setting, "not an IPv4 address", instead)
@@ -96,7 +98,7 @@ def _address(host: Host, inventory: Inventory, taken: dict[Address, tuple[Host, 
         return
     taken[own] = (host, setting)
     within = network_of(host, inventory)
-    if own.is_loopback or own.is_multicast or own.is_unspecified:
+    if own.is_loopback or own.is_multicast or own.is_unspecified or own.is_reserved:
         report.setting(host, setting, "not the address of a board", instead)
     elif within is None or own.version != within.version:
         return
@@ -120,11 +122,12 @@ def _network_settings(host: Host, inventory: Inventory, report: Report) -> None:
     servers = host.settings.get("flash_nameservers")
     if servers and isinstance(servers.value, list):
         for index, each in enumerate(servers.value):
-            if address(each) is None:
+            own = address(each)
+            if own is None or own.is_loopback or own.is_unspecified or own.is_multicast or own.is_link_local:
                 report.setting(
                     host,
                     servers,
-                    "not an IPv4 or IPv6 address",
+                    "not an IPv4 or IPv6 address" if own is None else "not an address at which a board finds a server",
                     "write the name server's address, such as 192.168.1.1",
                     inner=str(index),
                     value=each,
@@ -197,7 +200,7 @@ def _macs(inventory: Inventory, report: Report) -> None:
             if not (is_mac or is_serial) or not isinstance(setting.value, str) or not setting.value:
                 continue
             value = setting.value.lower().replace("-", ":")
-            if is_mac and not _MAC.match(value):
+            if is_mac and not _MAC.fullmatch(value):
                 report.setting(
                     host, setting, "not a MAC address", "write six pairs of hex digits, such as dc:a6:32:01:02:03"
                 )
@@ -262,6 +265,8 @@ def _overlaps(inventory: Inventory, report: Report) -> None:
     for host in inventory.members("k3s_servers")[:1]:
         config = host.settings.get("k3s_server_config")
         chosen = config.value if config and isinstance(config.value, dict) else {}
+        if config:
+            _sizes(inventory, host, config, chosen, report)
         networks: dict[str, list[Network]] = {}
         for key, default in (("cluster-cidr", POD_NETWORK), ("service-cidr", SERVICE_NETWORK)):
             networks[key] = []
@@ -290,6 +295,44 @@ def _overlaps(inventory: Inventory, report: Report) -> None:
                 _overlap_with_boards(inventory, host, config, key, what, used, key in chosen, report)
 
 
+def _sizes(inventory: Inventory, host: Host, config: Setting, chosen: dict[str, Any], report: Report) -> None:
+    """Networks of pods and services that k3s does not start with, or that do not suffice for all boards."""
+    pods, services = (
+        [each for part in _parts(chosen.get(key, default)) if (each := network(part))]
+        for key, default in (("cluster-cidr", POD_NETWORK), ("service-cidr", SERVICE_NETWORK))
+    )
+
+    def refuse(key: str, problem: str, remedy: str) -> None:
+        if key in chosen:
+            report.setting(host, config, problem, remedy, inner=key, value=chosen[key])
+
+    for key, found in (("cluster-cidr", pods), ("service-cidr", services)):
+        if found and not any(each.version == 4 for each in found):
+            refuse(key, "has no IPv4 network", "write one, such as 10.52.0.0/16, before that of IPv6")
+        elif {each.version for each in pods} != {each.version for each in services}:
+            problem = "cluster-cidr and service-cidr have networks of different families, and k3s does not start"
+            refuse(key, problem, "write networks of the same families in both")
+    boards = len(inventory.members("cluster") + inventory.members("spare"))
+    is_default = "node-cidr-mask-size" not in str(chosen.get("kube-controller-manager-arg"))
+    for each in pods:
+        if each.version == 4 and is_default and 2 ** (24 - each.prefixlen) < boards:
+            remedy = "write a larger one, such as 10.52.0.0/16"
+            refuse("cluster-cidr", f"each Node has a /24 of it, which does not suffice for {boards} boards", remedy)
+    for each in services:
+        if each.version == 4 and not 12 <= each.prefixlen <= 26:
+            problem = "not a size that Kubernetes takes for Services"
+            refuse("service-cidr", problem, "write a network from /12 to /26, such as 10.53.0.0/16")
+    for part in _parts(chosen.get("cluster-dns", "")):
+        own = address(part)
+        if own and not any(own.version == each.version and own in each for each in services):
+            problem = f"not in the network of Services ({', '.join(map(str, services))})"
+            refuse("cluster-dns", problem, "write an address in it, or delete the line")
+
+
+#: Addresses, or lists of them, that boards send packets to.
+_USED = ("flash_nameservers", "raspberry_pi_ntp_servers", "k3s_api_address")
+
+
 def _overlap_with_boards(
     inventory: Inventory,
     server: Host,
@@ -309,6 +352,9 @@ def _overlap_with_boards(
     elif inside:
         owner, setting = inside[0], inside[0].settings["ansible_host"]
         with_what = f"{owner.name}'s address {setting.value}"
+    elif reached := [each for each in _USED if _any_lies_in(server.get(each), used)]:
+        owner, setting = server, server.settings[reached[0]]
+        with_what = f"what boards reach, {reached[0]}"
     else:
         return
     if is_chosen and config:
@@ -321,6 +367,11 @@ def _overlap_with_boards(
 def _lies_in(host: Host, used: Network) -> bool:
     own = address(host.get("ansible_host"))
     return own is not None and own.version == used.version and own in used
+
+
+def _any_lies_in(value: Any, used: Network) -> bool:
+    own = [address(each) for each in (value if isinstance(value, list) else [value])]
+    return any(each is not None and each.version == used.version and each in used for each in own)
 
 
 def _parts(value: Any) -> Iterator[str]:

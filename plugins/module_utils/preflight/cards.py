@@ -10,11 +10,11 @@ from .model import Host, Inventory, Report, Setting
 
 ZONES = Path("/usr/share/zoneinfo")
 _BY_ID = "write the whole disk as /dev/disk/by-id/... (ls -l /dev/disk/by-id)"
-_PARTITION = re.compile(r"^/dev/((sd|vd|hd|xvd)[a-z]+\d+|(mmcblk|nvme\d+n|loop)\d+p\d+|disk/by-[a-z]+/.*-part\d+)$")
+_PARTITION = re.compile(r"/dev/((sd|vd|hd|xvd)[a-z]+\d+|(mmcblk|nvme\d+n|loop)\d+p\d+|disk/by-[a-z]+/.*-part\d+)")
 _NOT_A_CARD = re.compile(r"^/dev/(loop|ram|zram|dm-|md|sr|fd|mapper/|mmcblk\d+(boot\d|rpmb)|null$|zero$)")
-_SIZE = re.compile(r"^\d+(\.\d+)?\s*([KMGT](i?B)?)?$")
-_FINGERPRINT = re.compile(r"^SHA256:[A-Za-z0-9+/]{43}$")
-_USER = re.compile(r"^[a-z][a-z0-9-]{0,31}$")
+_SIZE = re.compile(r"\d+(\.\d+)?\s*([KMGT](i?B)?)?")
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+_USER = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 def check(inventory: Inventory, report: Report) -> None:
@@ -39,7 +39,7 @@ def _card(host: Host, taken: dict[PurePosixPath, tuple[Host, Setting]], report: 
     if not path.is_absolute() or ".." in path.parts:
         report.setting(host, setting, "not an absolute path", _BY_ID + ", or a file's full path")
         return
-    if _PARTITION.match(setting.value):
+    if _PARTITION.fullmatch(setting.value):
         report.setting(host, setting, "a partition, not a whole disk", _BY_ID)
     elif _NOT_A_CARD.match(setting.value):
         report.setting(host, setting, "not an SD card", _BY_ID)
@@ -69,7 +69,7 @@ def _size(host: Host, report: Report) -> None:
     setting = host.settings.get("flash_card_size")
     if setting is None or setting.value in (None, ""):
         return
-    if not isinstance(setting.value, str | int) or not _SIZE.match(str(setting.value)):
+    if not isinstance(setting.value, str | int) or not _SIZE.fullmatch(str(setting.value)):
         report.setting(host, setting, "not a size", "write a number and K, M, G or T, such as 16G")
 
 
@@ -91,7 +91,7 @@ def _seed(host: Host, inventory: Inventory, report: Report) -> None:
     user = host.settings.get("flash_user")
     made_for = host.get("flash_user", inventory.defaults.get("flash_user"))
     login = host.settings.get("ansible_user")
-    if user and isinstance(user.value, str) and (not _USER.match(user.value) or user.value == "root"):
+    if user and isinstance(user.value, str) and (not _USER.fullmatch(user.value) or user.value == "root"):
         report.setting(
             host,
             user,
@@ -133,7 +133,7 @@ def _seed(host: Host, inventory: Inventory, report: Report) -> None:
 
 def _fingerprint(host: Host, report: Report) -> None:
     setting = host.settings.get("flash_host_key_fingerprint")
-    if setting and isinstance(setting.value, str) and setting.value and not _FINGERPRINT.match(setting.value):
+    if setting and isinstance(setting.value, str) and setting.value and not _FINGERPRINT.fullmatch(setting.value):
         report.setting(
             host,
             setting,

@@ -69,6 +69,10 @@ def _is_program_sudo(value: Any) -> bool:
     return value is None or PurePath(str(value)).name == "sudo"
 
 
+def _reads_password(value: Any) -> bool:
+    return bool(re.search(r"(^|\s)-[a-zA-Z]*S", str(value)))
+
+
 def _is_ssh(value: Any) -> bool:
     return PurePath(str(value)).name == "ssh"
 
@@ -97,6 +101,7 @@ def is_command_line(value: Any) -> bool:
         return False
 
 
+_NO_TERMINAL = "sudo would ask for its password at a terminal, and there is none", "delete it, or have -S in it"
 _QUOTE = "a quote is not closed", "close it"
 BOARDS = (
     Rule("ansible_ssh_common_args", is_command_line, *_QUOTE),
@@ -130,6 +135,8 @@ BOARDS = (
         "stages become root by sudo",
         "delete it, and have the board's user in its group sudo",
     ),
+    Rule("ansible_become_flags", _reads_password, *_NO_TERMINAL),
+    Rule("ansible_sudo_flags", _reads_password, *_NO_TERMINAL),
     Rule("ansible_ssh_args", _says_no_route, _ARGS, "write it as ansible_ssh_common_args"),
     Rule(
         "ansible_python_interpreter",
@@ -222,6 +229,7 @@ PLUGINS = {
         Rule("port", _never, _ARGS, f"unset ANSIBLE_REMOTE_PORT, and {_IN_INVENTORY} ansible_port"),
         Rule("private_key_file", _never, _ARGS, f"{_IN_INVENTORY} ansible_ssh_private_key_file"),
         Rule("become_exe", _is_program_sudo, "stages become root by sudo", "unset ANSIBLE_BECOME_EXE"),
+        Rule("become_flags", _reads_password, _NO_TERMINAL[0], "unset ANSIBLE_BECOME_FLAGS, or have -S in it"),
     )
 }
 
@@ -260,9 +268,10 @@ def check_settings(settings: Mapping[str, Any], report: Report) -> None:
 def _check(host: Host, rules: tuple[Rule, ...] | list[Rule], report: Report) -> None:
     for rule in rules:
         setting = host.settings.get(rule.name)
-        # One that is encrypted has no value here, and is set all the same.
         if setting is None or (setting.value is None and setting.plain):
             continue
-        if not rule.works("(encrypted)" if setting.value is None else setting.value):
+        # Of one that is encrypted only this is known without its password: that it is set.
+        works = rule.works(setting.value) if setting.value is not None else rule.works is not _never
+        if not works:
             value = "(not shown)" if "pass" in rule.name else setting.value
             report.setting(host, setting, rule.problem, rule.remedy, value=value)

@@ -23,7 +23,7 @@ from ..flash.gate import is_block_path, is_link_of_card
 from ..flash.ssh import effective, jump_host, key_problem
 from ..k3s.kubeconfig import FETCHED
 from ..network import source_address
-from . import connection, image_builder
+from . import connection, image_builder, tokens
 from .model import HERE, Host, Inventory, Place, Report
 from .suggest import did_you_mean
 
@@ -113,6 +113,8 @@ def check(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Repo
                 report.add(place, name, folder, f"{existing} is not a directory", "write a directory's path")
             elif not os.access(existing, os.W_OK | os.X_OK):
                 report.add(place, name, folder, f"{existing} is not writable", "write a directory that you own")
+    _sources(inventory, report)
+    _files(inventory, report)
     _overlays(inventory, report)
     _certificates(inventory, report)
     _kubeconfig(inventory, report)
@@ -244,6 +246,14 @@ def _ssh(inventory: Inventory, report: Report) -> None:
         if values["hostname"] != setting.value:
             problem = f"{where} has the host name {values['hostname']} for it, which not all stages would use"
             report.setting(host, setting, problem, f"write ansible_host: {values['hostname']}")
+        known = str(Path(str(host.get("cluster_secrets_dir", "/nonexistent"))) / "known_hosts")
+        if values.get("stricthostkeychecking") in ("true", "ask") and known not in values["userknownhostsfile"].split():
+            problem = "Ansible would not look for its host key where the first stage writes it"
+            remedy = f"add -o UserKnownHostsFile={known} to it, as inventory/example has it"
+            if written := host.settings.get("ansible_ssh_common_args"):
+                report.setting(host, written, problem, remedy)
+            else:
+                report.missing(host, "ansible_ssh_common_args", f"write it as -o UserKnownHostsFile={known}")
         folder = Path(values.get("controlpath", "/")).parent
         if "controlpath" in args.lower() and not folder.is_dir():
             report.setting(host, setting, f"there is no directory {folder} for its ControlPath", "omit ControlPath")
@@ -298,11 +308,34 @@ def _context(inventory: Inventory, report: Report) -> None:
     """Report files of the image that only their owner may read, as a checkout with umask 077 has them: so they stay."""
     folders = {Path(str(setting.value)) for _host, setting in inventory.settings("container_image_context")}
     for folder in sorted(folders or {CONTEXT}):
-        files = sorted(folder.glob("*")) if folder.is_dir() else []
+        files = sorted(folder.glob("*"))
         closed = [path.name for path in files if path.is_file() and not path.stat().st_mode & 0o004]
         if closed:
             problem = f"not readable for other users ({', '.join(closed[:3])}), nor would they be in the image"
             report.add(Place(str(folder)), "mode", None, problem, f"run `chmod -R go+rX {folder}`")
+
+
+def _sources(inventory: Inventory, report: Report) -> None:
+    """Report directories of the user's own that stages read, and that are not there."""
+    for name in ("container_image_context", "manifests_source", "notebooks_source", "notebooks_jobs_source"):
+        for host, setting in inventory.settings(name):
+            if not Path(str(setting.value)).is_dir():
+                report.setting(host, setting, "there is no such directory", "write its path, or delete the line")
+
+
+def _files(inventory: Inventory, report: Report) -> None:
+    """Report paths of secrets at which no file can be written. Of k3s_token_file the role makes the directory, too."""
+    for name in (*tokens.FILES, "manifests_jupyter_password_file"):
+        for host, setting in inventory.settings(name):
+            path = Path(str(setting.value))
+            inside = path.is_relative_to(str(host.get("cluster_secrets_dir", "/nonexistent")))
+            is_made = inside or name == "k3s_token_file"
+            folder = nearest_existing(path.parent) if is_made else path.parent
+            if path.exists() and not path.is_file():
+                report.setting(host, setting, "not a file", "write the path of a file")
+            elif path.is_absolute() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+                problem = f"no file can be written in {folder}"
+                report.setting(host, setting, problem, "make that directory, or write {{ cluster_secrets_dir }}/FILE")
 
 
 def _overlays(inventory: Inventory, report: Report) -> None:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from ..k3s.keys import VARIABLES, named_problem, problems
 from ..k3s.version import parse, release_problem
 from .model import Host, Inventory, Report, Setting
+from .suggest import did_you_mean
 
 DEFAULT_MINORS = ("1.35", "1.36", "1.37")
+#: What k3s_registries has for each registry: type of a key's value, and the keys in it where they are known.
+_OF_REGISTRIES: dict[str, dict[str, tuple[type, tuple[str, ...]]]] = {
+    "mirrors": {"endpoint": (list, ()), "rewrite": (dict, ())},
+    "configs": {
+        "auth": (dict, ("username", "password", "auth", "identity_token")),
+        "tls": (dict, ("ca_file", "cert_file", "key_file", "insecure_skip_verify")),
+    },
+}
 
 
 def check(inventory: Inventory, report: Report) -> None:
@@ -21,10 +31,35 @@ def check(inventory: Inventory, report: Report) -> None:
             _ingress(host, report)
         _policies(host, inventory, report)
         release = str(host.get("k3s_version") or inventory.defaults.get("k3s_version", ""))
+        if registries := host.settings.get("k3s_registries"):
+            for where, value, problem, remedy in _registries(registries.value):
+                report.setting(host, registries, problem, remedy, inner=where, value=value)
         for role, name in VARIABLES.items():
             config = host.settings.get(name)
             if config:
                 _config(host, config, role, release, report)
+
+
+def _registries(value: Any) -> Iterator[tuple[str, Any, str, str]]:
+    """Place, name of the registry, problem and remedy of what k3s passes over: it takes only keys that it knows."""
+    for part, kinds in _OF_REGISTRIES.items():
+        registries = value.get(part) if isinstance(value, dict) else None
+        for name, registry in registries.items() if isinstance(registries, dict) else ():
+            if registry is not None and not isinstance(registry, dict):
+                yield part, name, "not a dictionary", f"write {' or '.join(kinds)} below it"
+                continue
+            for key, each in (registry or {}).items():
+                kind, known = kinds.get(key, (None, ()))
+                if kind is None:
+                    yield part, name, f"has no key {key}", did_you_mean(str(key), kinds, f"use {' or '.join(kinds)}")
+                elif not isinstance(each, kind):
+                    remedy = "write each as an item, `- item`" if kind is list else "write `name: value` below it"
+                    yield part, name, f"its {key} is not a {kind.__name__}", remedy
+                elif known and isinstance(each, dict):
+                    for unknown in sorted(set(each) - set(known)):
+                        yield part, name, f"its {key} has no key {unknown}", f"use {' or '.join(known)}"
+                    if not isinstance(each.get("insecure_skip_verify", False), bool):
+                        yield part, name, "insecure_skip_verify is not true or false", "write it without quotes"
 
 
 def _version(host: Host, setting: Setting, report: Report) -> None:

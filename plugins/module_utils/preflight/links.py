@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from .model import Host, Inventory, Report, Setting
 
-_DIGEST = re.compile(r"^[0-9a-f]{64}$")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _ARCHITECTURES = ("amd64", "arm64")
 
 
@@ -71,7 +71,7 @@ def _digest(host: Host, setting: Setting, report: Report) -> None:
 
 
 def _is_digest(value: object) -> bool:
-    return isinstance(value, str) and bool(_DIGEST.match(value))
+    return isinstance(value, str) and bool(_DIGEST.fullmatch(value))
 
 
 def _bad_digest(value: object) -> tuple[str, str]:

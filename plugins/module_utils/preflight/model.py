@@ -14,7 +14,9 @@ CLUSTER_GROUPS = (
 )  # fmt: skip
 
 # Names whose value is a secret itself; k3s_token_file and similar ones are paths of a file with one.
-_SECRET_NAME = re.compile(r"(^|[_-])(token|password|passwd|secret|passphrase|private[_-]key|pass)$")
+_SECRET_NAME = re.compile(
+    r"(^|[_-])(token|password|passwd|secret|passphrase|(private|secret)[_-]key|pass)$|^(vpn-)?auth$"
+)
 # Texts that YAML reads as numbers, booleans or null when they are not quoted.
 _LIKE_NO_TEXT = re.compile(r"^([-+]?\d[\d_]*(\.\d*)?|true|false|yes|no|on|off|null|~|)$", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"^K10[0-9a-f]{64}::|-----BEGIN [A-Z ]*PRIVATE KEY-----")

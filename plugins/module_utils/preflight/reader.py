@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible import constants
+from ansible.config.manager import ensure_type
 from ansible.errors import AnsibleError
 from ansible.inventory.host import Host as AnsibleHost
 from ansible.inventory.manager import InventoryManager
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import EncryptedString
+from ansible.plugins.loader import become_loader, connection_loader
 from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
 from .files import Written, inventory_files
 from .files import read as read_files
-from .model import COMMAND_LINE, Finding, Group, Host, Inventory, Place, Setting
+from .model import COMMAND_LINE, Finding, Group, Host, Inventory, Place, Setting, show_setting
 from .specs import load_options
 from .suggest import did_you_mean
 
@@ -95,7 +100,10 @@ class Reader:
             if name not in ("all", "ungrouped")
         }
         magic = [name for name in self._variables.extra_vars if _MAGIC.match(name)]
+        words = self._variables.extra_vars.get("_raw_params")
+        remedy = 'write NAME=VALUE without blanks, or as JSON: -e \'{"NAME": "VALUE"}\''
         findings = [
+            *([Finding(Place(COMMAND_LINE), "-e", str(words), "a part that sets nothing", remedy)] if words else []),
             *[Finding(Place(COMMAND_LINE), name, None, "Ansible sets it itself", "omit it") for name in magic],
             *self._written.findings,
             *self._written.unowned_files(set(self._inventory.groups), set(self._inventory.hosts)),
@@ -161,22 +169,46 @@ class Reader:
                 self._findings.append(Finding(place, f"{host.name}.{name}" if own else name, None, problem, remedy))
             encrypted = _is_encrypted(value)
             try:
-                # A secret stays encrypted: validating an inventory does not need its password.
-                evaluated = None if encrypted else templar.template(value) if templated else value
+                evaluated = _native(templar.template(value) if templated or encrypted else value)
             except AnsibleError as error:
+                # Validating an inventory does not need its password.
+                if encrypted:
+                    settings[name] = Setting(
+                        name, None, place, own, plain=False, hidden=True, inner=self._written.inner.get(place, {})
+                    )
+                    continue
                 self._unread.add(name)
                 self._note_undefined(host, name, str(value), place, own, error)
                 continue
             settings[name] = Setting(
                 name=name,
-                value=_native(evaluated),
+                value=evaluated,
                 place=place,
                 per_host=own or (templated and place.file != COMMAND_LINE),
                 plain=not templated and not encrypted and place.file not in self._written.encrypted,
-                hidden=place.file in self._written.encrypted,
+                hidden=encrypted or place.file in self._written.encrypted,
                 inner=self._written.inner.get(place, {}),
             )
+        self._note_mistyped(host, settings)
         return settings
+
+    def _note_mistyped(self, host: AnsibleHost, settings: dict[str, Setting]) -> None:
+        """Variables of Ansible's own plugins whose text it could not convert, or would take for false."""
+        for name, (kind, choices) in _of_plugins().items():
+            setting = settings.get(name)
+            if setting is None or setting.value is None or name == "ansible_port":
+                continue
+            try:
+                boolean(setting.value) if kind == "bool" else ensure_type(setting.value, kind)
+                problem, remedy = "not one of its choices", f"use {' or '.join(map(str, choices))}"
+                if not choices or setting.value in choices:
+                    continue
+            except (TypeError, ValueError):
+                problem, remedy = "not true or false", "write true or false"
+                if kind != "bool":
+                    problem, remedy = "not a number", "write a number"
+            key = f"{host.name}.{name}" if setting.per_host else name
+            self._findings.append(Finding(setting.place, key, show_setting(name, setting.value), problem, remedy))
 
     def _note_undefined(
         self, host: AnsibleHost, name: str, text: str, place: Place, own: bool, error: AnsibleError
@@ -218,13 +250,30 @@ class Reader:
         return places[0] if places else otherwise
 
 
+@functools.cache
+def _of_plugins() -> dict[str, tuple[str, tuple[Any, ...]]]:
+    """Type and choices of the variables of the plugins by which boards are reached; other types take each text."""
+    found = {}
+    for kind, name, loader in (("connection", "ssh", connection_loader), ("become", "sudo", become_loader)):
+        loader.get(name, class_only=True)  # has its options read
+        for option in constants.config.get_configuration_definitions(kind, name).values():
+            short = {"integer": "int", "boolean": "bool"}.get(option.get("type", "str"), option.get("type", "str"))
+            for variable in option.get("vars") or ():
+                choices = tuple(option.get("choices") or ())
+                if short in ("int", "float", "bool") or choices:
+                    found[variable["name"]] = (short, choices)
+    return found
+
+
 def _native(value: Any) -> Any:
     """A value without Ansible's tags: the checks (and json) get plain Python."""
     if isinstance(value, Mapping):
         return {str(key): _native(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_native(item) for item in value]
-    # Tagged values are of subclasses; these calls make plain ones.
+    # Tagged values are of subclasses; these calls make plain ones, and decrypt.
+    if isinstance(value, EncryptedString):
+        return str(value)
     if isinstance(value, str):
         return "".join((value,))
     if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool)):

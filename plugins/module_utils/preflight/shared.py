@@ -8,7 +8,7 @@ from typing import Any
 
 from .model import Host, Inventory, Report, Setting, show_setting
 
-_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _REQUIRED = {
     "cluster_name": "set the cluster's name in group_vars/all.yml, such as home",
     "cluster_secrets_dir": 'set "{{ inventory_dir | dirname | dirname }}/secrets/{{ cluster_name }}" '
@@ -74,7 +74,7 @@ def check(inventory: Inventory, report: Report) -> None:
         if not any(name in host.settings for host in boards) and name not in inventory.unread:
             report.add(inventory.source, name, None, "missing", remedy)
     for host, setting in inventory.settings("cluster_name"):
-        if isinstance(setting.value, str) and not _NAME.match(setting.value):
+        if isinstance(setting.value, str) and not _NAME.fullmatch(setting.value):
             report.setting(host, setting, "not a valid cluster name", "write a-z, 0-9 and inner hyphens, such as home")
     for name in _DIRECTORIES:
         for host, setting in inventory.settings(name):
@@ -98,15 +98,27 @@ def check(inventory: Inventory, report: Report) -> None:
             if secrets and PurePosixPath(str(setting.value)).is_relative_to(secrets):
                 problem = "in cluster_secrets_dir, where nothing may be readable by other users"
                 report.setting(host, setting, problem, "write a directory beside it")
+    for name, example in (("nfs_server_export", "/srv/books"), ("k3s_data_dir", "/var/lib/rancher/k3s")):
+        for host, setting in inventory.settings(name):
+            if problem := _unsteady(str(setting.value)):
+                report.setting(host, setting, problem, f"write such as {example}")
+    for host, setting in inventory.settings("k3s_data_dir"):
+        path = PurePosixPath(str(setting.value))
+        closed = tuple(each for each in _CLOSED if each not in ("/var/lib/rancher", "/dev"))
+        export = str(host.get("nfs_server_export", inventory.defaults.get("nfs_server_export", "/srv/books")))
+        if str(path) in _SYSTEM or any(path.is_relative_to(each) for each in closed) or path.parent.name == "home":
+            report.setting(
+                host, setting, "a directory of the system or of a user", "write such as /var/lib/rancher/k3s"
+            )
+        elif path.is_relative_to(export):
+            problem = f"in nfs_server_export ({export}), which every pod may write to"
+            report.setting(host, setting, problem, "write a directory outside, such as /var/lib/rancher/k3s")
     for host, setting in inventory.settings("nfs_server_export"):
         path = PurePosixPath(str(setting.value))
         closed = (*_CLOSED, str(host.get("k3s_data_dir", _CLOSED[-1])))
-        if ".." in path.parts or re.search(r"""[\s"'\\#]|./$""", str(setting.value)):
-            problem = "has a blank, a quote, \\, #, .., or a / at its end"
-            report.setting(host, setting, problem, "write a plain path, such as /srv/books")
-        elif path.is_relative_to("/tmp") or path.is_relative_to("/run"):
-            report.setting(host, setting, "empty after each boot", "write a directory that stays, such as /srv/books")
-        elif path.parent == PurePosixPath("/home"):
+        if _unsteady(str(setting.value)):
+            continue
+        if path.parent == PurePosixPath("/home"):
             problem = "the home of a user, who could not log in any more: its owner and mode would change"
             report.setting(host, setting, problem, f"write a directory in it, such as {path}/books")
         elif any(path.is_relative_to(each) for each in closed):
@@ -124,6 +136,27 @@ def check(inventory: Inventory, report: Report) -> None:
             if isinstance(setting.value, int) and not 1 <= setting.value <= 65533:
                 problem = "root: every pod could own the shared data" if setting.value == 0 else "not a valid user id"
                 report.setting(host, setting, problem, "write a number from 1 to 65533, such as 10001")
+            elif isinstance(setting.value, int) and setting.value <= 1000:
+                problem = "an id of the system's own users, or of the one who logs in"
+                report.setting(host, setting, problem, "write a number from 1001 to 65533, such as 10001")
+    for host, setting in inventory.settings("nfs_server_user"):
+        if setting.value in ("root", host.get("ansible_user"), host.get("flash_user")):
+            problem = "a user that the board has for something else"
+            report.setting(host, setting, problem, "write another name, such as data")
+
+
+def _unsteady(directory: str) -> str:
+    """Why a directory of a board cannot be written into units and commands, or is gone after a boot; empty if not."""
+    path = PurePosixPath(directory)
+    if ".." in path.parts or not re.fullmatch(r"/?[^/]+(/[^/]+)*", directory):
+        return "has .., //, or a / at its end"
+    if re.search(r"""[\s"'`\\#%$*?()\[\]{},:;&|<>]""", directory) or not directory.isascii():
+        return "has a blank, a letter that is not ASCII, or a character that programs read as something else"
+    if len(path.name) > 200 or path.name.startswith("-"):
+        return "not a name for a directory"
+    if any(path.is_relative_to(each) for each in ("/tmp", "/run", "/var/run", "/dev")):
+        return "empty after each boot"
+    return ""
 
 
 def _of_the_cluster(inventory: Inventory, report: Report) -> None:

@@ -11,13 +11,17 @@ from .model import CLUSTER_GROUPS, Host, Inventory, Report
 from .suggest import did_you_mean
 
 # RFC 1123, one label; Kubernetes lower-cases node names, so a capital would make two names of one board.
-_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 # A label's name, perhaps with a prefix, and its value.
 _KEY = re.compile(r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 #: Set again at each start of a node.
 _OF_KUBELET = ("kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch")
 _VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+
+
+#: Groups that playbooks make in a run; a host of such a name would stand for it.
+_OF_PLAYBOOKS = ("joining", "moved_from", "reset", "stopping")
 
 
 def check(inventory: Inventory, report: Report) -> None:
@@ -50,7 +54,9 @@ def _groups(inventory: Inventory, report: Report) -> None:
             extra |= {str(name) for name in setting.value}
     known = set(CLUSTER_GROUPS) | extra
     for group in inventory.groups.values():
-        if group.name not in known:
+        if group.name in _OF_PLAYBOOKS:
+            report.add(group.place, group.name, None, "playbooks make a group of this name", "rename the group")
+        elif group.name not in known:
             otherwise = f"use one of {', '.join(CLUSTER_GROUPS)}, or name a group of your own in preflight_extra_groups"
             report.add(group.place, group.name, None, "unknown group", did_you_mean(group.name, known, otherwise))
 
@@ -77,7 +83,7 @@ def _control_node(inventory: Inventory, report: Report) -> None:
 
 
 def _name(host: Host, inventory: Inventory, report: Report) -> None:
-    if not _NAME.match(host.name):
+    if not _NAME.fullmatch(host.name):
         plain = re.sub(r"[^a-z0-9]+", "-", host.name.lower().split(".")[0]).strip("-")[:63].strip("-") or "pi-01"
         remedy = f"write {plain}"
         if address(host.name):
@@ -89,6 +95,8 @@ def _name(host: Host, inventory: Inventory, report: Report) -> None:
             "not a host name: only a-z, 0-9 and inner hyphens, at most 63 characters (RFC 1123)",
             remedy,
         )
+    elif host.name in _OF_PLAYBOOKS:
+        report.add(host.place, host.name, None, "playbooks make a group of this name", "rename the board")
     elif host.name in inventory.groups:
         report.add(host.place, host.name, None, "a group has the same name", "rename the board")
 

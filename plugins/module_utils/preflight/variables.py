@@ -56,6 +56,16 @@ _RANGES: tuple[tuple[str, int, float], ...] = (
 OF_PLAYBOOKS = words(
     "manifests_image manifests_lite_image manifests_hub_image notebooks_image notebooks_lite_image node_labels_nodes"
 )
+#: What is written on the command line for one run of a playbook.
+OF_A_RUN = words(
+    "move_data reset_confirm reset_nfs_data reset_without restore_data restore_datastore restore_from restore_over "
+    "rotate"
+)
+#: Consent to lose something: in a file it would be given for each run.
+CONSENTS = words(
+    "cluster_backup_restore_over flash_reflash k3s_remove_accept k3s_reset_confirm nfs_server_reset_data reset_confirm "
+    "reset_nfs_data restore_over"
+)
 _EMPTY = ("an empty value replaces the default", "write a value, or delete the line")
 _INI = (".ini", ".cfg")
 #: Values of each type as JSON, and as an inventory in INI format has them.
@@ -80,6 +90,12 @@ def check(inventory: Inventory, report: Report) -> None:
             if setting.name in OF_PLAYBOOKS and not setting.from_command_line:
                 remedy = "delete it; an image is named by container_image_name"
                 report.setting(host, setting, "playbooks set it themselves, and do not use this", remedy)
+            if setting.name in CONSENTS and setting.value and not setting.from_command_line:
+                remedy = f"delete it, and write -e {setting.name}=... for one run"
+                report.setting(host, setting, "every run would delete what this one may", remedy)
+            if setting.name == "k3s_role":
+                remedy = "delete it, and write the board below k3s_servers or k3s_agents"
+                report.setting(host, setting, "follows from the board's group", remedy)
             if option is not None:
                 _value(host, setting, option, report)
             else:
@@ -93,6 +109,10 @@ def _name(host: Host, setting: Setting, known: set[str], prefixes: dict[str, str
     # An empty address is reported with the others.
     if name in CONNECTION and name != "ansible_host" and setting.value is None and setting.plain:
         report.setting(host, setting, *_EMPTY)
+    owner = next((role for role, prefix in prefixes.items() if name.lstrip("_").startswith(prefix)), None)
+    if name.startswith("_") and owner:
+        remedy = f"delete it, or rename a variable of your own; roles/{owner}/README.md has the role's public ones"
+        report.setting(host, setting, "a name of what the role computes itself", remedy)
     if name.startswith("_") or name in CONNECTION or (setting.plain and is_secret(name, setting.value)):
         return
     if name.startswith("ansible_"):
@@ -110,7 +130,7 @@ def _name(host: Host, setting: Setting, known: set[str], prefixes: dict[str, str
         )
         report.setting(host, setting, f"{owner} no variable of this name", did_you_mean(name, own or known, otherwise))
     else:
-        meant = typo_of(name, known)
+        meant = None if name in OF_A_RUN else typo_of(name, known | OF_A_RUN)
         if meant:
             report.setting(host, setting, "no role has this variable", f"did you mean {meant}?")
 

@@ -36,6 +36,7 @@ def render(
             "children": {
                 "k3s_servers": {"hosts": {name: {} for name in servers}},
                 "k3s_agents": {"hosts": {name: {} for name in agents}},
+                "spare": {"hosts": {name: {} for name in variables.get("case_spare", ())}},
             },
         }
     }
@@ -62,7 +63,13 @@ def render(
                         },
                         {
                             "ansible.builtin.set_fact": {
-                                "found": {"files": "{{ _k3s_files }}", "registries": "{{ _k3s_registries_text }}"}
+                                "found": {
+                                    "files": "{{ _k3s_files }}",
+                                    "registries": "{{ _k3s_registries_text }}",
+                                    "pod_networks": "{{ _k3s_clean.pod_networks }}",
+                                    "token": "{{ _k3s_join_token }}",
+                                    "rolled": "{{ _k3s_rolled }}",
+                                }
                             }
                         },
                         {
@@ -141,6 +148,39 @@ def test_encrypted_values_are_decrypted(tmp_path: Path) -> None:
     assert yaml.safe_load(server["config.yaml"])["etcd-s3-secret-key"] == "s3cret"
     registries = yaml.safe_load(json.loads((tmp_path / "found.json").read_text())["pi-01"]["registries"])
     assert registries == {"configs": {"password": "s3cret"}}
+
+
+@pytest.mark.parametrize(
+    ("cidr", "networks"),
+    [
+        ("10.52.0.0/16, fd00:52::/56", ["10.52.0.0/16", "fd00:52::/56"]),
+        (["10.52.0.0/16", "fd00:52::/56"], ["10.52.0.0/16", "fd00:52::/56"]),
+        (None, ["10.42.0.0/16"]),
+    ],
+)
+def test_networks_of_pods_are_found_in_each_form_that_k3s_takes(tmp_path: Path, cidr: Any, networks: list[str]) -> None:
+    """A reset removes the routes into them."""
+    render(tmp_path, ["pi-01"], [], k3s_server_config={"cluster-cidr": cidr} if cidr else {})
+    assert json.loads((tmp_path / "found.json").read_text())["pi-01"]["pod_networks"] == networks
+
+
+def test_a_server_joins_with_each_token_that_a_cluster_can_have(tmp_path: Path) -> None:
+    token = r"a\\1b\g{'$&"
+    (tmp_path / "token").write_text(token)
+    (tmp_path / "node").write_text(f"K10{'0' * 64}::node:x")
+    files = {"k3s_token_file": str(tmp_path / "token"), "k3s_node_token_file": str(tmp_path / "node")}
+    render(tmp_path, ["pi-01", "pi-02", "pi-03"], [], **files)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["pi-01"]["token"] == token
+    assert found["pi-02"]["token"] == f"K10{'0' * 64}::server:{token}"
+
+
+def test_a_spare_board_has_joined_under_the_name_of_its_node(tmp_path: Path) -> None:
+    nodes = [{"name": "pi-01", "mark": ""}, {"name": "rack-7", "mark": ""}]
+    names = {"k3s_node_name": "{{ 'rack-7' if inventory_hostname == 'pi-05' else inventory_hostname }}"}
+    spare = ["pi-05", "pi-06"]
+    render(tmp_path, ["pi-01"], spare, __k3s_cluster={"nodes": nodes}, case_spare=spare, **names)
+    assert json.loads((tmp_path / "found.json").read_text())["pi-01"]["rolled"] == ["pi-01", "pi-05"]
 
 
 def test_first_server_makes_the_cluster(small: dict[str, dict[str, str]]) -> None:

@@ -171,6 +171,29 @@ def test_flags_of_components_combine_one_by_one() -> None:
         ({"flannel-backend": "none"}, "not a backend with which pods of all boards reach each other here; write vxlan"),
         ({"service-node-port-range": "80-29999"}, "not a range with the ports of Jupyter, 30000 and 30001; write"),
         ({"service-node-port-range": "30001-32767"}, "not a range with the ports of Jupyter, 30000 and 30001; write"),
+        ({"https-listen-port": 0}, "not a port; write a number from 1 to 65535"),
+        ({"https-listen-port": 70000}, "not a port; write a number from 1 to 65535"),
+        ({"https-listen-port": 443}, "a port that something else has on the boards; write such as 6443"),
+        ({"https-listen-port": 10249}, "a port that something else has on the boards; write such as 6443"),
+        # The API server would have 2049, which is that of NFS.
+        ({"https-listen-port": 2048}, "a port that something else has on the boards; write such as 6443"),
+        ({"https-listen-port": 6444}, "a port that something else has on the boards; write such as 6443"),
+        ({"lb-server-port": 30000}, "a port that something else has on the boards; write such as 6443"),
+        ({"advertise-address": "pi-01"}, "not an IPv4 address"),
+        ({"cluster-dns": "dns.home"}, "not an address"),
+        ({"cluster-dns+": "10.43.0.20"}, "only a list can be appended to; write cluster-dns without the +"),
+        ({"cluster-cidr+": "10.52.0.0/16"}, "only a list can be appended to; write cluster-cidr without the +"),
+        ({"node-external-ip": ["192.168.1.300"]}, "not an IPv4 address"),
+        ({"node-label": ["disk=ssd", "a b=c"]}, "not a label that kubelet takes"),
+        ({"node-label": ["node-role.kubernetes.io/worker=true"]}, "not a label that kubelet takes"),
+        ({"node-label": ["kubernetes.io/role=worker"]}, "not a label that kubelet takes"),
+        ({"node-label": ["disk"]}, "not a label that kubelet takes"),
+        ({"node-taint": ["dedicated=training"]}, "not a taint"),
+        ({"tls-san": ["https://k3s.home"]}, "neither a name nor an address"),
+        ({"system-default-registry": "https://registry.home"}, "not a registry"),
+        ({"snapshotter": "zfs"}, "not one that works on the boards' file system"),
+        ({"etcd-snapshot-schedule-cron": "every day"}, "not a time of cron, which has five fields"),
+        ({"write-kubeconfig-mode": "rw"}, "not a mode"),
     ],
 )
 def test_values_that_do_not_work_here_are_reported(config: dict[str, Any], error: str) -> None:
@@ -181,13 +204,24 @@ def test_values_that_do_not_work_here_are_reported(config: dict[str, Any], error
 def test_values_of_a_form_that_works_are_no_error() -> None:
     config = {"bind-address": "192.168.1.11", "cluster-domain": "cluster.local", "flannel-backend": "vxlan"}
     assert found({**config, "service-node-port-range": "80-32767", "egress-selector-mode": "pod"}) == []
+    labels = ["disk=ssd", "node.kubernetes.io/rack=2", "topology.kubernetes.io/zone=a", "example.org/x="]
+    assert (
+        found({"node-label": labels, "node-taint": "dedicated=x:NoSchedule,old:NoExecute", "tls-san": "a,192.168.1.9"})
+        == []
+    )
+    assert found({"https-listen-port": 7443, "lb-server-port": 6444, "cluster-dns": "10.43.0.20,fd00:43::a"}) == []
+    assert (
+        found({"etcd-snapshot-schedule-cron": "*/30 0-6 * * mon", "system-default-registry": "registry.home:5000"})
+        == []
+    )
+    assert found({"node-external-ip": "203.0.113.7", "snapshotter": "native", "write-kubeconfig-mode": "644"}) == []
 
 
 @pytest.mark.parametrize(
     "key",
     [
         "docker", "container-runtime-endpoint", "disable-scheduler", "disable-kube-proxy", "apiserver-port",
-        "supervisor-port", "datastore-endpoint", "write-kubeconfig", "node-ip",
+        "supervisor-port", "datastore-endpoint", "write-kubeconfig", "node-ip", "private-registry",
     ],
 )  # fmt: skip
 def test_keys_that_a_later_stage_could_not_work_with_are_reserved(key: str) -> None:

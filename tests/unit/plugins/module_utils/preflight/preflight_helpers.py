@@ -32,6 +32,7 @@ def board(tmp_path: Path, **values: object) -> Inventory:
         "ansible_port": 1,
         "cluster_secrets_dir": str(tmp_path / "secrets"),
         "cluster_cache_dir": str(tmp_path / "cache"),
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={tmp_path}/secrets/known_hosts",
         "k3s_release_url": "http://127.0.0.1:1/k3s",
         "k3s_version": "v1.36.4+k3s1",
     } | values

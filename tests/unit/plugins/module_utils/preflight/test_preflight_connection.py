@@ -72,6 +72,7 @@ SETTINGS = {
     "private_key_file": None,
     "control_path_dir": "/home/pi/.ansible/cp",
     "become_exe": None,
+    "become_flags": "-H -S -n",
 }  # fmt: skip
 
 
@@ -97,6 +98,11 @@ SETTINGS = {
         ({"ssh_extra_args": "-J gate"}, "ssh_extra_args = -J gate: only Ansible itself would use it"),
         ({"ssh_executable": "dbclient"}, "ssh_executable = dbclient: only Ansible itself would use it"),
         ({"control_path_dir": "/home/" + "x" * 90}, "control_path_dir = /home/xxx"),
+        (
+            {"become_flags": "-E"},
+            "become_flags = -E: sudo would ask for its password at a terminal, and there is none; ",
+        ),
+        ({"become_flags": "-HS"}, None),
         ({"become_exe": "doas"}, "become_exe = doas: stages become root by sudo; unset ANSIBLE_BECOME_EXE"),
         ({"port": 2222}, "port = 2222: only Ansible itself would use it"),
         ({"private_key_file": "other"}, "private_key_file = other: only Ansible itself would use it"),

@@ -226,6 +226,56 @@ def test_what_only_ssh_s_own_settings_say(tmp_path: Path, values: dict[str, obje
 
 
 @pytest.mark.parametrize(
+    ("args", "is_found"),
+    [
+        ("-J gate.example", False),
+        ("-o StrictHostKeyChecking=yes", False),
+        ("-J gate.example -o UserKnownHostsFile=~/.ssh/known_hosts", False),
+        ("-J gate.example -o UserKnownHostsFile={secrets}/known_hosts", True),
+        ("-o UserKnownHostsFile='~/.ssh/known_hosts {secrets}/known_hosts'", True),
+        # Whoever wants no verification has none.
+        ("-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null", True),
+    ],
+)
+def test_ansible_finds_the_host_keys_that_the_first_stage_writes(tmp_path: Path, args: str, is_found: bool) -> None:
+    given = args.format(secrets=tmp_path / "secrets")
+    report = Report()
+    control.check(board(tmp_path, ansible_ssh_common_args=given), [], NEEDS, report)
+    found = [text for text in texts(report) if "host key" in text]
+    expected = (
+        f"all.yml: ansible_ssh_common_args = {given}: Ansible would not look for its host key where the first stage "
+        f"writes it; add -o UserKnownHostsFile={tmp_path}/secrets/known_hosts to it, as inventory/example has it"
+    )
+    assert found == ([] if is_found else [expected])
+
+
+def test_sources_that_are_not_there(tmp_path: Path) -> None:
+    report = Report()
+    control.check(board(tmp_path, notebooks_source=str(tmp_path), manifests_source="/nonexistent"), [], NEEDS, report)
+    (found,) = [text for text in texts(report) if "source" in text]
+    assert found == (
+        "all.yml: manifests_source = /nonexistent: there is no such directory; write its path, or delete the line"
+    )
+
+
+def test_secrets_are_files_that_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "tokens").mkdir()
+    for name, value, problem in (
+        ("k3s_token_file", tmp_path / "tokens", "not a file"),
+        ("k3s_token_file", "/dev/null", "not a file"),
+        ("k3s_token_file", tmp_path / "made/token", ""),
+        ("k3s_agent_token_file", tmp_path / "missing/token", f"no file can be written in {tmp_path}/missing"),
+        ("k3s_agent_token_file", tmp_path / "tokens/token", ""),
+        ("manifests_jupyter_password_file", tmp_path / "secrets/made/password", ""),
+        ("manifests_jupyter_password_file", "/dev/null/password", "no file can be written in /dev/null"),
+    ):
+        report = Report()
+        control.check(board(tmp_path, **{name: str(value)}), [], NEEDS, report)
+        found = [text for text in texts(report) if name in text]
+        assert [problem in text for text in found] == ([True] if problem else [])
+
+
+@pytest.mark.parametrize(
     ("card", "problem"),
     [
         ("/srv/card.img", "the 2 boards of this run would share it; name one board with -l, or write it for each"),

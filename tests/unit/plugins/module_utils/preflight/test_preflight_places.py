@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible.parsing.vault import VaultLib, VaultSecret
+from ansible.parsing.vault import VaultLib, VaultSecret, VaultSecretsContext
 from ansible.plugins.loader import init_plugin_loader
 from ansible.vars.manager import VariableManager
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import secrets, variables
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.files import read
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import check
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Report
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.reader import Reader
 
@@ -82,6 +83,37 @@ def test_only_files_with_hosts_are_read_for_places(tmp_path: Path) -> None:
     program.chmod(0o755)
     found = read([tmp_path], lambda path: path.name)
     assert (found.findings, found.unreadable, set(found.groups)) == ([], False, {"cluster"})
+
+
+@pytest.mark.parametrize("password", [b"password", None])
+def test_an_encrypted_value_is_checked_where_its_password_is_given(
+    tmp_path: Path, password: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = VaultSecret(b"password")
+    vault = VaultLib([("default", secret)])
+    values = {
+        "ansible_host": "192.168.1.300",
+        "ansible_user": "ada l",
+        "flash_interface": "eth0:1",
+        "k3s_version": "v1",
+    }
+    lines = []
+    for name, value in values.items():
+        text = vault.encrypt(value, secret=secret).decode().replace("\n", "\n  ")
+        lines.append(f"{name}: !vault |\n  {text}\n")
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {pi-01: }}\n")
+    (tmp_path / "group_vars/all.yml").write_text("".join(lines))
+    loader = DataLoader()
+    loader.set_basedir(str(ROOT))
+    known = [("default", VaultSecret(password))] if password else []
+    loader.set_vault_secrets(known)
+    monkeypatch.setattr(VaultSecretsContext, "_current", VaultSecretsContext(known))
+    manager = InventoryManager(loader, sources=[str(tmp_path / "hosts.yml")])
+    inventory, read_errors = Reader(manager, VariableManager(loader, manager), loader, ROOT / "roles", tmp_path).read()
+    found = [str(each) for each in check(inventory, read_errors) if each.place.file.startswith("group_vars")]
+    assert [each.split(" ")[1] for each in found] == (list(values) if password else [])
+    assert all(each.split(": ")[1].endswith(" = (not shown)") for each in found)
 
 
 def test_what_an_encrypted_file_has_is_no_secret_in_plain_text_and_is_not_shown(tmp_path: Path) -> None:
