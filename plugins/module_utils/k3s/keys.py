@@ -85,7 +85,7 @@ RESERVED: dict[str, tuple[str, str]] = {
 
 _OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = rf"{_OCTET}(\.{_OCTET}){{3}}"
-_IPV6 = r"[0-9a-f]{0,4}:[0-9a-f:]+"
+_IPV6 = r"[0-9a-fA-F]{0,4}:[0-9a-fA-F:]+"
 _LABEL = r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _VALUE = r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?"
 #: kubelet does not start with other labels of these two domains.
