@@ -23,7 +23,7 @@ def check(inventory: Inventory, report: Report) -> None:
     taken: dict[Address, tuple[Host, Setting]] = {}
     for host in inventory.boards():
         _address(host, inventory, taken, report)
-        _network_settings(host, inventory, report)
+        _network_settings(host, report)
     _nodes(inventory, report)
     _neighbours(inventory, report)
     _macs(inventory, report)
@@ -110,7 +110,7 @@ def _address(host: Host, inventory: Inventory, taken: dict[Address, tuple[Host, 
         report.setting(host, setting, f"this is the broadcast address of {within}", instead)
 
 
-def _network_settings(host: Host, inventory: Inventory, report: Report) -> None:
+def _network_settings(host: Host, report: Report) -> None:
     gateway = host.settings.get("flash_gateway")
     if gateway and gateway.value not in (None, "") and not _is_v4(gateway.value):
         report.setting(host, gateway, "not an IPv4 address", "write your router's address, such as 192.168.1.1")
