@@ -164,7 +164,7 @@ def _neighbours(inventory: Inventory, report: Report) -> None:
     for host in inventory.boards():
         config = host.get("k3s_server_config")
         chosen = config.get("flannel-backend") if isinstance(config, dict) else None
-        backend = chosen or host.get("k3s_flannel_backend", inventory.defaults.get("k3s_flannel_backend"))
+        backend = chosen or inventory.value(host, "k3s_flannel_backend")
         own = address(host.get("ansible_host"))
         if backend == "host-gw" and own and own.version == 4 and host.groups & {"cluster", "spare"}:
             prefix = host.get("flash_prefix", inventory.defaults.get("flash_prefix") or 24)
