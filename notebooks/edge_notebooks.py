@@ -450,10 +450,7 @@ def trained_weights(books: Path, path: Path, patience: float = 5.0) -> Iterator[
 # --- runs and records -----------------------------------------------------------------------------------------------
 
 
-def new_run(inputs: str, now: datetime | None = None) -> str:
-    """Name of a new run: UTC time and the start of the inputs' digest, for example 20261122T021530Z-1a2b3c4d."""
-    moment = (now or datetime.now(UTC)).astimezone(UTC)
-    return f"{moment:%Y%m%dT%H%M%SZ}-{inputs[:8]}"
+new_run = shared_data.new_run
 
 
 def newest_run(books: Path) -> str:
@@ -676,13 +673,17 @@ def inputs(image: str = "", profiles: Iterable[str] = (), data: str = "mnist") -
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the inputs of a run as JSON: `python edge_notebooks.py --image REF --profile thesis --profile fast`."""
+    """Print the inputs of a run as JSON: `python edge_notebooks.py --image REF --profile thesis --profile fast`.
+
+    The thesis's figures are beside them, for who shows a run.
+    """
     parser = argparse.ArgumentParser(description="Print the inputs of a run, with one digest over them.")
     parser.add_argument("--image", default="", help="reference of the container image")
     parser.add_argument("--profile", action="append", default=[], help="a profile that is executed; may be repeated")
     parser.add_argument("--data", default="mnist", help="a data set of datasets.json")
     options = parser.parse_args(arguments)
-    print(json.dumps(inputs(options.image, options.profile, options.data), indent=2))
+    found = inputs(options.image, options.profile, options.data)
+    print(json.dumps({**found, "thesis_seconds": THESIS_SECONDS}, indent=2))
     return 0
 
 

@@ -330,6 +330,12 @@ def number(value: Any, what: str, most: float = 1e9) -> float:
 ARCHIVE, ARCHIVE_BYTES = "results.tar.gz", 32 * MIB
 
 
+def new_run(inputs: str, now: datetime | None = None) -> str:
+    """Name of a new run, given the digest of its inputs."""
+    moment = (now or datetime.now(UTC)).astimezone(UTC)
+    return f"{moment:%Y%m%dT%H%M%SZ}-{inputs[:8]}"
+
+
 def run_name(value: Any, what: str = "the name of the run", now: Callable[[], float] = time.time) -> str:
     """`value` when it can be the name of a run. Raises Refused, also for one that begins more than a day from now."""
     name = text(value, RUN_NAME, what)

@@ -20,6 +20,8 @@ BEGIN = "<!-- variables: made by tools/role_readmes.py from meta/argument_specs.
 END = "<!-- end of variables -->"
 LONGEST_DEFAULT = 60
 """Characters; a default that is longer is in defaults/main.yml."""
+OF_ANOTHER_ROLE = re.compile(r"\{\{ lookup\('edge_ai\.cluster\.role_variable', '(\w+)'[^{}]*\) \}\}")
+"""A default that is a variable of another role."""
 
 
 def load(role: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -45,6 +47,8 @@ def default_of(name: str, defaults: dict[str, Any]) -> str:
     if value == "":
         return "empty"
     written = value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if other := OF_ANOTHER_ROLE.fullmatch(written):
+        return f"`{other[1]}`"
     if len(written) > LONGEST_DEFAULT or "\n" in written or "|" in written:
         return "[see there](defaults/main.yml)"
     return f"`{written}`"

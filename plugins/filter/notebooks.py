@@ -9,13 +9,11 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import (
     DIGEST,
     Refused,
+    new_run,
     printable,
     run_name,
     text,
 )
-
-#: The thesis's measurements on two Raspberry Pi 4B (seconds, by its own clock).
-THESIS = {"training": 46.1171, "prediction": 6.0485}
 
 
 def notebooks_export_files(inputs: dict[str, Any], dataset: str) -> dict[str, str]:
@@ -64,8 +62,11 @@ def aligned(rows: list[list[str]], left: int) -> list[str]:
     ]
 
 
-def notebooks_table(records: list[dict[str, Any]], folder: str) -> str:
-    """The timings of a run as text for 80 columns: total, accuracy and the thesis's figure, then seconds by phase."""
+def notebooks_table(records: list[dict[str, Any]], folder: str, thesis: dict[str, float]) -> str:
+    """The timings of a run as text for 80 columns: total, accuracy and the thesis's figure, then seconds by phase.
+
+    `thesis` has the thesis's seconds by notebook.
+    """
     phases = [name for name in records[0]["phases"] if any(record["phases"][name] for record in records)]
     totals = [["notebook", "profile", "host", "total", "accuracy", "thesis clock", "thesis"]]
     parts = [["notebook", "profile", "host", *phases]]
@@ -79,7 +80,7 @@ def notebooks_table(records: list[dict[str, Any]], folder: str) -> str:
                 f"{record['total']:.2f}",
                 f"{record['test_accuracy']:.2%}",
                 f"{record['thesis_clock']:.2f}",
-                f"{THESIS[record['notebook']]:.2f}",
+                f"{thesis[record['notebook']]:.2f}",
             ]
         )
     machines = dict.fromkeys(
@@ -107,6 +108,7 @@ class FilterModule:
         return {
             "notebooks_base": notebooks_base,
             "notebooks_export_files": notebooks_export_files,
+            "notebooks_new_run": new_run,
             "notebooks_pending": notebooks_pending,
             "notebooks_sources": notebooks_sources,
             "notebooks_table": notebooks_table,

@@ -1,4 +1,4 @@
-"""Digests of files, and files that are replaced as a whole. For modules on boards and for plugins."""
+"""Digests of files, files that are replaced as a whole, and room for them. For modules on boards and for plugins."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file in hex. Raises OSError."""
     with Path(path).open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def free_at(path: Path) -> int:
+    """Free bytes of the disk on which `path` is or would be."""
+    while not path.exists():
+        path = path.parent
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
 
 
 def settle(part: Path, final: Path) -> None:

@@ -58,6 +58,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream impo
     STAGING,
     not_data,
 )
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import free_at
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
 
 
@@ -95,14 +96,6 @@ def listed(root: Path, skip: tuple[str, ...] = ()) -> tuple[int, int, str]:
                     )
                 )
     return total, count, digest.hexdigest()
-
-
-def free_at(path: Path) -> int:
-    """Free bytes where `path` is or would be."""
-    while not path.exists():
-        path = path.parent
-    found = os.statvfs(path)
-    return found.f_bavail * found.f_frsize
 
 
 def text_of(path: Path) -> str:

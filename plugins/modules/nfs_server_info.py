@@ -37,7 +37,6 @@ server: {description: "What was found.", type: dict, returned: always}
 
 import grp
 import ipaddress
-import os
 import pwd
 import re
 import shutil
@@ -47,6 +46,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import free_at
 from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import (
     exported_path,
     foreign_exports,
@@ -128,14 +128,6 @@ def has_quotas() -> bool:
         return subprocess.run(dry_run, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
         return False
-
-
-def free_at(path: Path) -> int:
-    """Free bytes of the disk on which `path` is or would be."""
-    while not path.exists():
-        path = path.parent
-    found = os.statvfs(path)
-    return found.f_bavail * found.f_frsize
 
 
 def volume_state(directory: Path, file: Path, device: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def check(inventory: Inventory, report: Report) -> None:
     taken: dict[Address, tuple[Host, Setting]] = {}
     for host in inventory.boards():
         _address(host, inventory, taken, report)
-        _network_settings(host, inventory, report)
+        _network_settings(host, report)
     _nodes(inventory, report)
     _neighbours(inventory, report)
     _macs(inventory, report)
@@ -112,7 +112,7 @@ def _address(host: Host, inventory: Inventory, taken: dict[Address, tuple[Host, 
         report.setting(host, setting, f"this is the broadcast address of {within}", instead)
 
 
-def _network_settings(host: Host, inventory: Inventory, report: Report) -> None:
+def _network_settings(host: Host, report: Report) -> None:
     gateway = host.settings.get("flash_gateway")
     if gateway and gateway.value not in (None, "") and not _is_v4(gateway.value):
         report.setting(host, gateway, "not an IPv4 address", "write your router's address, such as 192.168.1.1")
@@ -167,7 +167,7 @@ def _neighbours(inventory: Inventory, report: Report) -> None:
     for host in inventory.boards():
         config = host.get("k3s_server_config")
         chosen = config.get("flannel-backend") if isinstance(config, dict) else None
-        backend = chosen or host.get("k3s_flannel_backend", inventory.defaults.get("k3s_flannel_backend"))
+        backend = chosen or inventory.value(host, "k3s_flannel_backend")
         own = address(host.get("ansible_host"))
         if backend == "host-gw" and own and own.version == 4 and host.groups & {"cluster", "spare"}:
             prefix = host.get("flash_prefix", inventory.defaults.get("flash_prefix") or 24)

@@ -89,7 +89,7 @@ def _pin(host: Host, inventory: Inventory, report: Report) -> None:
 
 def _seed(host: Host, inventory: Inventory, report: Report) -> None:
     user = host.settings.get("flash_user")
-    made_for = host.get("flash_user", inventory.defaults.get("flash_user"))
+    made_for = inventory.value(host, "flash_user")
     login = host.settings.get("ansible_user")
     if user and isinstance(user.value, str) and (not _USER.fullmatch(user.value) or user.value == "root"):
         report.setting(

@@ -31,8 +31,8 @@ def check(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Repo
     boards = in_scope(inventory, scope)
     to_flash = _to_flash(boards, inventory)
     wanted = _missing_images(to_flash, inventory) + _missing_releases(boards, inventory)
-    prepared = [host for host in to_flash if _setting(host, inventory, "card_image_parts") and not _is_prepared(host)]
-    prepared_mb = max((_setting(host, inventory, "card_image_cache_free_mb") or 0 for host in prepared), default=0)
+    prepared = [host for host in to_flash if inventory.value(host, "card_image_parts") and not _is_prepared(host)]
+    prepared_mb = max((inventory.value(host, "card_image_cache_free_mb") or 0 for host in prepared), default=0)
     _disk(inventory, needs, bool(wanted) or not all(map(_image_is_cached, boards)), prepared_mb, report)
     if not wanted or not needs.check_urls:
         return
@@ -74,9 +74,7 @@ class Download:
 
 def _to_flash(boards: list[Host], inventory: Inventory) -> list[Host]:
     """Boards that have a card and are not running."""
-    with_card = [
-        host for host in boards if host.get("flash_card") and is_url(_setting(host, inventory, "flash_image_url"))
-    ]
+    with_card = [host for host in boards if host.get("flash_card") and is_url(inventory.value(host, "flash_image_url"))]
     with ThreadPoolExecutor(max_workers=16) as pool:
         up = list(pool.map(lambda host: is_open(str(host.get("ansible_host")), ssh_port(host)), with_card))
     return [host for host, is_up in zip(with_card, up, strict=True) if not is_up]
@@ -86,7 +84,7 @@ def _missing_images(to_flash: list[Host], inventory: Inventory) -> list[Download
     """OS images of boards that will be flashed, unless the pinned image is in the cache already."""
     found: dict[str, Download] = {}
     for host in to_flash:
-        url, pin = (_setting(host, inventory, name) for name in ("flash_image_url", "flash_image_sha256"))
+        url, pin = (inventory.value(host, name) for name in ("flash_image_url", "flash_image_sha256"))
         if not (pin and _is_cached(host, f"*/{pin}.img*")):
             found.setdefault(url, Download(_place(host, inventory, "flash_image_url"), "flash_image_url", url, (url,)))
     return list(found.values())
@@ -96,8 +94,8 @@ def _missing_releases(boards: list[Host], inventory: Inventory) -> list[Download
     """k3s releases that have no directory in the cache yet."""
     found: dict[tuple[str, str], Download] = {}
     for host in boards:
-        base = _setting(host, inventory, "k3s_release_url")
-        version = _setting(host, inventory, "k3s_version")
+        base = inventory.value(host, "k3s_release_url")
+        version = inventory.value(host, "k3s_version")
         # A spare board has no version until it joins.
         if "cluster" not in host.groups or not is_url(base) or _is_cached(host, f"k3s/{version}/*k3s*"):
             continue
@@ -106,10 +104,6 @@ def _missing_releases(boards: list[Host], inventory: Inventory) -> list[Download
         place = _place(host, inventory, "k3s_release_url")
         found.setdefault((base, version), Download(place, "k3s_release_url", f"{base}/{version}", urls))
     return list(found.values())
-
-
-def _setting(host: Host, inventory: Inventory, name: str) -> Any:
-    return host.get(name, inventory.defaults.get(name))
 
 
 def _place(host: Host, inventory: Inventory, name: str) -> Place:

@@ -20,10 +20,10 @@ def check(inventory: Inventory, report: Report) -> None:
             continue
         if not host.get("manifests_hub_users"):
             report.setting(host, setting, "no user may log in", "write manifests_hub_users: [alice, bob]")
-        if host.get("k3s_ingress", inventory.defaults.get("k3s_ingress")) != "traefik":
+        if inventory.value(host, "k3s_ingress") != "traefik":
             report.setting(host, setting, "people reach it by k3s's Traefik alone", "write k3s_ingress: traefik")
     for host in inventory.hosts.values():
-        request, limit = (host.get(name, inventory.defaults.get(name)) for name in _MEMORY)
+        request, limit = (inventory.value(host, name) for name in _MEMORY)
         written = host.settings.get(_MEMORY[1]) or host.settings.get(_MEMORY[0])
         if written and isinstance(request, int) and isinstance(limit, int) and limit < request:
             problem = f"a pod with a limit of {limit} MB requests {request} MB ({_MEMORY[0]}), which Kubernetes refuses"

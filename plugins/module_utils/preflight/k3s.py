@@ -106,7 +106,7 @@ def _policies(host: Host, inventory: Inventory, report: Report) -> None:
         return
     name = "manifests_network_policies"
     control = inventory.hosts.get("localhost", host)
-    if control.get(name, inventory.defaults.get(name)) is not False:
+    if inventory.value(control, name) is not False:
         problem = f"network policies are applied ({name}), but nothing would enforce them"
         report.setting(host, config, problem, f"delete it, or write {name}: false", inner=key, value=True)
 

@@ -139,6 +139,10 @@ class Inventory:
     unreadable: bool = False
     directories: tuple[str, ...] = ()
 
+    def value(self, host: Host, name: str) -> Any:
+        """What a host has of a variable, or the default of its role; a template of a role is not evaluated."""
+        return host.get(name, self.defaults.get(name))
+
     def members(self, group: str) -> list[Host]:
         """The hosts of a group; none if there is no such group."""
         found = self.groups.get(group)

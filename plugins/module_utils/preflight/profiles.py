@@ -40,7 +40,7 @@ def check(inventory: Inventory, report: Report) -> None:
 
 
 def _listed(host: Host, inventory: Inventory, name: str) -> list[str]:
-    return _texts(host.get(name, inventory.defaults.get(name)))
+    return _texts(inventory.value(host, name))
 
 
 def _texts(value: Any) -> list[str]:

@@ -57,6 +57,8 @@ CASES: list[tuple[dict[str, Any], list[list[str]]]] = [
         [[*LARGE, "hub"], LARGE, BOTH, BOTH, BOTH],
     ),
     ({"notebooks_board_profiles": ["lite"]}, [LARGE, LARGE, BOTH, BOTH, BOTH]),
+    # The other profiles are the role's default.
+    ({"notebooks_board_profiles": ["lite"], "manifests_overlay": "lite"}, [BOTH, BOTH, BOTH, BOTH, BOTH]),
 ]
 
 

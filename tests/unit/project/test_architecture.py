@@ -259,14 +259,9 @@ def test_product_does_not_know_the_lab() -> None:
 def test_picture_has_the_stages_in_their_order() -> None:
     picture = PAGE.read_text().partition("```mermaid")[2].partition("```")[0]
     drawn = re.findall(r"\[(\w+): ", picture)
-    assert set(drawn) == {path.name for path in (ROOT / "roles").iterdir()} - {
-        "card_image",
-        "cluster_backup",
-        "cluster_check",
-        "hardware_check",
-    }
+    assert len(drawn) > 5
     order = [role for playbook in playbooks(ROOT / "site.yml") for role in roles_in_order(playbook)]
-    assert list(dict.fromkeys(role for role in order if role in drawn)) == drawn
+    assert list(dict.fromkeys(order)) == drawn
 
 
 def playbooks(path: Any) -> list[Any]:

@@ -1,11 +1,13 @@
 """Files on the control node that one role writes and others read: all look where k3s_* says."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 import yaml
-from jinja2 import Environment
 
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 WRITTEN_BY = "k3s"
@@ -19,14 +21,29 @@ DEFAULTS = {
 }
 
 
-def rendered(text: str, **values: object) -> Path:
-    return Path(
-        Environment(autoescape=False).from_string(text).render(cluster_secrets_dir="/secrets", **values).strip()
-    )
+Paths = dict[str, dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    """The files' paths by name, for a cluster with files of its own and for one that has set nothing."""
+    folder = tmp_path_factory.mktemp("paths")
+    common = {
+        "ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "cluster_secrets_dir": "/secrets", "cluster_backup_server": "{{ inventory_hostname }}",
+    }  # fmt: skip
+    inventory = {"all": {"vars": common, "hosts": {"own": HOSTVARS, "default": None}}}
+    copy = {"content": "{{ paths | to_json }}", "dest": f"{folder}/{{{{ inventory_hostname }}}}", "mode": "0600"}
+    task = {"ansible.builtin.copy": copy, "vars": {"paths": DEFAULTS}}
+    (folder / "hosts.json").write_text(json.dumps(inventory))
+    (folder / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    done = ansible_playbook.run(["-i", "hosts.json", "play.yml"], cwd=folder, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {name: json.loads((folder / name).read_text()) for name in ("own", "default")}
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
-def test_a_file_is_where_the_k3s_role_has_it(name: str) -> None:
-    server = {"cluster_backup_server": "pi-01"}
-    assert rendered(DEFAULTS[name], **server, hostvars={"pi-01": HOSTVARS}, **HOSTVARS).parent == Path("/own")
-    assert rendered(DEFAULTS[name], **server, hostvars={"pi-01": {}}).parent == Path("/secrets")
+def test_a_file_is_where_the_k3s_role_has_it(name: str, paths: Paths) -> None:
+    assert Path(paths["own"][name].strip()).parent == Path("/own")
+    assert Path(paths["default"][name].strip()).parent == Path("/secrets")

@@ -16,6 +16,7 @@ argument_specs:
         type: str
         choices: [a, b]
       role_long: {description: Long <url> and `<url>`., type: list, elements: str}
+      role_other: {description: Other., type: str}
       role_needed: {description: [Must be., Always.], type: path, required: true}
       role_items:
         type: list
@@ -31,12 +32,14 @@ DEFAULTS = f"""\
 role_word: ""
 role_long: [{", ".join(["abcdefghij"] * 8)}]
 role_items: []
+role_other: "{{{{ lookup('edge_ai.cluster.role_variable', 'other_word', host=role_word) }}}}"
 """
 TABLE = """\
 | variable | type | default | |
 |---|---|---|---|
 | `role_word` | str | empty | One of the `words` \\| more. One of `a`, `b`. |
 | `role_long` | list of str | [see there](defaults/main.yml) | Long \\<url> and `<url>`. |
+| `role_other` | str | `other_word` | Other. |
 | `role_needed` | path | required | Must be. Always. |
 | `role_items` | list of dict | `[]` | Items. Keys: `key`, `value` (optional). |"""
 

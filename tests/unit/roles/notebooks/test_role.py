@@ -228,8 +228,8 @@ def test_board_computes_once_for_the_same_inputs() -> None:
 # --- table
 
 
-def test_columns_of_the_table_are_aligned(record: dict[str, Any], prediction: dict[str, Any]) -> None:
-    lines = filters.notebooks_table([record, prediction], "results/one").splitlines()
+def test_columns_of_the_table_are_aligned(record: dict[str, Any], prediction: dict[str, Any], edge: Any) -> None:
+    lines = filters.notebooks_table([record, prediction], "results/one", edge.THESIS_SECONDS).splitlines()
     totals, parts = lines[:3], lines[4:7]
     assert [" ".join(line.split()) for line in totals] == [
         "notebook profile host total accuracy thesis clock thesis",

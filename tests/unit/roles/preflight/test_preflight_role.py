@@ -118,6 +118,7 @@ def test_boards_are_validated_in_one_list_with_unreachable_ones(tmp_path: Path) 
         "    pi-01: {ansible_host: 127.0.0.1, ansible_connection: local, preflight_memory_mb: 99999999,"
         f" preflight_models: [], preflight_releases: [], ansible_python_interpreter: {sys.executable}}}\n"
         "    pi-02: {ansible_host: 127.0.0.1, ansible_port: 1, ansible_python_interpreter: /usr/bin/python3}\n"
+        f"  vars: {{cluster_cache_dir: {tmp_path}}}\n"
     )
     playbook = tmp_path / "boards.yml"
     playbook.write_text(BOARDS)
