@@ -6,83 +6,215 @@ This file is also the program that imports it, and forks for each run. Of a run 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import gc
 import json
 import os
+import pty
+import select
+import shutil
+import signal
+import socket
+import struct
 import subprocess
 import sys
-import tempfile
+import termios
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile, mkdtemp
 
+ROOT = Path(__file__).parents[2]
 #: Variables that Ansible does not read when it is imported, and that differ between tests.
 _LATE = ("PYTEST_CURRENT_TEST", "TMPDIR")
+#: What the user of this project sees, instead of Ansible's own output; durations are kept here, as those of a user.
+OWN_OUTPUT = {"ANSIBLE_STDOUT_CALLBACK": "edge_ai.cluster.stages"}
+#: How many environments have a server that waits for the next run.
+_KEPT = 3
+
+
+class Run:
+    """A run that began: a process of its own, though not a child of this one."""
+
+    def __init__(self, answers: socket.socket) -> None:
+        self._answers = answers
+        self.pid = int(answers.recv(32) or 0)
+        assert self.pid, "ansible-playbook could not be imported"
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit status once there is one."""
+        return self._ended(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status; it is negative after a signal."""
+        status = self._ended(timeout)
+        assert status is not None, f"ansible-playbook, process {self.pid}, did not end in {timeout} s"
+        return status
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def _ended(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._answers], [], [], timeout)[0]:
+            self.returncode = int(self._answers.recv(32))
+            self._answers.close()
+        return self.returncode
 
 
 class _Server:
-    """A process for runs with one environment."""
+    """A process for runs with one environment, on terminals of one width or without one."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.environment = environment
-        # Without this file's folder in the path, whose modules have names of the standard library's.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", __file__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+    def __init__(self, environment: dict[str, str], columns: int | None) -> None:
+        self.known = (environment, columns)
+        self._last: Run | None = None
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Ansible has colours, and a width, of what standard output is when it is imported.
+        terminal = open_terminal(columns) if columns else ()
+        own = terminal[1] if terminal else subprocess.DEVNULL
+        with theirs:
+            # Without this file's folder in the path, whose modules have names of the standard library's.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", __file__, str(theirs.fileno())], env=environment, pass_fds=[theirs.fileno()],
+                stdin=own, stdout=own,
+            )  # fmt: skip
+        for each in terminal[1:]:
+            os.close(each)
+        self._terminal = terminal[:1]
         atexit.register(self.end)
 
-    def run(self, arguments: list[str], cwd: str, late: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        assert self._process.stdin and self._process.stdout
-        with tempfile.TemporaryDirectory() as folder:
-            asked = {"arguments": arguments, "cwd": cwd, "late": late, "folder": folder}
-            self._process.stdin.write(json.dumps(asked) + "\n")
-            self._process.stdin.flush()
-            code = int(self._process.stdout.readline())
-            output, errors = (Path(folder, name).read_text() for name in ("stdout", "stderr"))
-        return subprocess.CompletedProcess(["ansible-playbook", *arguments], code, output, errors)
+    def start(self, arguments: list[str], cwd: str, late: dict[str, str], stdio: Sequence[int]) -> Run:
+        self._free()
+        ours, answers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        asked = {"arguments": arguments, "cwd": cwd, "late": late}
+        with answers:
+            socket.send_fds(self._requests, [json.dumps(asked).encode()], [answers.fileno(), *stdio])
+        self._last = Run(ours)
+        return self._last
+
+    def _free(self) -> None:
+        """End a run that a failed test left: it may wait without end."""
+        if self._last and self._last.poll() is None:
+            self._last.send_signal(signal.SIGKILL)
+            self._last.wait()
 
     def end(self) -> None:
         atexit.unregister(self.end)
-        self._process.communicate()
+        self._free()
+        self._requests.close()
+        self._process.wait()
+        for each in self._terminal:
+            os.close(each)
 
 
-_server: _Server | None = None
+#: The one used last is the last.
+_servers: list[_Server] = []
 
 
-def run(arguments: Sequence[str | Path], cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """What ansible-playbook prints with these arguments, without a terminal; nothing is to be read from stdin.
+@cache
+def _home() -> str:
+    """A home for all runs of this process, instead of that of whoever runs the tests."""
+    folder = mkdtemp(prefix="home-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
-    Runs one after another with the same environment are cheap.
+
+def environment(**more: str) -> dict[str, str]:
+    """An environment for runs: the configuration is that of this project, the output is Ansible's own.
+
+    Tests that change nothing here have one server, whichever file they are in.
     """
-    global _server
+    own = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE")}
+    return own | {
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default", "COLUMNS": "1000",
+        "HOME": _home(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more,
+    }  # fmt: skip
+
+
+def open_terminal(columns: int) -> tuple[int, int]:
+    """Both ends of a pseudo terminal; the second one is the program's."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    return ours, theirs
+
+
+def start(
+    arguments: Sequence[str | Path], cwd: Path, env: Mapping[str, str], stdio: Sequence[int], columns: int | None = None
+) -> Run:
+    """Begin a run with these three files; an earlier one of the same environment that still runs is killed.
+
+    With columns, standard input is a terminal of this width, and the run has a session of its own with it.
+    """
     env = dict(env)
     late = {name: env.pop(name) for name in _LATE if name in env}
     # Else the folder would decide, in which Ansible was imported.
     assert "ANSIBLE_CONFIG" in env
-    if _server is None or _server.environment != env:
-        if _server:
-            _server.end()
-        _server = _Server(env)
-    return _server.run([str(each) for each in arguments], str(cwd), late)
+    server = next((each for each in _servers if each.known == (env, columns)), None)
+    if server:
+        _servers.remove(server)
+    else:
+        while len(_servers) >= _KEPT:
+            _servers.pop(0).end()
+        server = _Server(env, columns)
+    _servers.append(server)
+    return server.start([str(each) for each in arguments], str(cwd), late, stdio)
 
 
-def _serve() -> None:
-    """Do the runs that are asked for, one line of JSON each, and answer with exit statuses."""
+def run(
+    arguments: Sequence[str | Path], cwd: Path, env: Mapping[str, str] | None = None, seconds: float = 600
+) -> subprocess.CompletedProcess[str]:
+    """What ansible-playbook prints with these arguments, without a terminal; nothing is to be read from stdin.
+
+    Runs with the same environment, by default that of `environment()`, are cheap.
+    """
+    env = environment() if env is None else env
+    with Path(os.devnull).open() as nothing, TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
+        code = start(arguments, cwd, env, [nothing.fileno(), output.fileno(), errors.fileno()]).wait(seconds)
+        output.seek(0)
+        errors.seek(0)
+        command = ["ansible-playbook", *map(str, arguments)]
+        return subprocess.CompletedProcess(command, code, output.read(), errors.read())
+
+
+def _serve(requests: socket.socket) -> None:
+    """Do the runs that are asked for, one after another; answer with the process of each, then with its exit status."""
     from ansible import constants
     from ansible.cli.playbook import main
+    from ansible.plugins import loader
 
+    # Every run loads these, and reads their documentation for their options, which takes longer than to import them.
+    for kind in (loader.callback_loader, loader.inventory_loader):
+        list(kind.all(class_only=True))
+    for kind, name in (
+        (loader.strategy_loader, "linear"), (loader.connection_loader, "local"), (loader.shell_loader, "sh"),
+    ):  # fmt: skip
+        kind.get(name, class_only=True)
     # The memory of these stays shared with the runs.
     gc.freeze()
-    for line in sys.stdin:
-        asked = json.loads(line)
+    while True:
+        text, files, _, _ = socket.recv_fds(requests, 1 << 18, 4)
+        if not text:
+            return
+        asked = json.loads(text)
+        answers, *stdio = files
         if child := os.fork():
-            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+            for each in stdio:
+                os.close(each)
+            os.write(answers, b"%d\n" % child)
+            os.write(answers, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            os.close(answers)
             continue
+        requests.close()
+        os.close(answers)
+        for number, each in enumerate(stdio):
+            os.dup2(each, number)
+            os.close(each)
+        if os.isatty(0):
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         os.chdir(asked["cwd"])
         os.environ.update(asked["late"])
-        for number, name in enumerate((os.devnull, f"{asked['folder']}/stdout", f"{asked['folder']}/stderr")):
-            file = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
-            os.dup2(file, number)
-            os.close(file)
         # Each run removes it at its end.
         Path(constants.DEFAULT_LOCAL_TMP).mkdir(mode=0o700, parents=True, exist_ok=True)
         sys.argv = [str(Path(sys.executable).with_name("ansible-playbook")), *asked["arguments"]]
@@ -90,4 +222,4 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import yaml
 
 from lab.settings import cache_root
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 COMMANDS = [["kubectl", "kustomize"], ["kustomize", "build"]]
@@ -63,11 +63,4 @@ def play(
     secrets = f"{{{{ case_secrets_dir | default('{folder}') }}}}"
     variables = {"ansible_become": False, "cluster_secrets_dir": secrets, **variables}
     (folder / "variables.yml").write_text(yaml.safe_dump(variables))
-    environment = {
-        "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
-        "HOME": str(folder),
-        "ANSIBLE_ROLES_PATH": str(ROOT / "roles"),
-        "COLUMNS": "1000",
-    }
-    command = ["ansible-playbook", "-e", f"@{folder}/variables.yml", str(folder / "play.yml")]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return ansible_playbook.run(["-e", f"@{folder}/variables.yml", folder / "play.yml"], cwd=ROOT)

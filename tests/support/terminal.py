@@ -1,29 +1,27 @@
-"""A terminal for a command: what a user would see of it, at the end and at each moment before."""
+"""A terminal for ansible-playbook: what a user would see of it, at the end and at each moment before."""
 
 from __future__ import annotations
 
 import codecs
-import fcntl
 import os
-import pty
 import re
 import select
-import struct
-import subprocess
-import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from tests.support import ansible_playbook
 
 _PART = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|\x1b.|\r|\n|\x08|[^\x1b\r\n\x08]+")
 
 
 class Terminal:
-    """Runs a command on a pseudo terminal and keeps the lines that its output leaves on the screen."""
+    """Runs ansible-playbook on a pseudo terminal and keeps the lines that its output leaves on the screen."""
 
     def __init__(
-        self, command: list[str], cwd: Path, env: Mapping[str, str], columns: int = 80, stderr: int | None = None
-    ) -> None:
+        self, arguments: Sequence[str | Path], cwd: Path, env: Mapping[str, str], columns: int = 80,
+        stderr: int | None = None,
+    ) -> None:  # fmt: skip
         self.columns = columns
         self.lines = [""]
         self.row = self.column = 0
@@ -31,19 +29,11 @@ class Terminal:
         self.unknown: list[str] = []
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._rest = ""
-        self._fd, child = pty.openpty()
-        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-
-        def own_terminal() -> None:
-            os.setsid()
-            fcntl.ioctl(child, termios.TIOCSCTTY, 0)
-
+        self._fd, child = ansible_playbook.open_terminal(columns)
         # The size is the terminal's own: pytest's workers have another one in their environment.
         env = {name: value for name, value in env.items() if name not in ("COLUMNS", "LINES")}
-        self.process = subprocess.Popen(
-            command, cwd=cwd, env=env, stdin=child, stdout=child, stderr=child if stderr is None else stderr,
-            preexec_fn=own_terminal, close_fds=True,
-        )  # fmt: skip
+        stdio = [child, child, child if stderr is None else stderr]
+        self.process = ansible_playbook.start(arguments, cwd, env, stdio, columns)
         os.close(child)
 
     @property

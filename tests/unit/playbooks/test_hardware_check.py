@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import sys
 from pathlib import Path
@@ -36,7 +35,7 @@ def check(folder: Path, *inspected: str) -> tuple[int, str]:
     inventory = {"hosts": {"localhost": local}, "children": {"cluster": {"hosts": hosts}}, "vars": variables}
     (folder / "hosts.json").write_text(json.dumps({"all": inventory}))
     (folder / "play.yml").write_text(json.dumps([play]))
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_TIMEOUT": "3"}
+    environment = ansible_playbook.environment(ANSIBLE_TIMEOUT="3")
     done = ansible_playbook.run(["-i", "hosts.json", "play.yml"], cwd=folder, env=environment)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 BOTH, LARGE, SMALL = ["tensorflow", "lite"], ["tensorflow"], ["lite"]
@@ -102,9 +101,7 @@ def needed(folder: Path, cases: list[dict[str, Any]]) -> list[list[list[str]]]:
     everything = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
     inventory = {"all": {"children": groups, "vars": everything}}
     (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    command = ["ansible-playbook", "-i", str(folder / "hosts.yml"), str(folder / "play.yml")]
-    environment = {"PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}", "HOME": str(folder)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = ansible_playbook.run(["-i", folder / "hosts.yml", folder / "play.yml"], cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     images: list[list[list[str]]] = json.loads((folder / "found").read_text())
     return images

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 GROUPS = {"pi-01": ("k3s_servers", "nfs_servers"), "pi-02": ("k3s_agents",), "pi-03": ("k3s_agents",)}
@@ -45,15 +44,8 @@ def stop(folder: Path, boards: dict[str, dict[str, Any]]) -> tuple[int, str]:
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     (folder / "play.yml").write_text(yaml.safe_dump(plays))
     (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"localhost": local}, "children": groups}}))
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "hosts.yml", "play.yml"],
-        cwd=folder,
-        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default",
-             "ANSIBLE_TIMEOUT": "3", "HOME": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
+    environment = ansible_playbook.environment(ANSIBLE_TIMEOUT="3")
+    done = ansible_playbook.run(["-i", "hosts.yml", "play.yml"], cwd=folder, env=environment)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 

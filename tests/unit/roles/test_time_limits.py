@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 FILES = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml"), *ROOT.glob("playbooks/stages/*.yml")])
@@ -84,16 +83,9 @@ def test_a_jupyter_that_sends_a_byte_at_a_time_is_a_problem(dripping: int, tmp_p
     }
     (tmp_path / "play.json").write_text(json.dumps([play]))
     begun = time.monotonic()
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", "play.json",
-         "-e", json.dumps(variables | {"ansible_python_interpreter": sys.executable})],
-        cwd=tmp_path,
-        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )  # fmt: skip
+    given = json.dumps(variables | {"ansible_python_interpreter": sys.executable})
+    options = ["-i", "localhost,", "-c", "local", "play.json", "-e", given]
+    done = ansible_playbook.run(options, cwd=tmp_path, seconds=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"Jupyter at http://127.0.0.1:{dripping} does not answer" in done.stdout
     assert time.monotonic() - begun > 6

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support import ansible_playbook
-from tests.support.paths import ROOT
 
 INVENTORY = """
 [servers]
@@ -37,7 +35,7 @@ def run(directory: Path, plays: list[dict[str, object]], *options: str) -> tuple
     done = ansible_playbook.run(
         ["-i", "hosts.ini", "-c", "local", "-e", python, "flash.yml", *options],
         cwd=directory,
-        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "COLUMNS": "200"},
+        env=ansible_playbook.environment(**ansible_playbook.OWN_OUTPUT),
     )
     return done.returncode, done.stderr
 

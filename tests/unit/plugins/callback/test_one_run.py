@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils import run_lock
 
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 INVENTORY = """
@@ -52,28 +53,28 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def command(playbook: str, *options: str) -> list[str]:
-    program = str(Path(sys.executable).parent / "ansible-playbook")
-    return [
-        program, "-i", "hosts.ini", "-e", f"ansible_python_interpreter={sys.executable}", playbook, *options,
-    ]  # fmt: skip
+def arguments(playbook: str, *options: str) -> list[str]:
+    return ["-i", "hosts.ini", "-e", f"ansible_python_interpreter={sys.executable}", playbook, *options]
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "COLUMNS": "400"}
+    return ansible_playbook.environment(**ansible_playbook.OWN_OUTPUT)
 
 
-def run(folder: Path, playbook: str, *options: str) -> tuple[int, str]:
-    done = subprocess.run(command(playbook, *options), cwd=folder, env=environment(), capture_output=True, text=True)
+def run(folder: Path, playbook: str, *options: str, **more: str) -> tuple[int, str]:
+    done = ansible_playbook.run(arguments(playbook, *options), cwd=folder, env=environment() | more)
     return done.returncode, done.stderr
 
 
 @contextmanager
 def working(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A run of site.yml that is in its task."""
+    # Beside others: not by their server.
+    program = Path(sys.executable).with_name("ansible-playbook")
     with subprocess.Popen(
-        command("site.yml"), cwd=folder, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True
-    ) as process:
+        [program, *arguments("site.yml")], cwd=folder, env=environment(), stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:  # fmt: skip
         try:
             while not (folder / "working").exists():
                 assert process.poll() is None
@@ -123,9 +124,8 @@ def test_a_lock_file_that_cannot_be_written_leaves_the_boards_lock(
     (folder / "ssh").write_text(f'#!/bin/bash\nexec bash -c "${{@: -1}}" {tmp_path}/board\n')
     (folder / "ssh").chmod(0o700)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setenv("ANSIBLE_SSH_EXECUTABLE", str(folder / "ssh"))
     lock = held(Path(run_lock.BOARD_FILE), "anna")
-    code, error = run(folder, "upgrade.yml")
+    code, error = run(folder, "upgrade.yml", ANSIBLE_SSH_EXECUTABLE=str(folder / "ssh"))
     lock.release()
     assert code == 1
     assert "home.lock cannot be locked (Is a directory)" in error

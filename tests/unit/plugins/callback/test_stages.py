@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils import screen
 
+from tests.support import ansible_playbook
 from tests.support.paths import COLLECTIONS, ROOT
 from tests.support.terminal import Terminal
 
-ANSIBLE_PLAYBOOK = str(Path(sys.executable).with_name("ansible-playbook"))
 BOARDS = ("pi-01", "pi-02", "pi-03")
 #: Clears the screen, writes a line that looks like Ansible's, and turns the direction of writing.
 HOSTILE = r"\e[2J\e[1;1H\rok: [pi-01]\u202e"
@@ -32,6 +32,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        folder.mkdir()
         shutil.copy(ROOT / "ansible.cfg", folder)
         (folder / "collections").symlink_to(COLLECTIONS)
         hosts = "".join(f"    {name}: {{ansible_connection: local}}\n" for name in (*BOARDS, "localhost"))
@@ -47,11 +48,14 @@ class Project:
     def write(self, playbook: str) -> None:
         (self.folder / "play.yml").write_text(textwrap.dedent(playbook))
 
-    def command(self, *options: str) -> list[str]:
-        return [ANSIBLE_PLAYBOOK, "-i", str(self.folder / "hosts.yml"), str(self.folder / "play.yml"), *options]
+    def arguments(self, *options: str) -> list[str]:
+        return ["-i", str(self.folder / "hosts.yml"), str(self.folder / "play.yml"), *options]
 
     def terminal(self, *options: str, cwd: Path | None = None, stderr: int | None = None, **env: str) -> Terminal:
-        return Terminal(self.command(*options), cwd or self.folder, self.env | env, stderr=stderr)
+        return Terminal(self.arguments(*options), cwd or self.folder, self.env | env, stderr=stderr)
+
+    def without_terminal(self, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return ansible_playbook.run(self.arguments(*options), self.folder, self.env | env)
 
     @property
     def logs(self) -> list[Path]:
@@ -63,9 +67,17 @@ class Project:
         return path.read_text()
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stages") / "project"
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+def project(place: Path) -> Project:
+    """A new one in the same place for each test: with another ansible.cfg, Ansible would be imported again."""
+    if place.exists():
+        shutil.rmtree(place)
+    return Project(place)
 
 
 GOOD = """\
@@ -361,12 +373,7 @@ def test_a_new_key_needs_a_terminal_or_a_file(project: Project) -> None:
                 cluster_name: home
         """)
 
-    def run(*options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            project.command(*options), cwd=project.folder, env=project.env, text=True, timeout=60,
-            stdin=subprocess.DEVNULL, capture_output=True,
-        )  # fmt: skip
-
+    run = project.without_terminal
     done = run()
     assert done.returncode == 2
     assert (
@@ -489,13 +496,6 @@ def test_a_dumb_terminal_gets_line_after_line(project: Project) -> None:
     assert "\x1b" not in terminal.raw
 
 
-def without_terminal(project: Project, *options: str) -> str:
-    done = subprocess.run(
-        project.command(*options), cwd=project.folder, env=project.env, capture_output=True, text=True
-    )
-    return done.stdout
-
-
 def is_ansibles_own(output: str) -> bool:
     parts = (
         "PLAY [Install k3s] ***",
@@ -509,7 +509,7 @@ def is_ansibles_own(output: str) -> bool:
 
 def test_verbose_steps_and_pipes_have_ansibles_own_output(project: Project) -> None:
     project.write(GOOD)
-    assert is_ansibles_own(without_terminal(project))
+    assert is_ansibles_own(project.without_terminal().stdout)
     terminal = project.terminal("-v")
     assert terminal.wait() == 0
     assert is_ansibles_own(terminal.screen)
@@ -523,7 +523,7 @@ def test_verbose_steps_and_pipes_have_ansibles_own_output(project: Project) -> N
             flags=re.M,
         )
     )
-    output = without_terminal(project)
+    output = project.without_terminal().stdout
     assert "  (Install k3s: took 70 s last time)" in output and "  (took 70 s last time)" in output
     assert re.search(r"Install k3s +\d\.\d s   last time   70.0 s", output)
     assert not project.logs
@@ -539,13 +539,12 @@ def test_what_a_board_says_moves_no_cursor_in_ansibles_own_output_either(project
               ansible.builtin.fail:
                 msg: "it failed{HOSTILE}"
         """)
-    done = subprocess.run(project.command(), cwd=project.folder, env=project.env, capture_output=True, text=True)
+    done = project.without_terminal()
     shown = r"it failed\x1b[2J\x1b[1;1H\rok: [pi-01]\u202e"
     assert f"[ERROR]: Task failed: Action failed: {shown}\n" in done.stdout
     assert not set("\x1b\r\u202e") & set(done.stdout + done.stderr)
     # In colours, as with a terminal and -v.
-    env = project.env | {"ANSIBLE_FORCE_COLOR": "1"}
-    done = subprocess.run(project.command("-v"), cwd=project.folder, env=env, capture_output=True, text=True)
+    done = project.without_terminal("-v", ANSIBLE_FORCE_COLOR="1")
     assert shown in done.stdout and "\x1b[0;31m" in done.stdout
     assert not set("\x1b\r\u202e") & set(re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr))
     assert re.search("pi-01.*failed=.*1", done.stdout)
@@ -574,7 +573,7 @@ def test_without_a_log_all_is_shown(project: Project) -> None:
     terminal = project.terminal()
     assert terminal.wait() == 0
     assert is_ansibles_own(terminal.screen)
-    assert "no log can be written" in terminal.screen
+    assert "no log can be written" in terminal.screen.replace("\n", "")
 
 
 def test_the_newest_logs_of_the_project_are_kept(project: Project) -> None:

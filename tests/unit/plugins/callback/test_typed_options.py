@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import pytest
 from ansible_collections.edge_ai.cluster.plugins.callback.typed_options import typed
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Option
 
-from tests.support.paths import ROOT
+from tests.support import ansible_playbook
 
 
 @pytest.mark.parametrize(
@@ -51,13 +48,7 @@ def test_tasks_have_the_types(tmp_path: Path) -> None:
     }
     (tmp_path / "play.yml").write_text(json.dumps([play]))
     variables = ("k3s_airgap_images=false", "k3s_join_timeout=400", "k3s_disable=a,b", "other=1")
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", "play.yml"]
-    done = subprocess.run(
-        [*command, *(word for each in variables for word in ("-e", each))],
-        cwd=tmp_path,
-        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
-        capture_output=True,
-        text=True,
-    )
+    options = ["-i", "localhost,", "-c", "local", "play.yml", *(word for each in variables for word in ("-e", each))]
+    done = ansible_playbook.run(options, cwd=tmp_path, env=ansible_playbook.environment(**ansible_playbook.OWN_OUTPUT))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ok=1" in done.stdout

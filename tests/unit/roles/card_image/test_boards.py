@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import json
 import os
-import subprocess
 import sys
 import threading
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 VERSION = "v1.36.3+lab1"
@@ -34,10 +34,10 @@ def ansible(directory: Path, hosts: dict[str, object], tasks: list[object], **va
     """A play's results as the callback json prints them."""
     (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
     (directory / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", directory / "hosts.json", "-c", "local",
-         directory / "play.yml", "-e", json.dumps({"ansible_python_interpreter": sys.executable} | variables)],
-        cwd=ROOT, env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}, capture_output=True, text=True,
+    done = ansible_playbook.run(
+        ["-i", directory / "hosts.json", "-c", "local", directory / "play.yml",
+         "-e", json.dumps({"ansible_python_interpreter": sys.executable} | variables)],
+        cwd=ROOT, env=ansible_playbook.environment(ANSIBLE_STDOUT_CALLBACK="ansible.posix.json"),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 
@@ -23,15 +23,8 @@ def run(directory: Path, tasks: str, **variables: object) -> str:
         "_card_image_namespaces": [],
         "__card_image": {"path": str(directory / "cache/images/prepared-1.img"), "k3s": "aarch64"},
     }
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "-c", "local", directory / "play.yml",
-         "-e", json.dumps(given | variables)],
-        cwd=ROOT,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(directory), "ANSIBLE_STDOUT_CALLBACK": "minimal",
-             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LANG": "C.UTF-8"},
-        capture_output=True,
-        text=True,
-    )  # fmt: skip
+    options = ["-i", "localhost,", "-c", "local", directory / "play.yml", "-e", json.dumps(given | variables)]
+    done = ansible_playbook.run(options, cwd=ROOT)
     assert done.returncode == 2, done.stdout + done.stderr
     return " ".join((done.stdout + done.stderr).split())
 

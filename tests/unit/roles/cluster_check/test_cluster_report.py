@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 
 from tests.support import ansible_playbook
 from tests.support.api import APPS, Api, deployment, serving
-from tests.support.paths import ROOT
 
 BOARD = {
     "disk_percent": 40,
@@ -29,7 +27,9 @@ def api() -> Iterator[Api]:
         yield found
 
 
-def check(folder: Path, api: Api, others: dict[str, Any] | None = None, **variables: Any) -> tuple[int, str]:
+def check(
+    folder: Path, api: Api, others: dict[str, Any] | None = None, options: tuple[str, ...] = (), **variables: Any
+) -> tuple[int, str]:
     """Exit status and output of the role for one board; `others` are hosts with variables of their own."""
     (folder / "kubeconfig").write_text(api.kubeconfig())
     inventory = {
@@ -54,9 +54,8 @@ def check(folder: Path, api: Api, others: dict[str, Any] | None = None, **variab
     (folder / "hosts.json").write_text(json.dumps(inventory))
     (folder / "play.yml").write_text(json.dumps([play]))
     done = ansible_playbook.run(
-        ["-i", "hosts.json", "play.yml"],
+        ["-i", "hosts.json", "play.yml", *options],
         cwd=folder,
-        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"},
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -126,10 +125,7 @@ def test_an_api_that_fails_is_a_problem(api: Api, tmp_path: Path) -> None:
     assert "the Kubernetes API does not answer as it should" in text
 
 
-def test_only_homes_of_people_are_measured_whatever_notebooks_make_beside_them(
-    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ANSIBLE_VERBOSITY", "1")  # with what was measured
+def test_only_homes_of_people_are_measured_whatever_notebooks_make_beside_them(api: Api, tmp_path: Path) -> None:
     homes = tmp_path / "export" / "home"
     (homes / "alice" / "alice").mkdir(parents=True)
     (homes / "alice" / "data").write_bytes(b"x" * (3 << 20))
@@ -139,6 +135,7 @@ def test_only_homes_of_people_are_measured_whatever_notebooks_make_beside_them(
     code, text = check(
         tmp_path,
         api,
+        options=("-v",),  # with what was measured
         ansible_become=False,
         cluster_check_homes=["alice", "bob"],
         cluster_check_export=str(tmp_path / "export"),

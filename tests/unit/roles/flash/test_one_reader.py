@@ -3,9 +3,8 @@
 import hashlib
 import http.server
 import json
-import os
 import re
-import subprocess
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 from tests.support.terminal import Terminal
 
 sys.path.insert(0, str(ROOT / "tests/unit/plugins/module_utils/flash"))
 from flash_helpers import build_image
 
-PLAYBOOK = str(Path(sys.executable).with_name("ansible-playbook"))
 BOARDS = ("pi-01", "pi-02")
 
 
@@ -42,7 +41,7 @@ def url(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
-def command(tmp_path: Path, url: str, *options: str) -> list[str]:
+def arguments(tmp_path: Path, url: str, *options: str) -> list[str]:
     """The flash stage for two boards that are off."""
     settings = {
         "cluster_root": str(tmp_path), "cluster_secrets_dir": str(tmp_path / "secrets"),
@@ -56,12 +55,13 @@ def command(tmp_path: Path, url: str, *options: str) -> list[str]:
     boards = {name: {"ansible_port": port} for port, name in enumerate(BOARDS, start=1)}
     inventory = {"all": {"hosts": {"localhost": local}, "children": {"cluster": {"hosts": boards}}, "vars": settings}}
     (tmp_path / "hosts.json").write_text(json.dumps(inventory))
-    return [PLAYBOOK, "-i", str(tmp_path / "hosts.json"), "playbooks/stages/flash.yml", *options]
+    return ["-i", str(tmp_path / "hosts.json"), "playbooks/stages/flash.yml", *options]
 
 
 def play(tmp_path: Path, url: str, *options: str) -> Terminal:
     """The same, on a terminal."""
-    return Terminal(command(tmp_path, url, *options), ROOT, {**os.environ, "TERM": "xterm"}, columns=400)
+    environment = ansible_playbook.environment(TERM="xterm", **ansible_playbook.OWN_OUTPUT)
+    return Terminal(arguments(tmp_path, url, *options), ROOT, environment, columns=400)
 
 
 def press_enter(terminal: Terminal, question: str) -> None:
@@ -101,13 +101,13 @@ def test_card_of_another_board_is_not_overwritten_by_reflash(tmp_path: Path, url
     press_enter(terminal, "Insert the card for pi-01 into")
     press_enter(terminal, "Insert the card for pi-02 into")
     terminal.until("it is the card of pi-01, written for its present settings: insert the card for pi-02")
-    terminal.process.terminate()
+    terminal.process.send_signal(signal.SIGTERM)
     terminal.wait()
 
 
 def test_without_a_terminal_a_refused_card_ends_the_run(tmp_path: Path, url: str) -> None:
     (tmp_path / "reader.img").write_text("holiday pictures")
-    done = subprocess.run(command(tmp_path, url), cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = ansible_playbook.run(arguments(tmp_path, url), cwd=ROOT)
     assert done.returncode == 2
     assert "contains something that is not a card image" in done.stdout
     assert (tmp_path / "reader.img").read_text() == "holiday pictures"
@@ -125,16 +125,18 @@ def test_without_a_terminal_a_refused_card_ends_the_run(tmp_path: Path, url: str
     ],
 )
 def test_spare_board_is_flashed_when_the_limit_names_it(limit: tuple[str, ...], hosts: list[str]) -> None:
-    argv = [PLAYBOOK, "-i", "inventory/example", "playbooks/flash.yml", "--list-hosts", *limit]
-    listed = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    options = ["-i", "inventory/example", "playbooks/flash.yml", "--list-hosts", *limit]
+    done = ansible_playbook.run(options, cwd=ROOT)
+    listed = done.stdout
+    assert done.returncode == 0, listed + done.stderr
     assert sorted(re.findall(r"^      (\S+)$", listed.partition("play #2")[2], flags=re.MULTILINE)) == hosts, listed
 
 
 def test_a_spare_board_to_reflash_that_is_not_flashed_is_refused(tmp_path: Path, url: str) -> None:
-    arguments = command(tmp_path, url, "-e", "flash_reflash=pi-01,pi-05")
+    options = arguments(tmp_path, url, "-e", "flash_reflash=pi-01,pi-05")
     hosts = json.loads((tmp_path / "hosts.json").read_text())
     hosts["all"]["children"]["spare"] = {"hosts": {"pi-05": None}}
     (tmp_path / "hosts.json").write_text(json.dumps(hosts))
-    done = subprocess.run(arguments, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = ansible_playbook.run(options, cwd=ROOT)
     assert done.returncode == 2
     assert "flash_reflash has pi-05 of the group spare" in done.stdout + done.stderr

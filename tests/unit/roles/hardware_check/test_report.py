@@ -1,9 +1,7 @@
 """The report, made of this machine as if it were a board, and of a board that was not reached."""
 
 import json
-import os
 import platform
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 HOSTILE = "<script>alert(1)</script> at 192.168.7.7 by ada"
@@ -64,11 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     inventory = {"all": {"hosts": {"localhost": local}, "children": {"cluster": {"hosts": boards}}, "vars": settings}}
     (directory / "hosts.yml").write_text(yaml.safe_dump(inventory))
     (directory / "play.yml").write_text(yaml.safe_dump(play(directory)))
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(directory / "hosts.yml")]
-    done = subprocess.run(
-        [*command, str(directory / "play.yml")], cwd=ROOT, capture_output=True, text=True,
-        env={**os.environ, "ANSIBLE_ROLES_PATH": str(ROOT / "roles")},
-    )  # fmt: skip
+    done = ansible_playbook.run(["-i", directory / "hosts.yml", directory / "play.yml"], cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     return directory
 
@@ -129,8 +124,7 @@ def test_answers_of_a_board_are_understood(tmp_path: Path) -> None:
             ]
         )
     )  # fmt: skip
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local"]
-    done = subprocess.run([*command, str(tmp_path / "play.yml")], cwd=ROOT, capture_output=True, text=True)
+    done = ansible_playbook.run(["-i", "localhost,", "-c", "local", tmp_path / "play.yml"], cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["missing"] == ["CONFIG_VETH: missing (fail)"]

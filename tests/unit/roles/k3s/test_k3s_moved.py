@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 PREFLIGHT = yaml.safe_load((ROOT / "roles/k3s/tasks/preflight.yml").read_text())
@@ -50,14 +49,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
         },
     ]  # fmt: skip
     (folder / "play.yml").write_text(yaml.safe_dump([{"hosts": "boards", "gather_facts": False, "tasks": tasks}]))
-    done = subprocess.run(
-        ["ansible-playbook", "-i", str(folder / "hosts.yml"), str(folder / "play.yml")],
-        cwd=ROOT,
-        env={"PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}", "HOME": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ansible_playbook.run(["-i", folder / "hosts.yml", folder / "play.yml"], cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in CASES}
 

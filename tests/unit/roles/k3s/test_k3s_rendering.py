@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +84,12 @@ def render(
             ]
         )
     )
+    password = folder / "vault"
+    vault = {"ANSIBLE_VAULT_PASSWORD_FILE": str(password)} if password.is_file() else {}
     done = ansible_playbook.run(
         ["-i", folder / "hosts.yml", folder / "play.yml"],
         cwd=ROOT,
-        env={
-            "PATH": f"{ROOT}/.venv/bin:/usr/bin:/bin",
-            "HOME": str(folder.parent),
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_ROLES_PATH": str(ROOT / "roles"),
-        }
-        | ({"ANSIBLE_VAULT_PASSWORD_FILE": str(folder / "vault")} if (folder / "vault").is_file() else {}),
+        env=ansible_playbook.environment(**vault),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((folder / "found.json").read_text())
@@ -281,13 +276,6 @@ def test_a_password_in_the_configuration_is_in_no_output(tmp_path: Path) -> None
     }
     play = [{"hosts": "localhost", "gather_facts": False, "tasks": [configure]}]
     (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
-    done = subprocess.run(
-        ["ansible-playbook", "-vvv", "--diff", str(tmp_path / "play.yml")],
-        cwd=ROOT,
-        env={"PATH": f"{ROOT}/.venv/bin:/usr/bin:/bin", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ansible_playbook.run(["-vvv", "--diff", tmp_path / "play.yml"], cwd=ROOT)
     assert done.returncode == 2 and "Destination directory" in done.stdout, done.stdout + done.stderr
     assert secret not in done.stdout + done.stderr

@@ -1,12 +1,10 @@
 """The check before a reset, of a board that is off."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.paths import ROOT
+from tests.support import ansible_playbook
 
 PLAY = {
     "hosts": "spare",
@@ -26,19 +24,7 @@ def test_a_reset_of_boards_of_which_none_answers_is_an_error(tmp_path: Path) -> 
     groups = {"cluster": {}, "k3s_servers": {}, "spare": {"hosts": {"pi-05": board}}}
     (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": {"localhost": local}, "children": groups}}))
     (tmp_path / "reset.yml").write_text(json.dumps([PLAY]))
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("ansible-playbook")),
-            "-i",
-            "hosts.json",
-            "reset.yml",
-            "-e",
-            "reset_confirm=home",
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_ROLES_PATH": str(ROOT / "roles")},
-        capture_output=True,
-        text=True,
-    )
+    options = ["-i", "hosts.json", "reset.yml", "-e", "reset_confirm=home"]
+    done = ansible_playbook.run(options, cwd=tmp_path)
     assert done.returncode == 2
     assert "no board of this run answers (pi-05)" in done.stdout + done.stderr

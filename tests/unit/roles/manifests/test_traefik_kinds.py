@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,13 +67,8 @@ def wait(folder: Path, api: Api) -> tuple[int, str]:
     done = ansible_playbook.run(
         ["-i", "localhost,", "play.yml"],
         cwd=folder,
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_STDOUT_CALLBACK": "default",
-            # The client keeps there which kinds an address has.
-            "TMPDIR": str(folder),
-        },
+        # The client keeps there which kinds an address has.
+        env=ansible_playbook.environment(TMPDIR=str(folder)),
     )
     return done.returncode, done.stdout + done.stderr
 

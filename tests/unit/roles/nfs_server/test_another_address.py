@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import sys
@@ -54,13 +53,8 @@ def run(folder: Path, plays: list[dict[str, Any]]) -> tuple[int, str]:
     done = ansible_playbook.run(
         ["-i", "hosts.yml", "play.yml"],
         cwd=folder,
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_STDOUT_CALLBACK": "default",
-            # The client keeps there which kinds an address has.
-            "TMPDIR": str(folder),
-        },
+        # The client keeps there which kinds an address has.
+        env=ansible_playbook.environment(TMPDIR=str(folder)),
     )
     return done.returncode, done.stdout + done.stderr
 

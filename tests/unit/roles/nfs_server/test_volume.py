@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 ROLE = ROOT / "roles" / "nfs_server"
@@ -123,9 +124,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
         ],
     }  # fmt: skip
     (folder / "play.yml").write_text(yaml.safe_dump([play]))
-    environment = {"PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}", "HOME": str(folder), "COLUMNS": "1000"}
-    command = ["ansible-playbook", str(folder / "play.yml")]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = ansible_playbook.run([folder / "play.yml"], cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     answers: dict[str, dict[str, Any]] = json.loads((folder / "answers.json").read_text())
     return answers

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 ROLE = ROOT / "roles" / "notebooks"
@@ -77,15 +78,7 @@ def test_a_pod_that_never_answers_does_not_hold_up_a_run(tmp_path: Path) -> None
         }
         (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
         (tmp_path / "files").symlink_to(ROLE / "files")
-        done = subprocess.run(
-            [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "-c", "local",
-             "-e", json.dumps(given), tmp_path / "play.yml"],
-            cwd=ROOT,
-            env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LANG": "C.UTF-8"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )  # fmt: skip
+        options = ["-i", "localhost,", "-c", "local", "-e", json.dumps(given), tmp_path / "play.yml"]
+        done = ansible_playbook.run(options, cwd=ROOT, seconds=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "A Jupyter does not say within 3 s" in done.stdout

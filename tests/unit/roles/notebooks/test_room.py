@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from tests.support import ansible_playbook
-from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts small disks, which only root may")
 
@@ -68,7 +67,6 @@ def begin(folder: Path, shared: Path, keep: int) -> str:
     done = ansible_playbook.run(
         ["-i", "localhost,", "-c", "local", "play.yml"],
         cwd=folder,
-        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"},
     )
     assert done.returncode, "there is a cluster"
     return done.stdout + done.stderr

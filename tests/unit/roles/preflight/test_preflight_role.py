@@ -1,13 +1,17 @@
 """The role as it is run: by ansible-playbook, with an ssh that leaves a trace."""
 
+from __future__ import annotations
+
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support import ansible_playbook
 from tests.support.paths import CORPUS
 from tests.support.paths import ROOT as PROJECT
 
@@ -24,28 +28,40 @@ BOARDS = """\
 """
 
 
-def run(tmp_path: Path, *arguments: str | Path, cwd: Path = CORPUS, configured: bool = True) -> tuple[int, str, bool]:
-    """(exit status, output without colours, whether ssh was started) of ansible-playbook."""
-    trace = tmp_path / "ssh-was-started"
-    ssh = tmp_path / "ssh"
-    ssh.write_text(f'#!/bin/sh\ntouch {trace}\nexec /usr/bin/ssh "$@"\n')
-    ssh.chmod(0o755)
-    environment = os.environ | {
-        "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
-        "ANSIBLE_SSH_EXECUTABLE": str(ssh),
-        "ANSIBLE_NOCOLOR": "1",
-        "COLUMNS": "1000",
-    }
-    if not configured:
-        del environment["ANSIBLE_CONFIG"]
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
-    return done.returncode, done.stdout + done.stderr, trace.exists()
+@pytest.fixture(scope="module")
+def ssh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program; beside it, it leaves `ssh-was-started`."""
+    program = tmp_path_factory.mktemp("ssh") / "ssh"
+    program.write_text('#!/bin/sh\ntouch "$0-was-started"\nexec /usr/bin/ssh "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+Run = Callable[..., tuple[int, str, bool]]
+
+
+@pytest.fixture
+def run(ssh: Path) -> Run:
+    """Runs ansible-playbook: (exit status, output without colours, whether ssh was started)."""
+    trace = ssh.with_name("ssh-was-started")
+    trace.unlink(missing_ok=True)
+
+    def begin(*arguments: str | Path, cwd: Path = CORPUS, configured: bool = True) -> tuple[int, str, bool]:
+        environment = os.environ | {"ANSIBLE_SSH_EXECUTABLE": str(ssh), "ANSIBLE_NOCOLOR": "1", "COLUMNS": "1000"}
+        if configured:
+            environment["ANSIBLE_CONFIG"] = str(PROJECT / "ansible.cfg")
+            done = ansible_playbook.run(arguments, cwd=cwd, env=environment)
+        else:
+            command = [Path(sys.executable).with_name("ansible-playbook"), *arguments]
+            done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout + done.stderr, trace.exists()
+
+    return begin
 
 
 @pytest.mark.parametrize("limit", [(), ("-l", "pi-02", "--tags", "experiment")], ids=["all", "limited"])
-def test_invalid_inventory_stops_the_run_before_any_host(tmp_path: Path, limit: tuple[str, ...]) -> None:
-    status, output, touched = run(tmp_path, "-i", "many-errors/hosts.yml", PROJECT / "site.yml", "--check", *limit)
+def test_invalid_inventory_stops_the_run_before_any_host(run: Run, limit: tuple[str, ...]) -> None:
+    status, output, touched = run("-i", "many-errors/hosts.yml", PROJECT / "site.yml", "--check", *limit)
     expected = (CORPUS / "many-errors" / "expected.txt").read_text().splitlines()
     assert status == 2
     assert not touched
@@ -54,9 +70,9 @@ def test_invalid_inventory_stops_the_run_before_any_host(tmp_path: Path, limit: 
         assert re.sub(r"^(hosts|group_vars)", r"many-errors/\1", line) in output
 
 
-def test_valid_inventory_passes(tmp_path: Path) -> None:
+def test_valid_inventory_passes(run: Run) -> None:
     status, output, touched = run(
-        tmp_path, "-i", "good-minimal/hosts.yml", PLAYBOOK, "-e", "preflight_check_urls=false", "--check"
+        "-i", "good-minimal/hosts.yml", PLAYBOOK, "-e", "preflight_check_urls=false", "--check"
     )
     assert (status, touched) == (0, False), output
 
@@ -68,50 +84,48 @@ WITHOUT_URLS = ("-i", CORPUS / "good-minimal/hosts.yml", "-e", '{"preflight_chec
 @pytest.mark.parametrize(
     "playbooks", [("site.yml", "add-node.yml"), ("playbooks/restore.yml", "playbooks/preflight.yml")]
 )
-def test_a_playbook_is_whole_in_another_directory(tmp_path: Path, playbooks: tuple[str, ...]) -> None:
+def test_a_playbook_is_whole_in_another_directory(run: Run, tmp_path: Path, playbooks: tuple[str, ...]) -> None:
     """Ansible finds roles and modules by the links in playbooks/, but not ansible.cfg."""
     paths = [PROJECT / each for each in playbooks]
     options = (*WITHOUT_URLS, "--skip-tags", "restore", "--list-tasks")
-    status, output, _ = run(tmp_path, *paths, *options, cwd=tmp_path, configured=False)
+    status, output, _ = run(*paths, *options, cwd=tmp_path, configured=False)
     assert status == 0, output
     assert re.findall("^playbook: (.*)$", output, re.MULTILINE) == [str(path) for path in paths]
 
 
-def test_a_run_in_another_directory_says_where_to_run_it(tmp_path: Path) -> None:
+def test_a_run_in_another_directory_says_where_to_run_it(run: Run, tmp_path: Path) -> None:
     options = (*WITHOUT_URLS, "--skip-tags", "restore")
-    status, output, touched = run(tmp_path, PLAYBOOK, *options, cwd=tmp_path, configured=False)
+    status, output, touched = run(PLAYBOOK, *options, cwd=tmp_path, configured=False)
     assert (status, touched) == (2, False)
     assert (
         f"{PROJECT}/ansible.cfg: configuration: not read: the current directory is {tmp_path}; run it in {PROJECT}"
     ) in output
 
 
-def test_a_directory_that_everybody_may_write_to_is_named(tmp_path: Path) -> None:
+def test_a_directory_that_everybody_may_write_to_is_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "ansible.cfg").symlink_to(PROJECT / "ansible.cfg")
     tmp_path.chmod(0o777)
-    status, output, _ = run(tmp_path, *WITHOUT_URLS, PLAYBOOK, cwd=tmp_path, configured=False)
+    status, output, _ = run(*WITHOUT_URLS, PLAYBOOK, cwd=tmp_path, configured=False)
     assert status == 2
     assert f"not read: every user may write to {tmp_path}; run `chmod o-w {tmp_path}`" in output
 
 
-def test_directories_within_the_inventory_are_reported(tmp_path: Path) -> None:
-    status, output, _ = run(tmp_path, "-i", "good-minimal", PLAYBOOK, "-e", "preflight_check_urls=false")
+def test_directories_within_the_inventory_are_reported(run: Run) -> None:
+    status, output, _ = run("-i", "good-minimal", PLAYBOOK, "-e", "preflight_check_urls=false")
     assert status == 2
     assert "cluster_results_dir" in output and "in the inventory's directory, all of which Ansible reads" in output
 
 
-def test_settings_of_the_environment_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_the_environment_are_reported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANSIBLE_REMOTE_PORT", "2222")
     monkeypatch.setenv("ANSIBLE_TASK_TIMEOUT", "60")
-    status, output, touched = run(
-        tmp_path, "-i", "good-minimal/hosts.yml", PLAYBOOK, "-e", "preflight_check_urls=false"
-    )
+    status, output, touched = run("-i", "good-minimal/hosts.yml", PLAYBOOK, "-e", "preflight_check_urls=false")
     assert (status, touched) == (2, False)
     assert "port = 2222: only Ansible itself would use it" in output
     assert "task_timeout = 60: tasks that wait for boards would be ended; unset ANSIBLE_TASK_TIMEOUT" in output
 
 
-def test_boards_are_validated_in_one_list_with_unreachable_ones(tmp_path: Path) -> None:
+def test_boards_are_validated_in_one_list_with_unreachable_ones(run: Run, tmp_path: Path) -> None:
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(
         "all:\n  hosts:\n"
@@ -122,7 +136,7 @@ def test_boards_are_validated_in_one_list_with_unreachable_ones(tmp_path: Path) 
     )
     playbook = tmp_path / "boards.yml"
     playbook.write_text(BOARDS)
-    status, output, _ = run(tmp_path, "-i", inventory, playbook)
+    status, output, _ = run("-i", inventory, playbook)
     assert status == 2
     assert "2 errors found on the boards before anything was changed on them:" in output
     assert re.search(r"pi-01: memory = \d+ MiB: less than 99999999 MiB; use a board with more", output)

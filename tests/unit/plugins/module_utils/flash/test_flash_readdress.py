@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import subprocess
 import sys
@@ -67,9 +66,8 @@ def rendered(folder: Path, *names: str, **variables: Any) -> dict[str, str]:
         "tasks": [{"ansible.builtin.debug": {"msg": f"SEED {texts} DEES"}}],
     }  # fmt: skip
     (folder / "play.yml").write_text(json.dumps([play]))
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"}
     options = ["-i", "pi-01,", "play.yml", "-e", json.dumps(variables)]
-    done = ansible_playbook.run(options, cwd=folder, env=environment)
+    done = ansible_playbook.run(options, cwd=folder)
     match = re.search(r"SEED (\S+)\s+DEES", done.stdout)
     assert match, done.stdout + done.stderr
     return dict(zip(names, json.loads(base64.b64decode(match[1])), strict=True))
@@ -235,9 +233,8 @@ def play(folder: Path, spare: list[str]) -> tuple[int, str]:
         "tasks": [{"ansible.builtin.import_role": {"name": "flash", "tasks_from": "readdress"}}],
     }  # fmt: skip
     (folder / "play.yml").write_text(json.dumps([description]))
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"}
     options = ["-i", folder / "hosts.yml", folder / "play.yml"]
-    done = ansible_playbook.run(options, cwd=ROOT, env={**environment, "COLUMNS": "1000"})
+    done = ansible_playbook.run(options, cwd=ROOT)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,8 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import 
     without_login_key,
 )
 from flash_helpers import BOOT_BYTES, BOOT_OFFSET, CMDLINE, ROLE, build_image, run_module
+
+from tests.support import ansible_playbook
 
 
 def test_identity_depends_on_every_input_and_on_nothing_else() -> None:
@@ -141,12 +142,10 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         }
     ]
     (scratch / "play.yml").write_text(json.dumps(play))
-    (scratch / "ansible.cfg").touch()
-    env = {**os.environ, "ANSIBLE_CONFIG": str(scratch / "ansible.cfg")}
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "pi-01,", "-c", "local", "play.yml"]
-    command += ["-e", "flash_gateway=192.168.7.1", "-e", "ansible_port=2222", "-e", "ansible_host=192.168.7.11"]
-    result = subprocess.run(command, cwd=scratch, env=env, capture_output=True, text=True)
-    match = re.search(r"SEED (\S+) DEES", result.stdout)
+    given = {"flash_gateway": "192.168.7.1", "ansible_port": 2222, "ansible_host": "192.168.7.11"}
+    options = ["-i", "pi-01,", "-c", "local", "play.yml", "-e", json.dumps(given)]
+    result = ansible_playbook.run(options, cwd=scratch)
+    match = re.search(r"SEED (\S+)\s+DEES", result.stdout)
     assert match, result.stdout + result.stderr
     user_data, network, host_key, names, own = json.loads(base64.b64decode(match[1]))
     assert own == json.loads(names)["pi-01"]
