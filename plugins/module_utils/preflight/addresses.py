@@ -302,31 +302,33 @@ def _sizes(inventory: Inventory, host: Host, config: Setting, chosen: dict[str, 
         for key, default in (("cluster-cidr", POD_NETWORK), ("service-cidr", SERVICE_NETWORK))
     )
 
-    def refuse(key: str, problem: str, remedy: str) -> None:
-        if key in chosen:
-            report.setting(host, config, problem, remedy, inner=key, value=chosen[key])
-
     for key, found in (("cluster-cidr", pods), ("service-cidr", services)):
+        if key not in chosen:
+            continue
+        own = {"inner": key, "value": chosen[key]}
         if found and not any(each.version == 4 for each in found):
-            refuse(key, "has no IPv4 network", "write one, such as 10.52.0.0/16, before that of IPv6")
+            remedy = "write one, such as 10.52.0.0/16, before that of IPv6"
+            report.setting(host, config, "has no IPv4 network", remedy, **own)
         elif {each.version for each in pods} != {each.version for each in services}:
             problem = "cluster-cidr and service-cidr have networks of different families, and k3s does not start"
-            refuse(key, problem, "write networks of the same families in both")
+            report.setting(host, config, problem, "write networks of the same families in both", **own)
     boards = len(inventory.members("cluster") + inventory.members("spare"))
     is_default = "node-cidr-mask-size" not in str(chosen.get("kube-controller-manager-arg"))
-    for each in pods:
-        if each.version == 4 and is_default and 2 ** (24 - each.prefixlen) < boards:
-            remedy = "write a larger one, such as 10.52.0.0/16"
-            refuse("cluster-cidr", f"each Node has a /24 of it, which does not suffice for {boards} boards", remedy)
-    for each in services:
-        if each.version == 4 and not 12 <= each.prefixlen <= 26:
-            problem = "not a size that Kubernetes takes for Services"
-            refuse("service-cidr", problem, "write a network from /12 to /26, such as 10.53.0.0/16")
+    if "cluster-cidr" in chosen and is_default:
+        own = {"inner": "cluster-cidr", "value": chosen["cluster-cidr"]}
+        if any(each.version == 4 and 2 ** (24 - each.prefixlen) < boards for each in pods):
+            problem = f"each Node has a /24 of it, which does not suffice for {boards} boards"
+            report.setting(host, config, problem, "write a larger one, such as 10.52.0.0/16", **own)
+    if "service-cidr" in chosen and any(each.version == 4 and not 12 <= each.prefixlen <= 26 for each in services):
+        problem = "not a size that Kubernetes takes for Services"
+        remedy = "write a network from /12 to /26, such as 10.53.0.0/16"
+        report.setting(host, config, problem, remedy, inner="service-cidr", value=chosen["service-cidr"])
     for part in _parts(chosen.get("cluster-dns", "")):
-        own = address(part)
-        if own and not any(own.version == each.version and own in each for each in services):
+        own_dns = address(part)
+        if own_dns and not any(own_dns.version == each.version and own_dns in each for each in services):
             problem = f"not in the network of Services ({', '.join(map(str, services))})"
-            refuse("cluster-dns", problem, "write an address in it, or delete the line")
+            remedy = "write an address in it, or delete the line"
+            report.setting(host, config, problem, remedy, inner="cluster-dns", value=chosen["cluster-dns"])
 
 
 #: Addresses, or lists of them, that boards send packets to.

@@ -15,10 +15,7 @@ _HOST = rf"({_OCTET}\.){{3}}{_OCTET}|(?=.{{1,253}}\Z)({_LABEL}\.)*(?=[0-9-]*[a-z
 _REACHED = rf"(?!127\.|0\.|localhost\Z)({_HOST})"
 #: Of an option of the kernel; a second one of these would replace that of the card.
 _TOKEN = r"(?!(root|rootfstype|init|cgroup_disable)=)"
-_IMAGE = (
-    r"[a-z0-9]+([._/-]+[a-z0-9]+)*(:[0-9]+/[a-z0-9]+([._/-]+[a-z0-9]+)*)?",
-    "not a name of an image without its tag",
-)
+_IMAGE = r"[a-z0-9]+([._/-]+[a-z0-9]+)*(:[0-9]+/[a-z0-9]+([._/-]+[a-z0-9]+)*)?"
 _TIME = r"[0-9]+ ?(us|ms|s|sec|m|min|h|hour|hours)?"
 #: Of each variable: the form of the whole text, or of each item of a list; what is wrong otherwise; what to write.
 FORMATS: dict[str, tuple[str, str, str]] = {
@@ -32,9 +29,21 @@ FORMATS: dict[str, tuple[str, str, str]] = {
         "not pinned by the digest of its index",
         "write it as NAME:TAG@sha256:... (docker/README.md)",
     ),
-    "container_image_name": (*_IMAGE, "write such as localhost/edge-ai/tensorflow-jupyter"),
-    "container_image_hub_name": (*_IMAGE, "write such as localhost/edge-ai/hub"),
-    "container_image_lite_name": (*_IMAGE, "write such as localhost/edge-ai/litert"),
+    "container_image_name": (
+        _IMAGE,
+        "not a name of an image without its tag",
+        "write such as localhost/edge-ai/tensorflow-jupyter",
+    ),
+    "container_image_hub_name": (
+        _IMAGE,
+        "not a name of an image without its tag",
+        "write such as localhost/edge-ai/hub",
+    ),
+    "container_image_lite_name": (
+        _IMAGE,
+        "not a name of an image without its tag",
+        "write such as localhost/edge-ai/litert",
+    ),
     "cluster_check_namespace": (r"edge-ai", "not the namespace in which playbooks make everything", "delete it"),
     "flash_cmdline": (
         rf"{_TOKEN}.*",

@@ -98,12 +98,9 @@ def check(inventory: Inventory, report: Report) -> None:
             if secrets and PurePosixPath(str(setting.value)).is_relative_to(secrets):
                 problem = "in cluster_secrets_dir, where nothing may be readable by other users"
                 report.setting(host, setting, problem, "write a directory beside it")
-    for name, example in (("nfs_server_export", "/srv/books"), ("k3s_data_dir", "/var/lib/rancher/k3s")):
-        for host, setting in inventory.settings(name):
-            if problem := _unsteady(str(setting.value)):
-                report.setting(host, setting, problem, f"write such as {example}")
     for host, setting in inventory.settings("k3s_data_dir"):
         path = PurePosixPath(str(setting.value))
+        _is_steady(host, setting, "/var/lib/rancher/k3s", report)
         closed = tuple(each for each in _CLOSED if each not in ("/var/lib/rancher", "/dev"))
         export = str(host.get("nfs_server_export", inventory.defaults.get("nfs_server_export", "/srv/books")))
         if str(path) in _SYSTEM or any(path.is_relative_to(each) for each in closed) or path.parent.name == "home":
@@ -116,7 +113,7 @@ def check(inventory: Inventory, report: Report) -> None:
     for host, setting in inventory.settings("nfs_server_export"):
         path = PurePosixPath(str(setting.value))
         closed = (*_CLOSED, str(host.get("k3s_data_dir", _CLOSED[-1])))
-        if _unsteady(str(setting.value)):
+        if not _is_steady(host, setting, "/srv/books", report):
             continue
         if path.parent == PurePosixPath("/home"):
             problem = "the home of a user, who could not log in any more: its owner and mode would change"
@@ -145,18 +142,22 @@ def check(inventory: Inventory, report: Report) -> None:
             report.setting(host, setting, problem, "write another name, such as data")
 
 
-def _unsteady(directory: str) -> str:
-    """Why a directory of a board cannot be written into units and commands, or is gone after a boot; empty if not."""
+def _is_steady(host: Host, setting: Setting, example: str, report: Report) -> bool:
+    """Whether a directory of a board can be written into units and commands, and stays there; reported if not."""
+    directory = str(setting.value)
     path = PurePosixPath(directory)
     if ".." in path.parts or not re.fullmatch(r"/?[^/]+(/[^/]+)*", directory):
-        return "has .., //, or a / at its end"
-    if re.search(r"""[\s"'`\\#%$*?()\[\]{},:;&|<>]""", directory) or not directory.isascii():
-        return "has a blank, a letter that is not ASCII, or a character that programs read as something else"
-    if len(path.name) > 200 or path.name.startswith("-"):
-        return "not a name for a directory"
-    if any(path.is_relative_to(each) for each in ("/tmp", "/run", "/var/run", "/dev")):
-        return "empty after each boot"
-    return ""
+        problem = "has .., //, or a / at its end"
+    elif re.search(r"""[\s"'`\\#%$*?()\[\]{},:;&|<>]""", directory) or not directory.isascii():
+        problem = "has a blank, a letter that is not ASCII, or a character that programs read as something else"
+    elif len(path.name) > 200 or path.name.startswith("-"):
+        problem = "not a name for a directory"
+    elif any(path.is_relative_to(each) for each in ("/tmp", "/run", "/var/run", "/dev")):
+        problem = "empty after each boot"
+    else:
+        return True
+    report.setting(host, setting, problem, f"write such as {example}")
+    return False
 
 
 def _of_the_cluster(inventory: Inventory, report: Report) -> None:
