@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.edge_ai.cluster.plugins.modules import nfs_server_info as info
 
 from tests.support import ansible_playbook
 from tests.support.paths import ROOT
@@ -198,8 +199,6 @@ def test_what_is_mounted_with_other_options_is_mounted_anew(answers: dict[str, d
 
 
 def test_a_file_system_in_a_file(tmp_path: Path) -> None:
-    from ansible_collections.edge_ai.cluster.plugins.modules import nfs_server_info as info
-
     file = tmp_path / "books.img"
     assert info.file_state(file) == {"exists": False, "bytes": 0, "formatted": False, "projects": False}
     file.touch()
