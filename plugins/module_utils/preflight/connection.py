@@ -42,6 +42,9 @@ _SHELLS = ("sh", "/bin/sh", "/bin/bash", "/usr/bin/bash", "/usr/bin/sh")
 # Arguments that say where or through whom ssh connects.
 _ROUTE = re.compile(r"proxy|port|hostname|(^|\s)-[JFpl]", re.IGNORECASE)
 
+# What Ansible finds itself, or a program by its name or path, also as `/usr/bin/env python3`.
+_PYTHON = re.compile(r"auto[a-z_]*|(.*[/ ])?(python|pypy)(3(\.\d+)*)?")
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -89,8 +92,12 @@ def _is_shell(value: Any) -> bool:
     return value in _SHELLS
 
 
+def _is_python3(value: Any) -> bool:
+    return bool(_PYTHON.fullmatch(str(value)))
+
+
 def _is_boards_python(value: Any) -> bool:
-    return str(value).startswith(("auto", "/usr/bin/"))
+    return str(value).startswith(("auto", "/usr/bin/")) and _is_python3(value)
 
 
 def is_command_line(value: Any) -> bool:
@@ -138,6 +145,7 @@ BOARDS = (
     Rule("ansible_become_flags", _reads_password, *_NO_TERMINAL),
     Rule("ansible_sudo_flags", _reads_password, *_NO_TERMINAL),
     Rule("ansible_ssh_args", _says_no_route, _ARGS, "write it as ansible_ssh_common_args"),
+    Rule("ansible_python_interpreter", _is_python3, "not a Python 3", "delete it, or write such as /usr/bin/python3"),
     Rule(
         "ansible_python_interpreter",
         lambda value: value != sys.executable or value.startswith("/usr/bin/"),

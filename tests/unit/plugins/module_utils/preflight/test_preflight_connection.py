@@ -92,6 +92,8 @@ SETTINGS = {
             "task_timeout = 3: tasks that wait for boards would be ended; unset ANSIBLE_TASK_TIMEOUT",
         ),
         ({"DEFAULT_EXECUTABLE": "/bin/fish"}, "executable = /bin/fish: stages run commands of sh"),
+        ({"INTERPRETER_PYTHON": "/usr/bin/python2"}, "interpreter_python = /usr/bin/python2: boards do not have this"),
+        ({"INTERPRETER_PYTHON": "/usr/bin/python3.13"}, None),
         ({"INTERPRETER_PYTHON": "/opt/python"}, "interpreter_python = /opt/python: boards do not have this Python"),
         ({"ssh_args": "-o ProxyJump=gate"}, "ssh_args = -o ProxyJump=gate: only Ansible itself would use it"),
         ({"ssh_common_args": "-J gate"}, "ssh_common_args = -J gate: only Ansible itself would use it"),
@@ -154,6 +156,19 @@ def test_python_of_the_control_node_is_not_that_of_boards() -> None:
     assert board("ansible_python_interpreter", "/usr/bin/python3") == []
     (text,) = board("ansible_python_interpreter", sys.executable)
     assert "this is the control node's Python, which boards do not have; write it for localhost only" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "works"),
+    [
+        ("auto", True), ("auto_silent", True), ("python3", True), ("/usr/bin/python3.13", True),
+        ("/opt/venv/bin/python", True), ("/usr/bin/env python3", True),
+        ("", False), (" ", False), ("python2", False), ("/usr/bin/python2.7", False), ("/usr/bin/perl", False),
+    ],
+)  # fmt: skip
+def test_the_interpreter_of_boards_is_a_python_3(value: str, works: bool) -> None:
+    problem = "not a Python 3; delete it, or write such as /usr/bin/python3"
+    assert [problem in text for text in board("ansible_python_interpreter", value)] == [True] * (not works)
 
 
 def test_an_encrypted_password_for_ssh_is_reported_without_its_value() -> None:
