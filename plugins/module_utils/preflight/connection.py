@@ -109,10 +109,7 @@ def is_command_line(value: Any) -> bool:
 
 
 _NO_TERMINAL = "sudo would ask for its password at a terminal, and there is none", "delete it, or have -S in it"
-_QUOTE = "a quote is not closed", "close it"
 BOARDS = (
-    Rule("ansible_ssh_common_args", is_command_line, *_QUOTE),
-    Rule("ansible_ssh_extra_args", is_command_line, *_QUOTE),
     Rule("ansible_connection", lambda value: value in _SSH, "boards are reached by ssh only", "delete it"),
     Rule(
         "ansible_port",
@@ -152,6 +149,13 @@ BOARDS = (
         "this is the control node's Python, which boards do not have",
         "write it for localhost only",
     ),
+)
+#: Of any host: arguments that are split as a shell does.
+_QUOTE = "a quote is not closed", "close it"
+ARGUMENTS = (
+    Rule("ansible_ssh_common_args", is_command_line, *_QUOTE),
+    Rule("ansible_ssh_extra_args", is_command_line, *_QUOTE),
+    Rule("cluster_backup_copy_ssh_args", is_command_line, *_QUOTE),
 )
 CONTROL_NODE = (
     Rule(
@@ -244,6 +248,8 @@ PLUGINS = {
 
 def check(inventory: Inventory, report: Report) -> None:
     """Report variables of the connection that only a part of the stages would use, or none could work with."""
+    for host in inventory.hosts.values():
+        _check(host, ARGUMENTS, report)
     boards = inventory.boards()
     for host in boards:
         # root need not become root.
