@@ -119,9 +119,12 @@ def test_directories_within_the_inventory_are_reported(run: Run) -> None:
 def test_settings_of_the_environment_are_reported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANSIBLE_REMOTE_PORT", "2222")
     monkeypatch.setenv("ANSIBLE_TASK_TIMEOUT", "60")
+    monkeypatch.setenv("ANSIBLE_BECOME_PASS", "a-secret")
+    monkeypatch.setenv("ANSIBLE_BECOME_FLAGS", "-H")
     status, output, touched = run("-i", "good-minimal/hosts.yml", PLAYBOOK, "-e", "preflight_check_urls=false")
     assert (status, touched) == (2, False)
     assert "port = 2222: only Ansible itself would use it" in output
+    assert "become_flags = -H: sudo would ask for its password" in output and "a-secret" not in output
     assert "task_timeout = 60: tasks that wait for boards would be ended; unset ANSIBLE_TASK_TIMEOUT" in output
 
 
