@@ -50,7 +50,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.seal import
     recipient_of,
     sign,
 )
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.transfer import Show, move, receive, send
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.transfer import RESERVE, Show, move, receive, send
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of, write_text
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused
 from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import become_password
@@ -115,7 +115,7 @@ def make(task: dict[str, Any], show: Show) -> dict[str, Any]:
             shutil.rmtree(old)
         needed = sum(part.get("bytes", 0) for part in task["parts"])
         free = shutil.disk_usage(directory).free
-        if free < needed + (64 << 20):
+        if free < needed + RESERVE:
             raise AnsibleActionFail(
                 f"{directory} has {free / 1e6:.0f} MB free, up to {needed / 1e6:.0f} MB are needed: free space, set "
                 "cluster_backup_keep, or set cluster_backups_dir to another disk"

@@ -69,6 +69,7 @@ class ActionModule(ActionBase):
             settings |= constants.config.get_plugin_options(kind, name)
         control.check_configuration(constants.CONFIG_FILE, checkout, settings, report)
         connection.check_options(context.CLIARGS, report)
+        connection.check_flags(inventory, context.CLIARGS, settings, report)
         if is_whole:
             control.check_whole(inventory, scope, str(context.CLIARGS["subset"] or ""), report)
         control.check(inventory, scope, needs, report)

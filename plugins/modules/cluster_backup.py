@@ -24,7 +24,7 @@ options:
     type: dict
     default: {}
   parts:
-    description: Name, title, ssh, arguments and bytes (expected) of each archive (make).
+    description: Name, title, ssh, arguments and bytes (expected, and at most as limit) of each archive (make).
     type: list
     elements: dict
     default: []

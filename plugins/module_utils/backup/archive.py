@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import tarfile
 import time
 import zlib
 from collections.abc import Iterable, Iterator
@@ -21,7 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import Entry, Limits, Target, copy, members
+from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import (
+    Content,
+    Entry,
+    Limits,
+    Target,
+    copy,
+    members,
+)
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import (
     ARCHIVE,
     BESIDE,
@@ -77,12 +85,12 @@ class Contents:
     """What of the export is not in it, and why."""
 
 
-def contents(source: IO[bytes], top: str) -> Contents:
+def contents(source: IO[bytes], top: str, limits: Limits = LIMITS) -> Contents:
     """Read a tar to its end, and compare each file with the digest that was taken where it was read first."""
     found = Contents()
     record = b""
     try:
-        for member in members(source, LIMITS, links=True):
+        for member in members(source, limits, links=True):
             name = member.info.name
             if member.content is None:
                 continue
@@ -94,6 +102,7 @@ def contents(source: IO[bytes], top: str) -> Contents:
                 continue
             if member.parts[0] != top and name not in BESIDE:
                 found.faults.append(f"holds {printable(repr(name))}, which is not a part of a backup")
+                return found
             if name in INSPECTED:
                 content = member.content.read(SHORT)
                 digest = hashlib.sha256(content).hexdigest()
@@ -133,43 +142,43 @@ class Written:
     def __init__(self, target: IO[bytes], copied: IO[bytes], reading: Future[Contents]) -> None:
         self._target, self._copied, self._reading = target, copied, reading
         self._compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
+        self._beyond = 0
 
     def write(self, content: bytes) -> int:
-        """Some more of the tar."""
+        """Some more of the tar. Raises BackupError after a fault, or its end: nothing more of it is stored."""
+        if self._reading.done():
+            self._beyond += len(content)
+            # A tar is filled up to the length of a record.
+            if self._beyond > tarfile.RECORDSIZE:
+                raise BackupError("; ".join(self._reading.result().faults or ["goes on after its end"]))
         self._put(self._compressor.compress(content))
         return len(content)
 
     def end(self) -> Contents:
         """The tar is complete; what it holds."""
         self._put(self._compressor.flush())
-        with suppress(BrokenPipeError):
-            self._copied.close()
+        self._copied.close()
         return self._reading.result()
 
     def _put(self, content: bytes) -> None:
-        with suppress(BrokenPipeError):  # the reader has found a fault
-            self._copied.write(content)
+        self._copied.write(content)
         self._target.write(content)
 
 
 @contextmanager
-def writing(path: Path, recipient: str) -> Iterator[Written]:
+def writing(path: Path, recipient: str, limits: Limits = LIMITS) -> Iterator[Written]:
     """A new archive, that only the owner can read. Raises BackupError."""
-
-    def read(descriptor: int) -> Contents:
-        with os.fdopen(descriptor, "rb") as source:
-            found = contents(source, TOPS[path.name])
-            while source.read(1 << 20):
-                pass
-            return found
-
     reader, writer = os.pipe()
     with (
+        os.fdopen(reader, "rb") as source,
         ThreadPoolExecutor(1) as pool,
         os.fdopen(writer, "wb") as copied,
         encrypting(path, recipient) as target,
     ):
-        yield Written(target, copied, pool.submit(read, reader))
+        reading = pool.submit(contents, source, TOPS[path.name], limits)
+        # Then what is left after a fault: the writer must not wait for it.
+        pool.submit(copy, Content(source))
+        yield Written(target, copied, reading)
 
 
 def files_below(root: Path) -> dict[str, Path]:

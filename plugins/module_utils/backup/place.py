@@ -16,7 +16,11 @@ from .archive import STAMP, prune, surplus
 from .seal import BackupError
 
 #: Where sftp copies to: a host as ssh knows it, and a directory there.
-_REMOTE = re.compile(r"(?P<host>([A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[A-Za-z0-9._/-]+)")
+REMOTE = (
+    r"(?P<host>([A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*):"
+    # What begins with two is a URL, whose scheme would be the host.
+    r"(?!//)(?P<path>[A-Za-z0-9._/-]+)"
+)
 _OPTIONS = {"BatchMode": "yes", "StrictHostKeyChecking": "yes", "ConnectTimeout": "20", "ServerAliveInterval": "15"}
 
 
@@ -25,7 +29,7 @@ def validate(place: str) -> None:
     if place.startswith(("/", "~")):
         if not Path(place).expanduser().is_dir():
             raise BackupError(f"cluster_backup_copy_to: {place} is not a directory: mount its disk, or create it")
-    elif not _REMOTE.fullmatch(place):
+    elif not re.fullmatch(REMOTE, place):
         raise BackupError(
             f"cluster_backup_copy_to: {place} is neither the full path of a directory nor user@host:directory (of "
             "letters, digits, and . _ / -)"
@@ -40,7 +44,7 @@ def copy(backup: Path, place: str, cluster_name: str, keep: int, ssh_args: str, 
     validate(place)
     if place.startswith(("/", "~")):
         return _to_directory(backup, Path(place).expanduser() / cluster_name, cluster_name, keep)
-    found = _REMOTE.fullmatch(place)
+    found = re.fullmatch(REMOTE, place)
     assert found
     host, folder = found["host"], f"{found['path'].rstrip('/') or ''}/{cluster_name}"
     listing = _sftp(host, [f"-mkdir {folder}", f"ls -1a {folder}"], ssh_args, timeout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -11,6 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from ..files import sha256_of
 from ..shared_data import printable
 from ..ssh import preamble, root_argv
 from . import stream
-from .archive import Contents, writing
+from .archive import LIMITS, Contents, writing
 from .seal import BackupError, decrypting, read_key
 
 #: The board's program, after the modules that it imports.
@@ -36,6 +38,8 @@ sys.exit(module.main())
 """
 #: Seconds between two lines of progress.
 TICK = 10.0
+#: Bytes that stay free on the control node's disk.
+RESERVE = 64 << 20
 #: Exit status of the board's program for a file that changed each time, and how often that is tried.
 TORN, TRIES = 3, 3
 
@@ -107,18 +111,33 @@ def running(ssh: dict[str, Any], arguments: list[str], timeout: float) -> Iterat
 
 
 def receive(part: dict[str, Any], target: Path, recipient: str, timeout: float, show: Show) -> Contents:
-    """One archive from a board into `target`, compressed and encrypted here. Raises AnsibleActionFail, BackupError."""
+    """One archive from a board into `target`, compressed and encrypted here. Raises AnsibleActionFail, BackupError.
+
+    A board may be anybody's by now, and send anything without end: what is stored ends at the first fault, at the
+    `limit` of its files (bytes; beyond what was announced without one), and where the disk would be full.
+    """
     host = part["ssh"]["host"]
+    # What was announced is what files took on the board's disk: they may have holes, and have grown since.
+    size = part.get("limit") or part.get("bytes", 0) + stream.BEYOND
+    limits = replace(LIMITS, size=min(LIMITS.size, size + stream.LISTING))
     for attempt in range(1, TRIES + 1):
         meter = Meter(part["title"], part.get("bytes", 0), show)
         with (
             running(part["ssh"], part["arguments"], timeout) as (process, messages),
-            writing(target, recipient) as archive,
+            writing(target, recipient, limits) as archive,
         ):
             with suppress(BrokenPipeError):
                 process.stdin.close()
             while chunk := process.stdout.read1(1 << 20):
-                archive.write(chunk)
+                if shutil.disk_usage(target.parent).free < RESERVE:
+                    raise AnsibleActionFail(
+                        f"{part['title']} from {host}: after {meter.done / 1e6:.0f} MB {target.parent} has less than "
+                        f"{RESERVE / 1e6:.0f} MB free: free space, or set cluster_backups_dir to another disk"
+                    )
+                try:
+                    archive.write(chunk)
+                except BackupError as error:
+                    raise AnsibleActionFail(f"{part['title']} from {host}: {error}") from None
                 meter.add(len(chunk))
             code = process.wait()
             reason = messages()

@@ -71,6 +71,15 @@ def free_address(host: Host, inventory: Inventory) -> str:
     return str(next((each for each in (first + step for step in range(200)) if each not in used), first))
 
 
+def networks_of_k3s(server_config: Any) -> Iterator[tuple[str, Network]]:
+    """What k3s has a network for, and the network, by a server's k3s_server_config; what is no network is left out."""
+    chosen = server_config if isinstance(server_config, dict) else {}
+    for what, key, default in (("pods", "cluster-cidr", POD_NETWORK), ("services", "service-cidr", SERVICE_NETWORK)):
+        for part in _parts(chosen.get(key, default)):
+            if found := network(part):
+                yield what, found
+
+
 def _address(host: Host, inventory: Inventory, taken: dict[Address, tuple[Host, Setting]], report: Report) -> None:
     setting = host.settings.get("ansible_host")
     instead = f"write the board's fixed address, such as {free_address(host, inventory)}"

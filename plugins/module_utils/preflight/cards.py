@@ -144,4 +144,9 @@ def _fingerprint(host: Host, report: Report) -> None:
 
 
 def _is_zone(name: str) -> bool:
-    return bool(name) and ".." not in name and not name.startswith("/") and (ZONES / name).is_file()
+    """Whether this is a time zone by its whole name: zoneinfo also has lists of them, such as zone.tab."""
+    path = PurePosixPath(name)
+    if ".." in path.parts or path.is_absolute() or str(path) != name or not (ZONES / path).is_file():
+        return False
+    with (ZONES / path).open("rb") as file:
+        return file.read(4) == b"TZif"

@@ -42,6 +42,9 @@ _SHELLS = ("sh", "/bin/sh", "/bin/bash", "/usr/bin/bash", "/usr/bin/sh")
 # Arguments that say where or through whom ssh connects.
 _ROUTE = re.compile(r"proxy|port|hostname|(^|\s)-[JFpl]", re.IGNORECASE)
 
+# What Ansible finds itself, or a program by its name or path, also as `/usr/bin/env python3`.
+_PYTHON = re.compile(r"auto[a-z_]*|(.*[/ ])?(python|pypy)(3(\.\d+)*)?")
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -89,8 +92,12 @@ def _is_shell(value: Any) -> bool:
     return value in _SHELLS
 
 
+def _is_python3(value: Any) -> bool:
+    return bool(_PYTHON.fullmatch(str(value)))
+
+
 def _is_boards_python(value: Any) -> bool:
-    return str(value).startswith(("auto", "/usr/bin/"))
+    return str(value).startswith(("auto", "/usr/bin/")) and _is_python3(value)
 
 
 def is_command_line(value: Any) -> bool:
@@ -101,11 +108,15 @@ def is_command_line(value: Any) -> bool:
         return False
 
 
-_NO_TERMINAL = "sudo would ask for its password at a terminal, and there is none", "delete it, or have -S in it"
-_QUOTE = "a quote is not closed", "close it"
+#: Where Ansible gives sudo a password.
+_NO_TERMINAL = "sudo would ask for its password at a terminal, and there is none"
+FLAGS = tuple(
+    Rule(name, _reads_password, _NO_TERMINAL, "delete it, or have -S in it")
+    for name in ("ansible_become_flags", "ansible_sudo_flags")
+)
+DEFAULT_FLAGS = Rule("become_flags", _reads_password, _NO_TERMINAL, "unset ANSIBLE_BECOME_FLAGS, or have -S in it")
+_PASSWORDS = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
 BOARDS = (
-    Rule("ansible_ssh_common_args", is_command_line, *_QUOTE),
-    Rule("ansible_ssh_extra_args", is_command_line, *_QUOTE),
     Rule("ansible_connection", lambda value: value in _SSH, "boards are reached by ssh only", "delete it"),
     Rule(
         "ansible_port",
@@ -135,15 +146,21 @@ BOARDS = (
         "stages become root by sudo",
         "delete it, and have the board's user in its group sudo",
     ),
-    Rule("ansible_become_flags", _reads_password, *_NO_TERMINAL),
-    Rule("ansible_sudo_flags", _reads_password, *_NO_TERMINAL),
     Rule("ansible_ssh_args", _says_no_route, _ARGS, "write it as ansible_ssh_common_args"),
+    Rule("ansible_python_interpreter", _is_python3, "not a Python 3", "delete it, or write such as /usr/bin/python3"),
     Rule(
         "ansible_python_interpreter",
         lambda value: value != sys.executable or value.startswith("/usr/bin/"),
         "this is the control node's Python, which boards do not have",
         "write it for localhost only",
     ),
+)
+#: Of any host: arguments that are split as a shell does.
+_QUOTE = "a quote is not closed", "close it"
+ARGUMENTS = (
+    Rule("ansible_ssh_common_args", is_command_line, *_QUOTE),
+    Rule("ansible_ssh_extra_args", is_command_line, *_QUOTE),
+    Rule("cluster_backup_copy_ssh_args", is_command_line, *_QUOTE),
 )
 CONTROL_NODE = (
     Rule(
@@ -229,13 +246,14 @@ PLUGINS = {
         Rule("port", _never, _ARGS, f"unset ANSIBLE_REMOTE_PORT, and {_IN_INVENTORY} ansible_port"),
         Rule("private_key_file", _never, _ARGS, f"{_IN_INVENTORY} ansible_ssh_private_key_file"),
         Rule("become_exe", _is_program_sudo, "stages become root by sudo", "unset ANSIBLE_BECOME_EXE"),
-        Rule("become_flags", _reads_password, _NO_TERMINAL[0], "unset ANSIBLE_BECOME_FLAGS, or have -S in it"),
     )
 }
 
 
 def check(inventory: Inventory, report: Report) -> None:
     """Report variables of the connection that only a part of the stages would use, or none could work with."""
+    for host in inventory.hosts.values():
+        _check(host, ARGUMENTS, report)
     boards = inventory.boards()
     for host in boards:
         # root need not become root.
@@ -263,6 +281,36 @@ def check_settings(settings: Mapping[str, Any], report: Report) -> None:
     for name, rule in (SETTINGS | PLUGINS).items():
         if not rule.works(settings[name]):
             report.add(_CONFIGURATION, rule.name, settings[name], rule.problem, rule.remedy)
+
+
+def check_flags(
+    inventory: Inventory, arguments: Mapping[str, Any], settings: Mapping[str, Any], report: Report
+) -> None:
+    """Report flags with which sudo would not read the password that Ansible has for it; without one they do no harm.
+
+    `arguments` are the options of ansible-playbook, `settings` those of Ansible's plugin sudo.
+    """
+    of_all = any((arguments.get("become_ask_pass"), arguments.get("become_password_file"), settings.get("become_pass")))
+    has_default = False
+    for host in inventory.boards():
+        # root need not become root.
+        if host.get("ansible_user") != "root" and (of_all or any(_is_given(host, name) for name in _PASSWORDS)):
+            _check(host, FLAGS, report)
+            has_default = has_default or not any(rule.name in host.settings for rule in FLAGS)
+    if has_default and not DEFAULT_FLAGS.works(settings["become_flags"]):
+        report.add(
+            _CONFIGURATION,
+            DEFAULT_FLAGS.name,
+            settings["become_flags"],
+            DEFAULT_FLAGS.problem,
+            DEFAULT_FLAGS.remedy,
+        )
+
+
+def _is_given(host: Host, name: str) -> bool:
+    """Whether a host has a value of a variable; one that is encrypted counts, though it is not known here."""
+    setting = host.settings.get(name)
+    return setting is not None and (bool(setting.value) or (setting.value is None and not setting.plain))
 
 
 def _check(host: Host, rules: tuple[Rule, ...] | list[Rule], report: Report) -> None:

@@ -283,12 +283,12 @@ def _route(inventory: Inventory, report: Report) -> None:
         args = _ssh_args(host)
         if shutil.which("ssh") is None or not connection.is_command_line(args):
             continue  # reported elsewhere
-        jump = jump_host(own, shlex.split(args))
-        if jump and not _answers(own, 6443):
+        jump, port = jump_host(own, shlex.split(args)), api_port(host)
+        if jump and not _answers(own, port):
             report.setting(
                 host,
                 host.settings["ansible_host"],
-                f"ssh reaches it through {jump}, but the cluster's API at port 6443 cannot be reached so",
+                f"ssh reaches it through {jump}, but the cluster's API at port {port} cannot be reached so",
                 "run this on a machine in the boards' network (such as the jump host), or have a route or VPN into it",
             )
 
@@ -416,3 +416,10 @@ def ssh_port(host: Host) -> int:
     """The port of a board's ssh server; another one than a number is reported elsewhere."""
     port = str(host.get("ansible_port", 22))
     return int(port) if port.isascii() and port.isdecimal() else 22
+
+
+def api_port(host: Host) -> int:
+    """The port of a server's API; another one than a number is reported elsewhere."""
+    config = host.get("k3s_server_config")
+    port = config.get("https-listen-port", 6443) if isinstance(config, dict) else 6443
+    return port if isinstance(port, int) and 0 < port < 65536 else 6443

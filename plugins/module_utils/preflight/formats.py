@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..backup.place import REMOTE
 from .model import Inventory, Report
 from .suggest import did_you_mean
 
@@ -20,7 +21,7 @@ _TIME = r"[0-9]+ ?(us|ms|s|sec|m|min|h|hour|hours)?"
 #: Of each variable: the form of the whole text, or of each item of a list; what is wrong otherwise; what to write.
 FORMATS: dict[str, tuple[str, str, str]] = {
     "cluster_backup_copy_to": (
-        r"([/~].*|([A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*:[A-Za-z0-9._/-]+)?",
+        rf"([/~].*|{REMOTE})?",
         "neither the full path of a directory nor a place for sftp",
         "write such as /media/disk, or nas@192.168.1.5:backups (letters, digits, and . _ / -)",
     ),

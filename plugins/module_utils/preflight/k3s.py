@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..k3s.keys import VARIABLES, named_problem, problems
+from ..k3s.keys import VARIABLES, named_problem, problems, value_problem
 from ..k3s.version import parse, release_problem
 from .model import Host, Inventory, Report, Setting
 from .suggest import did_you_mean
 
+_ALL_ADDRESSES = ("0.0.0.0", "::")
 DEFAULT_MINORS = ("1.35", "1.36", "1.37")
 #: What k3s_registries has for each registry: type of a key's value, and the keys in it where they are known.
 _OF_REGISTRIES: dict[str, dict[str, tuple[type, tuple[str, ...]]]] = {
@@ -38,6 +39,8 @@ def check(inventory: Inventory, report: Report) -> None:
             config = host.settings.get(name)
             if config:
                 _config(host, config, role, release, report)
+                if ("k3s_servers" in host.groups) == (role == "server"):
+                    _bind_address(host, config, report)
 
 
 def _registries(value: Any) -> Iterator[tuple[str, Any, str, str]]:
@@ -109,6 +112,17 @@ def _policies(host: Host, inventory: Inventory, report: Report) -> None:
     if inventory.value(control, name) is not False:
         problem = f"network policies are applied ({name}), but nothing would enforce them"
         report.setting(host, config, problem, f"delete it, or write {name}: false", inner=key, value=True)
+
+
+def _bind_address(host: Host, config: Setting, report: Report) -> None:
+    """Report an address to listen on that the board does not have."""
+    value = config.value.get("bind-address") if isinstance(config.value, dict) else None
+    own = [str(host.get(name)) for name in ("ansible_host", "k3s_node_ip") if host.get(name)]
+    if not own or not isinstance(value, str) or value_problem("bind-address", value):
+        return  # reported elsewhere
+    if value not in (*_ALL_ADDRESSES, *own):
+        remedy = f"delete it, or write {' or '.join(dict.fromkeys(own))}, for this board alone"
+        report.setting(host, config, f"not an address of {host.name}", remedy, inner="bind-address", value=value)
 
 
 def _config(host: Host, config: Setting, role: str, version: str, report: Report) -> None:

@@ -22,6 +22,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleActionFail
 from ansible_collections.edge_ai.cluster.plugins.action import cluster_backup as action
 from ansible_collections.edge_ai.cluster.plugins.module_utils import archives
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, place, seal, stream, transfer
@@ -1052,6 +1053,66 @@ def test_a_fault_on_the_way_to_the_disk_ends_the_backup(owner: Owner, tmp_path: 
     (tmp_path / archive.SERVER).symlink_to("/dev/full")
     with pytest.raises(seal.BackupError, match=r"encrypt: .*no space left"):
         owner.write(tmp_path / archive.SERVER, os.urandom(1 << 22))
+
+
+def tar_of(*files: tuple[str, int], end: bool = True) -> bytes:
+    """A tar as a board may begin it: names, and the sizes that it says they have; random content, as long as 1 MiB."""
+    made = io.BytesIO()
+    for name, size in files:
+        info = tarfile.TarInfo(name)
+        info.size = size
+        content = os.urandom(min(size, 1 << 20))
+        made.write(info.tobuf() + content + bytes(-len(content) % 512))
+    return made.getvalue() + (bytes(1024) if end else b"")
+
+
+@pytest.mark.parametrize(
+    ("begins", "limit", "fault"),
+    [
+        (b"no tar at all" * 100_000, 0, "cannot be read to its end"),
+        (tar_of(("data/notes.txt", 5)), 0, "has no SHA256SUMS.json at its end: it is incomplete"),
+        (tar_of(("data/weights", 1 << 40), end=False), 0, "holds 'data/weights': more than 1,"),
+        (tar_of(("data/weights", 3 << 30), end=False), 2 << 30, "holds 'data/weights': more than 2,"),
+        (tar_of(("elsewhere/notes.txt", 5), end=False), 0, "holds 'elsewhere/notes.txt', which is not a part of a"),
+    ],
+)
+def test_a_board_that_sends_without_end_fills_no_disk(
+    begins: bytes, limit: int, fault: str, owner: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / archive.DATA
+    with pytest.raises(AnsibleActionFail) as raised:
+        receive_from(tmp_path, begins, target, owner, monkeypatch, limit)
+    assert str(raised.value).startswith(f"data from pi-01: {fault}")
+    assert target.stat().st_size < 8 << 20
+
+
+def test_a_board_that_goes_on_after_the_end_fills_no_disk(
+    export: Path, owner: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_board("send-data", "--export", str(export)).stdout
+    with pytest.raises(AnsibleActionFail, match=r"^data from pi-01: goes on after its end$"):
+        receive_from(tmp_path, whole, tmp_path / archive.DATA, owner, monkeypatch)
+
+
+def test_a_part_of_a_backup_leaves_room_on_the_disk(
+    owner: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _path: SimpleNamespace(free=transfer.RESERVE - 1))
+    target = tmp_path / archive.DATA
+    with pytest.raises(AnsibleActionFail, match=r"^data from pi-01: after 0 MB \S+ has less than 67 MB free: "):
+        receive_from(tmp_path, tar_of(("data/weights", 1 << 20), end=False), target, owner, monkeypatch)
+    assert target.stat().st_size < 1 << 20
+
+
+def receive_from(
+    folder: Path, begins: bytes, target: Path, owner: Owner, monkeypatch: pytest.MonkeyPatch, limit: int = 0
+) -> archive.Contents:
+    """What is received from a board that sends this, and then 64 MiB that cannot be compressed."""
+    (folder / "begins").write_bytes(begins)
+    endless = f"cat >/dev/null; cat '{folder}/begins'; exec head -c {64 << 20} /dev/urandom"
+    monkeypatch.setattr(transfer, "ssh_command", lambda *_: ["sh", "-c", endless])
+    part = {"title": "data", "ssh": {"host": "pi-01"}, "arguments": [], "bytes": 1000, "limit": limit}
+    return transfer.receive(part, target, owner.recipient, 60, print)
 
 
 def test_copies_at_a_second_directory_are_whole_and_few(backup: Path, owner: Owner, tmp_path: Path) -> None:

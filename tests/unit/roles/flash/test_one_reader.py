@@ -122,6 +122,10 @@ def test_without_a_terminal_a_refused_card_ends_the_run(tmp_path: Path, url: str
         (("-l", "spare"), ["pi-05"]),
         (("-l", "pi-01,pi-05"), ["pi-01", "pi-05"]),
         (("-l", "pi-01:pi-05"), ["pi-01", "pi-05"]),
+        (("-l", "pi-0[15]*"), ["pi-01", "pi-05"]),
+        (("-l", "pi-*:!pi-02"), ["pi-01", "pi-03", "pi-05"]),
+        (("-l", "~pi-0(3|5)$"), ["pi-03", "pi-05"]),
+        (("-l", "pi-0*,&spare"), ["pi-05"]),
     ],
 )
 def test_spare_board_is_flashed_when_the_limit_names_it(limit: tuple[str, ...], hosts: list[str]) -> None:

@@ -119,19 +119,27 @@ def test_directories_within_the_inventory_are_reported(run: Run) -> None:
 def test_settings_of_the_environment_are_reported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANSIBLE_REMOTE_PORT", "2222")
     monkeypatch.setenv("ANSIBLE_TASK_TIMEOUT", "60")
+    monkeypatch.setenv("ANSIBLE_BECOME_PASS", "a-secret")
+    monkeypatch.setenv("ANSIBLE_BECOME_FLAGS", "-H")
     status, output, touched = run("-i", "good-minimal/hosts.yml", PLAYBOOK, "-e", "preflight_check_urls=false")
     assert (status, touched) == (2, False)
     assert "port = 2222: only Ansible itself would use it" in output
+    assert "become_flags = -H: sudo would ask for its password" in output and "a-secret" not in output
     assert "task_timeout = 60: tasks that wait for boards would be ended; unset ANSIBLE_TASK_TIMEOUT" in output
 
 
 def test_boards_are_validated_in_one_list_with_unreachable_ones(run: Run, tmp_path: Path) -> None:
+    # It takes what Ansible sends first: Ansible reports a pipe that breaks meanwhile instead of what ssh says.
+    refusing = tmp_path / "ssh"
+    refusing.write_text("#!/bin/sh\ncat >/dev/null\necho 'connect to host: Connection refused' >&2\nexit 255\n")
+    refusing.chmod(0o755)
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(
         "all:\n  hosts:\n"
         "    pi-01: {ansible_host: 127.0.0.1, ansible_connection: local, preflight_memory_mb: 99999999,"
         f" preflight_models: [], preflight_releases: [], ansible_python_interpreter: {sys.executable}}}\n"
-        "    pi-02: {ansible_host: 127.0.0.1, ansible_port: 1, ansible_python_interpreter: /usr/bin/python3}\n"
+        "    pi-02: {ansible_host: 127.0.0.1, ansible_python_interpreter: /usr/bin/python3,"
+        f" ansible_ssh_executable: {refusing}}}\n"
         f"  vars: {{cluster_cache_dir: {tmp_path}}}\n"
     )
     playbook = tmp_path / "boards.yml"

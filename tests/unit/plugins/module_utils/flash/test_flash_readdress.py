@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.edge_ai.cluster.plugins.filter.flash import flash_moved
+from ansible_collections.edge_ai.cluster.plugins.filter.flash import flash_moved, flash_new_problem
 from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.seed import (
     instance_id,
     meta_data,
@@ -204,10 +204,37 @@ def test_a_board_whose_seed_is_not_used_is_refused(board: Board, seeds: tuple[di
         ({"flash_new_network": "192.168.2.0"}, "with a place for every board"),
         ({**MOVE, "flash_new_gateway": "router"}, "write the address of the router in"),
         ({**MOVE, "flash_new_gateway": "192.168.2.11"}, "which no board may have"),
+        (
+            {**MOVE, "k3s_server_config": {"service-cidr": "192.168.0.0/16"}},
+            "it overlaps k3s's network of services 192.168.0.0/16",
+        ),
     ],
 )
 def test_a_network_that_boards_cannot_have_is_refused(tmp_path: Path, variables: dict[str, str], words: str) -> None:
     assert words in rendered(tmp_path, "problem", **HERE, **variables)["problem"]
+
+
+@pytest.mark.parametrize(
+    ("network", "gateway", "config", "words"),
+    [
+        ("192.168.2.0/24", "192.168.2.1", {}, ""),
+        ("192.168.2.0/24", "192.168.2.254", {"cluster-cidr": "10.52.0.0/16,fd00:52::/56"}, ""),
+        ("192.168.2.0/24", "", {}, ""),
+        ("10.42.7.0/24", "10.42.7.1", {"cluster-cidr": ["10.52.0.0/16"]}, ""),
+        ("192.168.2.0/24", "192.168.1.1", {}, "write the address of the router in 192.168.2.0/24"),
+        ("192.168.2.0/24", "192.168.2.0", {}, "write the address of the router in 192.168.2.0/24"),
+        ("192.168.2.0/24", "192.168.2.255", {}, "write the address of the router in 192.168.2.0/24"),
+        ("192.168.2.0/24", "192.168.2", {}, "write the address of the router in 192.168.2.0/24"),
+        ("10.42.7.0/24", "10.42.7.1", {}, "it overlaps k3s's network of pods 10.42.0.0/16"),
+        ("10.40.0.0/14", "10.40.0.1", {}, "it overlaps k3s's network of pods 10.42.0.0/16"),
+        ("10.43.0.0/24", "10.43.0.1", {"cluster-cidr": "10.52.0.0/16"}, "network of services 10.43.0.0/16"),
+    ],
+)
+def test_the_router_and_the_networks_of_k3s_limit_a_move(
+    network: str, gateway: str, config: dict[str, Any], words: str
+) -> None:
+    found = flash_new_problem(network, gateway, [flash_moved("192.168.1.11", 24, network)], config)
+    assert words in found and bool(found) == bool(words)
 
 
 def play(folder: Path, spare: list[str]) -> tuple[int, str]:

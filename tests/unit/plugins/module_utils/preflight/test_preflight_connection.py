@@ -8,6 +8,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import c
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.connection import (
     PLUGINS,
     check,
+    check_flags,
     check_options,
     check_settings,
 )
@@ -72,7 +73,6 @@ SETTINGS = {
     "private_key_file": None,
     "control_path_dir": "/home/pi/.ansible/cp",
     "become_exe": None,
-    "become_flags": "-H -S -n",
 }  # fmt: skip
 
 
@@ -92,17 +92,14 @@ SETTINGS = {
             "task_timeout = 3: tasks that wait for boards would be ended; unset ANSIBLE_TASK_TIMEOUT",
         ),
         ({"DEFAULT_EXECUTABLE": "/bin/fish"}, "executable = /bin/fish: stages run commands of sh"),
+        ({"INTERPRETER_PYTHON": "/usr/bin/python2"}, "interpreter_python = /usr/bin/python2: boards do not have this"),
+        ({"INTERPRETER_PYTHON": "/usr/bin/python3.13"}, None),
         ({"INTERPRETER_PYTHON": "/opt/python"}, "interpreter_python = /opt/python: boards do not have this Python"),
         ({"ssh_args": "-o ProxyJump=gate"}, "ssh_args = -o ProxyJump=gate: only Ansible itself would use it"),
         ({"ssh_common_args": "-J gate"}, "ssh_common_args = -J gate: only Ansible itself would use it"),
         ({"ssh_extra_args": "-J gate"}, "ssh_extra_args = -J gate: only Ansible itself would use it"),
         ({"ssh_executable": "dbclient"}, "ssh_executable = dbclient: only Ansible itself would use it"),
         ({"control_path_dir": "/home/" + "x" * 90}, "control_path_dir = /home/xxx"),
-        (
-            {"become_flags": "-E"},
-            "become_flags = -E: sudo would ask for its password at a terminal, and there is none; ",
-        ),
-        ({"become_flags": "-HS"}, None),
         ({"become_exe": "doas"}, "become_exe = doas: stages become root by sudo; unset ANSIBLE_BECOME_EXE"),
         ({"port": 2222}, "port = 2222: only Ansible itself would use it"),
         ({"private_key_file": "other"}, "private_key_file = other: only Ansible itself would use it"),
@@ -124,7 +121,7 @@ def test_ansible_has_the_settings_that_are_checked() -> None:
     connection_loader.get("ssh", class_only=True)
     become_loader.get("sudo", class_only=True)
     options = [constants.config.get_plugin_options(*each) for each in (("connection", "ssh"), ("become", "sudo"))]
-    assert set(PLUGINS) <= set().union(*options)
+    assert {*PLUGINS, "become_flags", "become_pass"} <= set().union(*options)
     assert all(hasattr(constants, name) for name in connection.SETTINGS)
 
 
@@ -141,12 +138,16 @@ def test_variables_of_ansible_s_connections_are_known() -> None:
         assert named and named <= variables.CONNECTION, kind
 
 
-def board(name: str, value: Any, *, plain: bool = True) -> list[str]:
+def inventory(*given: Setting) -> Inventory:
     settings = {"ansible_user": Setting("ansible_user", "pi", Place("all.yml"))}
-    settings[name] = Setting(name, value, Place("boards.yml", 3), plain=plain)
+    settings |= {each.name: each for each in given}
     host = Host("pi-01", Place("hosts.yml"), frozenset(), frozenset(), settings)
+    return Inventory(Place("hosts.yml"), {"pi-01": host}, {}, {}, ())
+
+
+def board(name: str, value: Any, *, plain: bool = True) -> list[str]:
     report = Report()
-    check(Inventory(Place("hosts.yml"), {"pi-01": host}, {}, {}, ()), report)
+    check(inventory(Setting(name, value, Place("boards.yml", 3), plain=plain)), report)
     return [str(finding) for finding in report.findings()]
 
 
@@ -156,7 +157,68 @@ def test_python_of_the_control_node_is_not_that_of_boards() -> None:
     assert "this is the control node's Python, which boards do not have; write it for localhost only" in text
 
 
+@pytest.mark.parametrize(
+    ("value", "works"),
+    [
+        ("auto", True), ("auto_silent", True), ("python3", True), ("/usr/bin/python3.13", True),
+        ("/opt/venv/bin/python", True), ("/usr/bin/env python3", True),
+        ("", False), (" ", False), ("python2", False), ("/usr/bin/python2.7", False), ("/usr/bin/perl", False),
+    ],
+)  # fmt: skip
+def test_the_interpreter_of_boards_is_a_python_3(value: str, works: bool) -> None:
+    problem = "not a Python 3; delete it, or write such as /usr/bin/python3"
+    assert [problem in text for text in board("ansible_python_interpreter", value)] == [True] * (not works)
+
+
 def test_an_encrypted_password_for_ssh_is_reported_without_its_value() -> None:
     assert board("ansible_ssh_pass", None) == []
     (text,) = board("ansible_ssh_pass", None, plain=False)
     assert text.startswith("boards.yml:3: ansible_ssh_pass = (not shown): stages log in by key")
+
+
+AT_A_TERMINAL = "sudo would ask for its password at a terminal, and there is none"
+INLINE = Setting("ansible_become_password", "x", Place("boards.yml"))
+VAULT = Setting("ansible_become_pass", None, Place("boards.yml"), plain=False)
+EMPTY = Setting("ansible_become_password", "", Place("boards.yml"))
+ASKED, FROM_FILE = {"become_ask_pass": True}, {"become_password_file": "password.txt"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "variables", "arguments", "works"),
+    [
+        # sudo needs no password, or reads it.
+        ("-H", [], {}, True),
+        ("-H -n", [EMPTY], {}, True),
+        ("-H", [INLINE, Setting("ansible_user", "root", Place("boards.yml"))], {}, True),
+        ("-HS", [INLINE], ASKED, True),
+        ("-H", [INLINE], {}, False),
+        ("-H", [VAULT], {}, False),
+        ("-H", [Setting("ansible_sudo_pass", "x", Place("boards.yml"))], {}, False),
+        ("-H", [], ASKED, False),
+        ("-H", [], FROM_FILE, False),
+    ],
+)
+def test_flags_of_sudo_matter_where_there_is_a_password(
+    flags: str, variables: list[Setting], arguments: dict[str, Any], works: bool
+) -> None:
+    def found(*given: Setting, default: str) -> list[str]:
+        report, settings = Report(), {"become_flags": default, "become_pass": None}
+        check_flags(inventory(*variables, *given), {**DEFAULTS, **arguments}, settings, report)
+        return [str(finding) for finding in report.findings()]
+
+    expected = [] if works else [f"ansible_become_flags = {flags}: {AT_A_TERMINAL}; delete it, or have -S in it"]
+    own = Setting("ansible_become_flags", flags, Place("boards.yml", 3))
+    assert found(own, default="-H -S -n") == [f"boards.yml:3: {each}" for each in expected]
+    # A board's own are used instead of those of the environment.
+    assert found(Setting("ansible_become_flags", "-S", Place("boards.yml")), default=flags) == []
+    assert [AT_A_TERMINAL in text for text in found(default=flags)] == [True] * (not works)
+
+
+def test_a_password_of_the_environment_is_one_of_all_boards() -> None:
+    report = Report()
+    check_flags(inventory(), DEFAULTS, {"become_flags": "-H", "become_pass": "x"}, report)
+    (text,) = [str(finding) for finding in report.findings()]
+    assert text == (
+        f"ansible.cfg, environment or command line: become_flags = -H: {AT_A_TERMINAL}; unset ANSIBLE_BECOME_FLAGS, or "
+        "have -S in it"
+    )

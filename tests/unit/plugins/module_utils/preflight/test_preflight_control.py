@@ -189,6 +189,18 @@ def test_a_server_that_only_ssh_reaches(tmp_path: Path) -> None:
         assert len(found) == wrong
 
 
+def test_the_api_is_asked_at_its_own_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(control, "_answers", lambda *address: asked.append(address))
+    for config in ({"https-listen-port": 7443}, {}, {"https-listen-port": "7443"}, {"https-listen-port": 70000}, "x"):
+        report = Report()
+        jump = {"ansible_host": "192.0.2.11", "ansible_ssh_common_args": "-J gate"}
+        control.check(servers(tmp_path, **jump, k3s_server_config=config), [], NEEDS, report)
+        (text,) = [text for text in texts(report) if "ssh reaches it through gate" in text]
+        assert f"the cluster's API at port {asked[-1][1]} cannot be reached so" in text
+    assert asked == [("192.0.2.11", port) for port in (7443, 6443, 6443, 6443, 6443)]
+
+
 def test_variables_beside_playbooks_are_reported(tmp_path: Path) -> None:
     def found() -> list[str]:
         report = Report()
