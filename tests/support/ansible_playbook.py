@@ -6,6 +6,8 @@ This file is also the program that imports it, and forks for each run. Of a run 
 from __future__ import annotations
 
 import atexit
+import contextlib
+import ctypes
 import fcntl
 import gc
 import json
@@ -177,6 +179,21 @@ def run(
         return subprocess.CompletedProcess(command, code, output.read(), errors.read())
 
 
+def _adopt_orphans() -> None:
+    """Have what a run leaves become children of this process: Ansible's workers have sessions of their own."""
+    subreaper = 36
+    assert ctypes.CDLL(None).prctl(subreaper, 1, 0, 0, 0) == 0
+
+
+def _end_descendants() -> None:
+    """Kill what a run has left; what that leaves is adopted in turn."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            for each in Path("/proc/thread-self/children").read_text().split():
+                os.kill(int(each), signal.SIGKILL)
+            os.wait()
+
+
 def _serve(requests: socket.socket) -> None:
     """Do the runs that are asked for, one after another; answer with the process of each, then with its exit status."""
     from ansible import constants
@@ -190,6 +207,7 @@ def _serve(requests: socket.socket) -> None:
         (loader.strategy_loader, "linear"), (loader.connection_loader, "local"), (loader.shell_loader, "sh"),
     ):  # fmt: skip
         kind.get(name, class_only=True)
+    _adopt_orphans()
     # The memory of these stays shared with the runs.
     gc.freeze()
     while True:
@@ -202,7 +220,15 @@ def _serve(requests: socket.socket) -> None:
             for each in stdio:
                 os.close(each)
             os.write(answers, b"%d\n" % child)
-            os.write(answers, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            ended = os.pidfd_open(child)
+            # During a run, the tests ask for nothing: they were killed, perhaps.
+            if ended not in select.select([ended, requests.fileno()], [], [])[0]:
+                signal.pidfd_send_signal(ended, signal.SIGKILL)
+            os.close(ended)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            _end_descendants()
+            with contextlib.suppress(BrokenPipeError):
+                os.write(answers, b"%d\n" % status)
             os.close(answers)
             continue
         requests.close()

@@ -250,11 +250,13 @@ def archive_full_of_holes(run: Path, outside: Path) -> None:
 def a_hundred_thousand_entries(run: Path, outside: Path) -> None:
     """Older than the good run: only the newest are looked into."""
     run.parent.mkdir(parents=True, exist_ok=True)
+    # Texts: to make as many paths takes longer than to make the entries.
+    file, prefix = f"{run.parent}/file", f"{run.parent}/20261031T000000Z-"
     for number in range(100_000):
         if number % 30_000 == 0:  # a file system has a limit of names for one file
-            (run.parent / "file").unlink(missing_ok=True)
-            (run.parent / "file").touch()
-        os.link(run.parent / "file", run.parent / f"20261031T000000Z-{number:08x}")
+            Path(file).unlink(missing_ok=True)
+            Path(file).touch()
+        os.link(file, f"{prefix}{number:08x}")
 
 
 @case

@@ -47,17 +47,19 @@ def test_the_first_commands_of_a_newcomer_are_among_them() -> None:
     assert "ansible-playbook -i inventory/home site.yml" in CASES
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _plugins() -> None:
+@pytest.fixture(scope="module")
+def loader() -> DataLoader:
+    """One for all commands: it keeps by path what it has parsed, which is the same for all."""
     init_plugin_loader()
+    found = DataLoader()
+    found.set_basedir(str(ROOT))
+    return found
 
 
 @pytest.mark.parametrize("line", CASES)
-def test_preflight_takes_the_options(line: str) -> None:
+def test_preflight_takes_the_options(loader: DataLoader, line: str) -> None:
     options = OPTIONS.parse_args(shlex.split(line, comments=True)[1:])
     assert (ROOT / options.playbook).is_file()
-    loader = DataLoader()
-    loader.set_basedir(str(ROOT))
     manager = InventoryManager(loader, sources=[str(ROOT / "inventory/example/hosts.yml")])
     variables = VariableManager(loader, manager)
     manager.subset(options.limit)

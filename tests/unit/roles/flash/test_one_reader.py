@@ -23,32 +23,31 @@ from flash_helpers import build_image
 BOARDS = ("pi-01", "pi-02")
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    """Where the image is downloaded."""
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Settings by which the image is downloaded."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
 
-    directory = tmp_path / "www"
-    directory.mkdir()
-    build_image(directory / "os.img")
+    directory = tmp_path_factory.mktemp("www")
+    content = build_image(directory / "os.img").read_bytes()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(directory)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/os.img"
+    url = f"http://127.0.0.1:{server.server_port}/os.img"
+    yield {"flash_image_url": url, "flash_image_sha256": hashlib.sha256(content).hexdigest()}
     server.shutdown()
     server.server_close()
 
 
-def arguments(tmp_path: Path, url: str, *options: str) -> list[str]:
+def arguments(tmp_path: Path, image: dict[str, str], *options: str) -> list[str]:
     """The flash stage for two boards that are off."""
     settings = {
         "cluster_root": str(tmp_path), "cluster_secrets_dir": str(tmp_path / "secrets"),
         "cluster_cache_dir": str(tmp_path / "cache"), "ansible_user": "pi", "ansible_host": "127.0.0.1",
-        "ansible_ssh_private_key_file": str(tmp_path / "secrets/id_ed25519"), "flash_image_url": url,
-        "flash_image_sha256": hashlib.sha256((tmp_path / "www/os.img").read_bytes()).hexdigest(),
-        "flash_card": str(tmp_path / "reader.img"), "flash_card_size": "64M", "flash_ssh_timeout": 1,
+        "ansible_ssh_private_key_file": str(tmp_path / "secrets/id_ed25519"),
+        "flash_card": str(tmp_path / "reader.img"), "flash_card_size": "64M", "flash_ssh_timeout": 1, **image,
     }  # fmt: skip
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     # Nothing listens on these ports.
@@ -58,10 +57,10 @@ def arguments(tmp_path: Path, url: str, *options: str) -> list[str]:
     return ["-i", str(tmp_path / "hosts.json"), "playbooks/stages/flash.yml", *options]
 
 
-def play(tmp_path: Path, url: str, *options: str) -> Terminal:
+def play(tmp_path: Path, image: dict[str, str], *options: str) -> Terminal:
     """The same, on a terminal."""
     environment = ansible_playbook.environment(TERM="xterm", **ansible_playbook.OWN_OUTPUT)
-    return Terminal(arguments(tmp_path, url, *options), ROOT, environment, columns=400)
+    return Terminal(arguments(tmp_path, image, *options), ROOT, environment, columns=400)
 
 
 def press_enter(terminal: Terminal, question: str) -> None:
@@ -73,9 +72,9 @@ def press_enter(terminal: Terminal, question: str) -> None:
     terminal.type("\n")
 
 
-def test_one_command_asks_for_one_card_after_another(tmp_path: Path, url: str) -> None:
+def test_one_command_asks_for_one_card_after_another(tmp_path: Path, image: dict[str, str]) -> None:
     reader, first = tmp_path / "reader.img", tmp_path / "first.img"
-    terminal = play(tmp_path, url)
+    terminal = play(tmp_path, image)
     reader.write_text("holiday pictures")
     press_enter(terminal, "Insert the card for pi-01 into")
     terminal.until("contains something that is not a card image")
@@ -95,9 +94,9 @@ def test_one_command_asks_for_one_card_after_another(tmp_path: Path, url: str) -
     assert "no ssh login as pi within 1 s" in terminal.screen
 
 
-def test_card_of_another_board_is_not_overwritten_by_reflash(tmp_path: Path, url: str) -> None:
+def test_card_of_another_board_is_not_overwritten_by_reflash(tmp_path: Path, image: dict[str, str]) -> None:
     """-e flash_reflash=pi-01,pi-02, and Enter pressed without a change of the card."""
-    terminal = play(tmp_path, url, "-e", "flash_reflash=pi-01,pi-02")
+    terminal = play(tmp_path, image, "-e", "flash_reflash=pi-01,pi-02")
     press_enter(terminal, "Insert the card for pi-01 into")
     press_enter(terminal, "Insert the card for pi-02 into")
     terminal.until("it is the card of pi-01, written for its present settings: insert the card for pi-02")
@@ -105,9 +104,9 @@ def test_card_of_another_board_is_not_overwritten_by_reflash(tmp_path: Path, url
     terminal.wait()
 
 
-def test_without_a_terminal_a_refused_card_ends_the_run(tmp_path: Path, url: str) -> None:
+def test_without_a_terminal_a_refused_card_ends_the_run(tmp_path: Path, image: dict[str, str]) -> None:
     (tmp_path / "reader.img").write_text("holiday pictures")
-    done = ansible_playbook.run(arguments(tmp_path, url), cwd=ROOT)
+    done = ansible_playbook.run(arguments(tmp_path, image), cwd=ROOT)
     assert done.returncode == 2
     assert "contains something that is not a card image" in done.stdout
     assert (tmp_path / "reader.img").read_text() == "holiday pictures"
@@ -136,8 +135,8 @@ def test_spare_board_is_flashed_when_the_limit_names_it(limit: tuple[str, ...], 
     assert sorted(re.findall(r"^      (\S+)$", listed.partition("play #2")[2], flags=re.MULTILINE)) == hosts, listed
 
 
-def test_a_spare_board_to_reflash_that_is_not_flashed_is_refused(tmp_path: Path, url: str) -> None:
-    options = arguments(tmp_path, url, "-e", "flash_reflash=pi-01,pi-05")
+def test_a_spare_board_to_reflash_that_is_not_flashed_is_refused(tmp_path: Path, image: dict[str, str]) -> None:
+    options = arguments(tmp_path, image, "-e", "flash_reflash=pi-01,pi-05")
     hosts = json.loads((tmp_path / "hosts.json").read_text())
     hosts["all"]["children"]["spare"] = {"hosts": {"pi-05": None}}
     (tmp_path / "hosts.json").write_text(json.dumps(hosts))

@@ -4,11 +4,11 @@ import json
 import os
 import struct
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from tests.support.paths import COLLECTIONS, ROOT
+from tests.support import forks
+from tests.support.paths import ROOT
 
 ROLE = ROOT / "roles" / "flash"
 MODULES = "ansible_collections.edge_ai.cluster.plugins.modules"
@@ -59,15 +59,7 @@ def build_image(path: Path, cmdline: str | None = CMDLINE, filler_bytes: int = 0
 
 def run_module(name: str, /, **arguments: Any) -> dict[str, Any]:
     """Run a module of the role as a program, as Ansible does on the control node."""
-    program = f"""
-import json, runpy, sys
-from ansible.module_utils.testing import patch_module_args
-with patch_module_args(json.load(sys.stdin)):
-    runpy.run_module("{MODULES}.{name}", run_name="__main__")
-"""
-    command = [sys.executable, "-c", program]
-    env = {**os.environ, "PYTHONPATH": str(COLLECTIONS)}
-    result = subprocess.run(command, env=env, input=json.dumps(arguments), capture_output=True, text=True)
-    assert result.stdout.strip().startswith("{"), result.stdout + result.stderr
-    answer: dict[str, Any] = json.loads(result.stdout)
+    done = forks.run_module(f"{MODULES}.{name}", arguments)
+    assert done.out.strip().startswith("{"), done.out + done.err
+    answer: dict[str, Any] = json.loads(done.out)
     return answer

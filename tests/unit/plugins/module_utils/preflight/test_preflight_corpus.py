@@ -22,14 +22,16 @@ CASES = sorted(path for path in CORPUS.iterdir() if path.is_dir())
 OF_THE_PROJECT = sorted(path for path in (PROJECT / "inventory").glob("*") if (path / "hosts.yml").is_file())
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _plugins() -> None:
+@pytest.fixture(scope="module")
+def loader() -> DataLoader:
+    """One for all cases: it keeps by path what it has parsed, and all cases have the roles' defaults."""
     init_plugin_loader()
+    found = DataLoader()
+    found.set_basedir(str(PROJECT))
+    return found
 
 
-def errors(inventory: Path, base: Path) -> str:
-    loader = DataLoader()
-    loader.set_basedir(str(PROJECT))
+def errors(loader: DataLoader, inventory: Path, base: Path) -> str:
     # The file of extra variables is not part of the inventory beside it.
     extra = inventory / "extra_vars.yml"
     sources = [path for path in sorted(inventory.iterdir()) if path.is_file() and path.stem == "hosts"]
@@ -42,9 +44,9 @@ def errors(inventory: Path, base: Path) -> str:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.name)
-def test_inventory_gets_exactly_these_errors(case: Path) -> None:
+def test_inventory_gets_exactly_these_errors(loader: DataLoader, case: Path) -> None:
     expected = case / "expected.txt"
-    assert errors(case, case) == (expected.read_text() if expected.is_file() else "")
+    assert errors(loader, case, case) == (expected.read_text() if expected.is_file() else "")
 
 
 def test_every_invalid_case_has_expected_text() -> None:
@@ -54,5 +56,5 @@ def test_every_invalid_case_has_expected_text() -> None:
 
 
 @pytest.mark.parametrize("inventory", OF_THE_PROJECT, ids=lambda path: path.name)
-def test_inventory_of_the_project_is_valid(inventory: Path) -> None:
-    assert errors(inventory, PROJECT) == ""
+def test_inventory_of_the_project_is_valid(loader: DataLoader, inventory: Path) -> None:
+    assert errors(loader, inventory, PROJECT) == ""
