@@ -99,8 +99,9 @@ def test_02_a_board_that_leaves_costs_its_users_a_new_start_and_no_login(plays: 
     wait_until("the hub knows", 120, lambda: user not in pods())
     assert is_logged_in(user)
     offered = sessions[user].get(url("/hub/spawn"), timeout=60).text
-    assert f"board-{STAYS}" in offered
-    assert f"board-{NEW}" not in offered
+    # What was chosen last time is in the page, too.
+    assert f'id="profile-item-board-{STAYS}"' in offered
+    assert f'id="profile-item-board-{NEW}"' not in offered
     start(sessions[user], user, STAYS)
     assert note(user) == f"of {user}"
 
