@@ -84,22 +84,24 @@ RESERVED: dict[str, tuple[str, str]] = {
 }
 
 _OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_IPV4 = rf"{_OCTET}(\.{_OCTET}){{3}}"
+#: An IPv4 address.
+IPV4 = rf"{_OCTET}(\.{_OCTET}){{3}}"
 _IPV6 = r"[0-9a-fA-F]{0,4}:[0-9a-fA-F:]+"
-_LABEL = r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
-_VALUE = r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?"
+#: The name of a label or taint, perhaps with a prefix, and its value.
+LABEL = r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+LABEL_VALUE = r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?"
 #: kubelet does not start with other labels of these two domains.
 _KUBELETS = r"(?!((?!(.+\.)?(node|kubelet|topology)\.)[a-z0-9.-]+\.)?(kubernetes|k8s)\.io/)"
 _ADDRESS = "not an IPv4 address", "write such as 192.168.1.11"
 #: Of keys whose text, or each text of its list, must have a form: the form, what is wrong otherwise, what to write.
 FORMS = {
-    "advertise-address": (_IPV4, *_ADDRESS),
+    "advertise-address": (IPV4, *_ADDRESS),
     "bind-address": (
         r"(?!127\.|localhost|::1).+",
         "other nodes and this machine would not reach the API",
         "delete it, or write an address of the server's in the boards' network",
     ),
-    "cluster-dns": (rf"{_IPV4}|{_IPV6}", "not an address", "write such as 10.43.0.10"),
+    "cluster-dns": (rf"{IPV4}|{_IPV6}", "not an address", "write such as 10.43.0.10"),
     "cluster-domain": (r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", "not a domain", "write such as cluster.local"),
     "egress-selector-mode": (
         r"disabled|agent|pod|cluster",
@@ -116,14 +118,14 @@ FORMS = {
         "not a backend with which pods of all boards reach each other here",
         "write vxlan, host-gw or wireguard-native",
     ),
-    "node-external-ip": (rf"{_IPV4}|{_IPV6}", *_ADDRESS),
+    "node-external-ip": (rf"{IPV4}|{_IPV6}", *_ADDRESS),
     "node-label": (
-        rf"{_KUBELETS}{_LABEL}={_VALUE}",
+        rf"{_KUBELETS}{LABEL}={LABEL_VALUE}",
         "not a label that kubelet takes",
         "write such as disk=ssd; labels of kubernetes.io are set through the API, by node_labels_labels",
     ),
     "node-taint": (
-        rf"{_LABEL}(={_VALUE})?:(NoSchedule|PreferNoSchedule|NoExecute)",
+        rf"{LABEL}(={LABEL_VALUE})?:(NoSchedule|PreferNoSchedule|NoExecute)",
         "not a taint",
         "write such as dedicated=training:NoSchedule",
     ),

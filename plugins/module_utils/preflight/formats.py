@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 from ..backup.place import REMOTE
+from ..k3s.keys import IPV4
 from .model import Inventory, Report
 from .suggest import did_you_mean
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 #: An IPv4 address or a name, whose last part has a letter.
-_HOST = rf"({_OCTET}\.){{3}}{_OCTET}|(?=.{{1,253}}\Z)({_LABEL}\.)*(?=[0-9-]*[a-z]){_LABEL}"
+_HOST = rf"{IPV4}|(?=.{{1,253}}\Z)({_LABEL}\.)*(?=[0-9-]*[a-z]){_LABEL}"
 #: Of an address that is written for other boards.
 _REACHED = rf"(?!127\.|0\.|localhost\Z)({_HOST})"
 #: Of an option of the kernel; a second one of these would replace that of the card.

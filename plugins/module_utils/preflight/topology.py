@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date
 
+from ..k3s.keys import LABEL, LABEL_VALUE
 from ..k3s.version import servers_problem
 from .addresses import address
 from .model import CLUSTER_GROUPS, Host, Inventory, Report
@@ -14,10 +15,10 @@ from .suggest import did_you_mean
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 # A label's name, perhaps with a prefix, and its value.
-_KEY = re.compile(r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_KEY = re.compile(LABEL)
 #: Set again at each start of a node.
 _OF_KUBELET = ("kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch")
-_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+_VALUE = re.compile(LABEL_VALUE)
 
 
 #: Groups that playbooks make in a run; a host of such a name would stand for it.
