@@ -93,7 +93,7 @@ func TestWritePackaged(t *testing.T) {
 	}
 }
 
-func TestChartWithAPodOnEveryNode(t *testing.T) {
+func TestChartWithAPodOnEachServer(t *testing.T) {
 	packaged, err := Packaged(Vars{})
 	if err != nil {
 		t.Fatal(err)
@@ -102,16 +102,17 @@ func TestChartWithAPodOnEveryNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	values, err := ParseChartValues("deployment: {kind: DaemonSet}\nservice: {spec: {externalTrafficPolicy: Local}}\n")
+	values, err := ParseChartValues("deployment: {kind: DaemonSet}\nservice: {spec: {externalTrafficPolicy: Local}}\n" +
+		"nodeSelector: {node-role.kubernetes.io/control-plane: \"true\"}\n")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, each := range map[string]struct {
-		values                             ChartValues
-		kind, stale, replicas, daemons, of string
+		values                                     ChartValues
+		kind, stale, replicas, daemons, server, of string
 	}{
-		"as packaged": {ChartValues{}, "Deployment", "DaemonSet", "1", "", "strategy"},
-		"with values": {values, "DaemonSet", "Deployment", "", "Local", "updateStrategy"},
+		"as packaged": {ChartValues{}, "Deployment", "DaemonSet", "1", "", "", "strategy"},
+		"with values": {values, "DaemonSet", "Deployment", "", "Local", "true", "updateStrategy"},
 	} {
 		wanted, stale, err := Configure(objects, each.values)
 		if err != nil || len(wanted) != len(objects) || len(stale) != 1 {
@@ -140,10 +141,14 @@ func TestChartWithAPodOnEveryNode(t *testing.T) {
 				if spec[each.of] == nil {
 					t.Errorf("%s: no %s", name, each.of)
 				}
+				selector, _, err := unstructured.NestedStringMap(spec, "template", "spec", "nodeSelector")
+				if got := selector["node-role.kubernetes.io/control-plane"]; got != each.server || err != nil {
+					t.Errorf("%s: nodes %v, %v", name, selector, err)
+				}
 			}
 		}
 	}
-	for _, wrong := range []string{"ports: {web: {port: 8001}}", "deployment: {kind: Pod}", "deployment: [1]"} {
+	for _, wrong := range []string{"ports: {web: {port: 8001}}", "deployment: {kind: Pod}", "deployment: [1]", "nodeSelector: [1]"} {
 		if _, err := ParseChartValues(wrong); err == nil {
 			t.Errorf("%s: is accepted", wrong)
 		}

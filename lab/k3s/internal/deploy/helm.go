@@ -5,6 +5,7 @@ import (
 	_ "embed" // for the kind of the Helm controller
 	"errors"
 	"fmt"
+	"maps"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,6 +35,8 @@ type ChartValues struct {
 		// Spec is merged into that of the Service.
 		Spec map[string]any `json:"spec"`
 	} `json:"service"`
+	// NodeSelector is merged into that of the pods.
+	NodeSelector map[string]string `json:"nodeSelector"`
 }
 
 // ParseChartValues reads a HelmChartConfig's valuesContent. Another value than the known ones is an error: it would have an effect in k3s.
@@ -64,6 +67,9 @@ func Configure(objects []*unstructured.Unstructured, values ChartValues) (wanted
 			}
 			o.Object["spec"] = spec
 		case "Deployment":
+			if err := selectNodes(o, values.NodeSelector); err != nil {
+				return nil, nil, err
+			}
 			daemons := o.DeepCopy()
 			daemons.SetKind("DaemonSet")
 			unstructured.RemoveNestedField(daemons.Object, "spec", "replicas")
@@ -81,6 +87,23 @@ func Configure(objects []*unstructured.Unstructured, values ChartValues) (wanted
 		wanted = append(wanted, o)
 	}
 	return wanted, stale, nil
+}
+
+// selectNodes adds labels to those that a node of the object's pods must have.
+func selectNodes(o *unstructured.Unstructured, labels map[string]string) error {
+	if len(labels) == 0 {
+		return nil
+	}
+	path := []string{"spec", "template", "spec", "nodeSelector"}
+	selector, _, err := unstructured.NestedStringMap(o.Object, path...)
+	if err != nil {
+		return err
+	}
+	if selector == nil {
+		selector = map[string]string{}
+	}
+	maps.Copy(selector, labels)
+	return unstructured.SetNestedStringMap(o.Object, selector, path...)
 }
 
 // chartValues reads the valuesContent of a chart's HelmChartConfig; empty without one.
