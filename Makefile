@@ -11,7 +11,7 @@ SHELL := /bin/bash
 
 help:
 	@echo 'make site      virtual lab from nothing, then site.yml to the report'
-	@echo 'make test      lint, unit tests, then on labs of their own: the whole journey, and a cluster'"'"'s life'
+	@echo 'make test      lint, unit tests, then on labs of their own: the whole journey with a browser, and a cluster'"'"'s life'
 	@echo 'make test-all  the same, with the image for Raspberry Pis, control processes killed in every stage, failed cards, the Ingress, three servers, a board flashed by hand, first boots cut short, and a board of arm64'
 	@echo 'make check     lint and unit tests alone, no lab'
 	@echo 'make check-trixie  the same on Debian 13, in a root file system made for it'
@@ -52,7 +52,7 @@ lab-down: setup
 
 check: lint unit
 
-test: setup check
+test: setup-browser check
 	PYTEST_ADDOPTS='-m "not extended"' molecule test
 	PYTEST_ADDOPTS='-m "not interrupted and not extended" --begin=finished' molecule test -s lifecycle
 

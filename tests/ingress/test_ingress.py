@@ -209,13 +209,14 @@ def test_06_a_browser_finds_its_kernel_again(tmp_path: Path) -> None:
 def test_07_guesses_of_the_password_are_limited_and_nothing_else() -> None:
     session, guesser = visitor(), visitor()
     # Guesses of the tests before count too.
-    statuses = [log_in(guesser, "pi-01", f"guess {number}") for number in range(25)]
+    statuses = [log_in(guesser, "pi-01", f"guess {number}") for number in range(30)]
     assert set(statuses) == {401, 429}
     assert statuses[-1] == 429
     # Not by the route for WebSockets either.
     guesser.headers["Upgrade"] = "websocket"
     assert log_in(guesser, "pi-01", "guess") == 429
     assert session.get(url("pi-01"), timeout=30).status_code == 200
+    assert log_in(visitor(), "pi-02") == 302, "nobody guessed at this board's address"
     wait_until("logins are possible again", 60, lambda: log_in(visitor(), "pi-01") == 302)
 
 
@@ -248,10 +249,7 @@ def test_09_a_rollout_fails_no_request(plays: Plays) -> None:
 
 
 def test_10_a_board_without_power_hangs_nobody() -> None:
-    """One that runs a replica and Traefik, as every board does."""
-    pods = core().list_namespaced_pod("kube-system", label_selector="app.kubernetes.io/name=traefik").items
-    assert {pod.spec.node_name for pod in pods} == set(BOARDS)
-    # Pods are not moved from it while the server is off.
+    """An agent that runs a replica."""
     victims = {value: board for value, (_, board) in replicas().items() if board not in CLUSTER.hosts("k3s_servers")}
     value, board = next(iter(victims.items()))
     session = visitor()
@@ -408,6 +406,8 @@ def test_17_the_server_without_power_ends_no_computation() -> None:
             statuses[str(session.get(url("pi-02", "/training/api/contents"), timeout=10).status_code)] += 1
         except requests.Timeout:
             statuses["none within 10 s"] += 1
+        except requests.ConnectionError:
+            statuses["no connection"] += 1
         time.sleep(2)
     lab("power", "on", "pi-01")
     begun = time.monotonic()

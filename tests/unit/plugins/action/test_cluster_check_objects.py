@@ -129,7 +129,7 @@ def test_what_k3s_brings_along_is_missed(api: Api) -> None:
     assert problem.startswith("coredns in kube-system was deleted: systemctl restart k3s on a server")
 
 
-def test_traefik_may_have_a_pod_on_every_board(api: Api) -> None:
+def test_traefik_may_have_a_pod_on_each_server(api: Api) -> None:
     daemons = {"metadata": {"namespace": "kube-system", "name": "traefik"}}
     counts = {"desiredNumberScheduled": 3, "currentNumberScheduled": 3}
     api.answers[DAEMONS] = {"items": [daemons | {"status": counts}]}

@@ -1,6 +1,6 @@
 """A user with a browser, who has an address and a password, and trusts the cluster's CA.
 
-    pytest tests/ingress/test_split_browser.py
+    pytest tests/default/test_browser.py
 
 The tests are steps of one visit. They need a finished cluster with the overlay split and its Ingress, as site.yml
 makes it; what they see is in results/browser.
