@@ -216,7 +216,7 @@ def test_07_guesses_of_the_password_are_limited_and_nothing_else() -> None:
     guesser.headers["Upgrade"] = "websocket"
     assert log_in(guesser, "pi-01", "guess") == 429
     assert session.get(url("pi-01"), timeout=30).status_code == 200
-    assert log_in(visitor(), "pi-02") == 302, "nobody guessed at this board's address"
+    assert log_in(visitor(), "pi-02") == 302, "no password was guessed at this board's address"
     wait_until("logins are possible again", 60, lambda: log_in(visitor(), "pi-01") == 302)
 
 
