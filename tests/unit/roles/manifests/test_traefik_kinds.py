@@ -55,7 +55,7 @@ def wait(folder: Path, api: Api) -> tuple[int, str]:
             "_manifests_retries": 1,
             "_manifests_namespace": "edge-ai",
             "__manifests_record": {"resources": []},
-            "_manifests_objects": [
+            "__manifests_objects": [
                 {"apiVersion": "traefik.io/v1alpha1", "kind": "IngressRoute"},
                 {"apiVersion": "traefik.io/v1alpha1", "kind": "TLSStore"},
                 {"apiVersion": "v1", "kind": "Secret"},
