@@ -19,7 +19,7 @@ from tests.support.paths import ROOT
 
 FILES = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml"), *ROOT.glob("playbooks/stages/*.yml")])
 #: Modules without a limit of their own on the whole time; `timeout` of uri and get_url is for each wait.
-ENDLESS = ("kubernetes.core.", "ansible.builtin.uri", "ansible.builtin.get_url")
+ENDLESS = ("kubernetes.core.", "edge_ai.cluster.notebooks_exec", "ansible.builtin.uri", "ansible.builtin.get_url")
 
 
 class Loader(yaml.SafeLoader):
