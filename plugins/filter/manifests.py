@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.keys import texts
 
 argon2: Any = importlib.import_module("argon2") if importlib.util.find_spec("argon2") else None
 
@@ -252,13 +253,11 @@ def manifests_api_servers(servers: Sequence[str], hostvars: Mapping[str, Mapping
     for server in servers:
         own = hostvars[server]
         config = own.get("k3s_server_config") or {}
-        external = [config.get(key, []) for key in ("node-external-ip", "node-external-ip+")]
-        texts = [text for value in external for text in (value if isinstance(value, list) else str(value).split(","))]
-        texts += [own.get("ansible_host") or server, own.get("k3s_node_ip"), config.get("advertise-address")]
+        written = [own.get("ansible_host") or server, own.get("k3s_node_ip"), config.get("advertise-address")]
         addresses = set()
-        for address in texts:
+        for address in (*written, *texts(config, "node-external-ip")):
             with contextlib.suppress(ValueError):
-                addresses.add(ipaddress.IPv4Address(str(address).strip()))
+                addresses.add(ipaddress.IPv4Address(str(address)))
         if not addresses or {"vpn-auth", "vpn-auth-file"} & set(config):
             return []
         found |= addresses
