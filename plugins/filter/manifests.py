@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.keys import texts
 
 argon2: Any = importlib.import_module("argon2") if importlib.util.find_spec("argon2") else None
 
@@ -242,6 +243,27 @@ def manifests_networks(boards: Sequence[str], hostvars: Mapping[str, Mapping[str
     return [str(network) for network in sorted(found)]
 
 
+def manifests_api_servers(servers: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[Object]:
+    """Servers as peers of a NetworkPolicy, by every IPv4 address that the API's Service may lead to.
+
+    k3s takes advertise-address, or else node-external-ip, or else node-ip. Empty where that is not known of each
+    server: one has a name in the inventory, or a VPN gives it an address.
+    """
+    found: set[ipaddress.IPv4Address] = set()
+    for server in servers:
+        own = hostvars[server]
+        config = own.get("k3s_server_config") or {}
+        written = [own.get("ansible_host") or server, own.get("k3s_node_ip"), config.get("advertise-address")]
+        addresses = set()
+        for address in (*written, *texts(config, "node-external-ip")):
+            with contextlib.suppress(ValueError):
+                addresses.add(ipaddress.IPv4Address(str(address)))
+        if not addresses or {"vpn-auth", "vpn-auth-file"} & set(config):
+            return []
+        found |= addresses
+    return [{"ipBlock": {"cidr": f"{address}/32"}} for address in sorted(found)]
+
+
 class FilterModule:
     """The filters of this file."""
 
@@ -257,6 +279,7 @@ class FilterModule:
             manifests_unready,
             manifests_reasons,
             manifests_networks,
+            manifests_api_servers,
             manifests_hash_matches,
             manifests_hash,
         ]

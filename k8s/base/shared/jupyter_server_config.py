@@ -31,6 +31,10 @@ c.IdentityProvider.cookie_options = {"path": "/"}
 # The Ingress says by which scheme and from where a request came: cookies are Secure over https.
 c.ServerApp.trust_xheaders = True
 
+# A request is in memory as a whole before anything asks who sent it. A notebook is saved by one, with its plots; larger
+# files are uploaded in parts.
+c.ServerApp.max_body_size = c.ServerApp.max_buffer_size = 64 * 2**20
+
 # What is idle ends, and its memory is free: kernels that compute nothing and that no browser shows, terminals that
 # print nothing.
 # A file with the seconds (0: never) beside this one sets it; the default is a night.

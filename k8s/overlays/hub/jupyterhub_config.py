@@ -11,6 +11,7 @@ from typing import Any
 from jupyterhub.auth import Authenticator
 from kubespawner import KubeSpawner
 from sqlalchemy import inspect
+from tornado.httpserver import HTTPServer
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -133,6 +134,9 @@ c.JupyterHub.cookie_secret = bytes.fromhex((HERE / "cookie_secret").read_text().
 c.JupyterHub.db_url = "sqlite:////srv/jupyterhub/jupyterhub.sqlite"
 c.JupyterHub.upgrade_db = True
 c.JupyterHub.tornado_settings = {"cookie_options": {"samesite": "Lax"}}
+# A request is in memory as a whole before anything asks who sent it. JupyterHub has no setting for this; tornado's own
+# limit is 100 MB.
+HTTPServer.configure(None, max_body_size=2**20)
 
 c.JupyterHub.authenticator_class = ListedUsers
 c.Authenticator.allowed_users = set(USERS)
@@ -202,6 +206,9 @@ c.Spawner.disable_user_config = True
 idle = SETTINGS["idle_timeout"]
 c.Spawner.args = [
     "--FileContentsManager.delete_to_trash=False",
+    # As ../../base/shared/jupyter_server_config.py has it.
+    f"--ServerApp.max_body_size={64 * 2**20}",
+    f"--ServerApp.max_buffer_size={64 * 2**20}",
     f"--MappingKernelManager.cull_idle_timeout={idle}",
     f"--MappingKernelManager.cull_interval={max(1, min(300, idle // 10))}",
     f"--TerminalManager.cull_inactive_timeout={idle}",

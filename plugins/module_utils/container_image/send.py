@@ -1,5 +1,6 @@
 """Archive -> a node's containerd, streamed: only the image itself is written to the board's card."""
 
+import os
 import shlex
 import subprocess
 import tempfile
@@ -18,6 +19,9 @@ PINNED = "io.cri-containerd.pinned"
 
 #: Part of the node's card, beyond what the image takes, that must stay free: 10 % of a 5 GB card.
 RESERVE = 500_000_000
+
+#: Bytes of a node's output that are shown.
+LONGEST = 4000
 
 
 def remote_script(archive: Archive, k3s: str, data_dir: str) -> str:
@@ -93,7 +97,8 @@ def send(archive: Archive, ssh: dict[str, Any], script: str, timeout: float) -> 
             if process.poll() is None:
                 process.kill()
                 process.wait()
-        output.seek(0)
+        # A board may write anything, of any length: errors are at the end.
+        output.seek(max(0, output.seek(0, os.SEEK_END) - LONGEST))
         message = output.read().decode(errors="replace").strip()
     if late.is_set():
         raise ImageError(

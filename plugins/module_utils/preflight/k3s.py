@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..k3s.keys import VARIABLES, named_problem, problems, value_problem
+from ..k3s.keys import VARIABLES, named_problem, problems, texts, value_problem
 from ..k3s.version import parse, release_problem
 from .model import Host, Inventory, Report, Setting
 from .suggest import did_you_mean
@@ -40,7 +40,7 @@ def check(inventory: Inventory, report: Report) -> None:
             if config:
                 _config(host, config, role, release, report)
                 if ("k3s_servers" in host.groups) == (role == "server"):
-                    _bind_address(host, config, report)
+                    _own_addresses(host, config, report)
 
 
 def _registries(value: Any) -> Iterator[tuple[str, Any, str, str]]:
@@ -114,15 +114,18 @@ def _policies(host: Host, inventory: Inventory, report: Report) -> None:
         report.setting(host, config, problem, f"delete it, or write {name}: false", inner=key, value=True)
 
 
-def _bind_address(host: Host, config: Setting, report: Report) -> None:
-    """Report an address to listen on that the board does not have."""
-    value = config.value.get("bind-address") if isinstance(config.value, dict) else None
+def _own_addresses(host: Host, config: Setting, report: Report) -> None:
+    """Report an address to listen on, or to be reached at by the other nodes, that the board does not have."""
+    values = config.value if isinstance(config.value, dict) else {}
     own = [str(host.get(name)) for name in ("ansible_host", "k3s_node_ip") if host.get(name)]
-    if not own or not isinstance(value, str) or value_problem("bind-address", value):
-        return  # reported elsewhere
-    if value not in (*_ALL_ADDRESSES, *own):
-        remedy = f"delete it, or write {' or '.join(dict.fromkeys(own))}, for this board alone"
-        report.setting(host, config, f"not an address of {host.name}", remedy, inner="bind-address", value=value)
+    external = texts(values, "node-external-ip")
+    for key, known in (("bind-address", [*_ALL_ADDRESSES, *own]), ("advertise-address", [*own, *external])):
+        value = values.get(key)
+        if not own or not isinstance(value, str) or value_problem(key, value):
+            continue  # reported elsewhere
+        if value not in known:
+            remedy = f"delete it, or write {' or '.join(dict.fromkeys(own))}, for this board alone"
+            report.setting(host, config, f"not an address of {host.name}", remedy, inner=key, value=value)
 
 
 def _config(host: Host, config: Setting, role: str, version: str, report: Report) -> None:

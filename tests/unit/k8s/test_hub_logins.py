@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from unittest.mock import AsyncMock, MagicMock
 
 import argon2
 import pytest
-from tornado.httpclient import AsyncHTTPClient
+from tornado.httpclient import AsyncHTTPClient, HTTPError
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
@@ -70,7 +71,7 @@ def test_another_password_or_name_makes_other_sessions_and_labels(logins: Any) -
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The hub's own configuration, without JupyterHub, which only the image has."""
     for name in ("jupyterhub_config.py", "logins.py"):
         shutil.copy(ROOT / "k8s/overlays/hub" / name, tmp_path)
@@ -92,7 +93,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(sys, "path", [*sys.path])
     config: Any = programs.load(tmp_path / "jupyterhub_config.py")
     config.FAILURE_DELAY = 0.0
-    return config
+    yield config
+    HTTPServer.configure(None)
 
 
 def test_a_node_that_never_reported_keeps_nobody_from_choosing_another(hub: Any) -> None:
@@ -153,3 +155,51 @@ def test_people_s_pods_cannot_guess_passwords_past_the_limit(hub: Any) -> None:
         hub.BoardSpawner.reflectors = {"pods": reflector, "events": SimpleNamespace(events=[])}
         asyncio.run(log_in())
     assert names == [None, "alice", "alice", "alice"]
+
+
+@pytest.mark.usefixtures("hub")
+def test_the_hub_keeps_no_large_request_in_memory() -> None:
+    """By a server that is made as JupyterHub makes its own, without a limit; also in parts of no announced sum."""
+    received: list[int] = []
+
+    class Login(RequestHandler):
+        async def post(self) -> None:
+            received.append(len(self.request.body))
+
+    async def sent(length: int, parts: bool) -> int:
+        server = HTTPServer(Application([("/hub/login", Login)]), xheaders=True)
+        sockets = bind_sockets(0, "127.0.0.1")
+        server.add_sockets(sockets)
+
+        async def produce(write: Any) -> None:
+            for _ in range(length // 2**16):
+                await write(b"x" * 2**16)
+
+        body: dict[str, Any] = {"body_producer": produce} if parts else {"body": b"x" * length}
+        url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}/hub/login"
+        try:
+            return (await AsyncHTTPClient(force_instance=True).fetch(url, method="POST", **body)).code
+        except (HTTPError, OSError):
+            return 0
+        finally:
+            server.stop()
+
+    for parts in (False, True):
+        assert asyncio.run(sent(2**20, parts)) == 200
+        assert asyncio.run(sent(2**21, parts)) != 200
+    assert received == [2**20, 2**20]
+
+
+def test_people_s_jupyters_take_what_one_without_a_hub_takes(
+    hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hashed_password").write_text(HASH)
+    text = (ROOT / "k8s/base/shared/jupyter_server_config.py").read_text()
+    (tmp_path / "jupyter_server_config.py").write_text(text.replace("/etc/jupyter-password", str(tmp_path)))
+    config = MagicMock()
+    monkeypatch.setattr(builtins, "get_config", lambda: config, raising=False)
+    programs.load(tmp_path / "jupyter_server_config.py")
+    limits = {key: getattr(config.ServerApp, key) for key in ("max_body_size", "max_buffer_size")}
+    assert {f"--ServerApp.{key}={value}" for key, value in limits.items()} <= set(hub.c.Spawner.args)
+    # What JupyterLab sends at once of a file that it does not upload in parts: 15 MiB, in base64.
+    assert limits["max_body_size"] > 15 * 2**20 * 4 / 3

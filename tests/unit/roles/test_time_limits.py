@@ -18,8 +18,15 @@ from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 FILES = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml"), *ROOT.glob("playbooks/stages/*.yml")])
-#: Modules without a limit of their own on the whole time; `timeout` of uri and get_url is for each wait.
-ENDLESS = ("kubernetes.core.", "ansible.builtin.uri", "ansible.builtin.get_url")
+#: Modules without a limit of their own on the whole time; `timeout` of http_status and get_url is for each wait.
+ENDLESS = (
+    "kubernetes.core.",
+    "edge_ai.cluster.notebooks_exec",
+    "edge_ai.cluster.http_status",
+    "ansible.builtin.get_url",
+)
+#: Modules that have what a server or pod sends in memory, whatever its size.
+BOUNDLESS = ("ansible.builtin.uri", "kubernetes.core.k8s_exec", "kubernetes.core.k8s_log", "kubernetes.core.k8s_cp")
 
 
 class Loader(yaml.SafeLoader):
@@ -30,17 +37,17 @@ Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
 
 
 def without_limit(tasks: list[dict[str, Any]], limited: bool = False) -> Iterator[str]:
-    """Names of the tasks that may wait without end."""
+    """Names of the tasks that may wait, or read, without end."""
     for task in tasks:
         has_limit = limited or "timeout" in task
         for part in ("block", "rescue", "always", "tasks", "pre_tasks", "post_tasks"):
             yield from without_limit(task.get(part) or [], has_limit)
-        if not has_limit and any(key.startswith(ENDLESS) for key in task):
+        if any(key.startswith(BOUNDLESS if has_limit else BOUNDLESS + ENDLESS) for key in task):
             yield task["name"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_asks_over_the_network_has_a_limit(path: Path) -> None:
+def test_what_asks_over_the_network_has_limits(path: Path) -> None:
     assert list(without_limit(yaml.load(path.read_text(), Loader=Loader) or [])) == []
 
 

@@ -38,6 +38,26 @@ def test_networks_of_boards() -> None:
     ]  # fmt: skip
 
 
+def test_servers_are_reached_at_any_address_that_k3s_may_announce() -> None:
+    hostvars: dict[str, dict[str, Any]] = {
+        "pi-01": {"ansible_host": "192.168.1.11", "k3s_node_ip": "10.9.0.1"},
+        "pi-02": {"ansible_host": "192.168.1.12", "k3s_server_config": {"node-external-ip": "203.0.113.7, fd00::7"}},
+        "192.168.1.13": {"k3s_server_config": {"node-external-ip+": ["203.0.113.8"], "advertise-address": "10.9.0.3"}},
+    }
+    found = [each["ipBlock"]["cidr"] for each in manifests.manifests_api_servers(list(hostvars), hostvars)]
+    assert found == [
+        "10.9.0.1/32", "10.9.0.3/32", "192.168.1.11/32", "192.168.1.12/32", "192.168.1.13/32", "203.0.113.7/32",
+        "203.0.113.8/32",
+    ]  # fmt: skip
+    for unknown in (
+        {"ansible_host": "pi-04.local"},
+        {"ansible_host": "192.168.1.14", "k3s_server_config": {"vpn-auth-file": "/etc/vpn"}},
+    ):
+        more = {**hostvars, "pi-04": unknown}
+        assert manifests.manifests_api_servers(list(more), more) == []
+    assert manifests.manifests_api_servers([], {}) == []
+
+
 def test_first_run_deletes_nothing() -> None:
     plan = manifests.manifests_plan(COMMON, [])
     assert plan["stale"] == plan["stale_configuration"] == plan["kept"] == []

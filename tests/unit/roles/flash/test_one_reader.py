@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import json
+import os
 import re
 import signal
 import sys
@@ -112,6 +113,14 @@ def test_without_a_terminal_a_refused_card_ends_the_run(tmp_path: Path, image: d
     assert (tmp_path / "reader.img").read_text() == "holiday pictures"
 
 
+def boards_to_flash(*limit: str) -> list[str]:
+    """What flash.yml would flash of inventory/example."""
+    options = ["-i", "inventory/example", "playbooks/flash.yml", "--list-hosts", *limit]
+    done = ansible_playbook.run(options, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return sorted(re.findall(r"^      (\S+)$", done.stdout.partition("play #2")[2], flags=re.MULTILINE))
+
+
 @pytest.mark.parametrize(
     ("limit", "hosts"),
     [
@@ -128,11 +137,25 @@ def test_without_a_terminal_a_refused_card_ends_the_run(tmp_path: Path, image: d
     ],
 )
 def test_spare_board_is_flashed_when_the_limit_names_it(limit: tuple[str, ...], hosts: list[str]) -> None:
-    options = ["-i", "inventory/example", "playbooks/flash.yml", "--list-hosts", *limit]
-    done = ansible_playbook.run(options, cwd=ROOT)
-    listed = done.stdout
-    assert done.returncode == 0, listed + done.stderr
-    assert sorted(re.findall(r"^      (\S+)$", listed.partition("play #2")[2], flags=re.MULTILINE)) == hosts, listed
+    assert boards_to_flash(*limit) == hosts
+
+
+@pytest.mark.parametrize(
+    ("limit", "hosts"),
+    [
+        ("@{file}", ["pi-01", "pi-05"]),
+        ("@{relative}", ["pi-01", "pi-05"]),
+        ("pi-03,@{file}", ["pi-01", "pi-03", "pi-05"]),
+        ("@{file}:!pi-01", ["pi-05"]),
+        ("@{exclusion}", ["pi-01", "pi-03"]),
+    ],
+)
+def test_a_file_of_the_limit_names_spare_boards_too(tmp_path: Path, limit: str, hosts: list[str]) -> None:
+    (tmp_path / "boards").write_text("pi-01\npi-05\n")
+    (tmp_path / "exclusion").write_text("!pi-02\n")
+    file = tmp_path / "boards"
+    names = {"file": file, "relative": os.path.relpath(file, ROOT), "exclusion": tmp_path / "exclusion"}
+    assert boards_to_flash("-l", limit.format(**names)) == hosts
 
 
 def test_a_spare_board_to_reflash_that_is_not_flashed_is_refused(tmp_path: Path, image: dict[str, str]) -> None:

@@ -61,6 +61,7 @@ SETTINGS = {
     # The board that is localhost here is another one in Kubernetes.
     "k3s_node_name": "pi-07",
     "cluster_name": "home",
+    "k3s_server_config": {"https-listen-port": 7443, "node-external-ip": "203.0.113.7"},
 }
 PATHS = ("case_secrets_dir", "manifests_tls_certificate_file")
 OUTPUT = "{{ __manifests_render.text }}"
@@ -354,6 +355,20 @@ def test_boards_with_public_addresses_are_no_part_of_the_internet(rendered: Rend
     assert internet(objects)[1]["except"] == [*every, "203.0.113.0/24"]
 
 
+@pytest.mark.parametrize(("case", "pods"), [("hub", ["hub", "status"]), ("split", ["status"]), ("example", ["status"])])
+def test_the_api_is_reached_at_the_servers_alone(rendered: Rendered, case: str, pods: list[str]) -> None:
+    """Those of inventory/lab, and the addresses and port that their k3s_server_config has."""
+    servers = [{"ipBlock": {"cidr": f"{address}/32"}} for address in ("10.77.0.11", "203.0.113.7")]
+    policies = {name: each["spec"] for (kind, name), each in rendered(case).items() if kind == "NetworkPolicy"}
+    found = {}
+    for spec in policies.values():
+        for rule in spec.get("egress", []):
+            # Without a peer a rule is for any address.
+            if "to" not in rule or "7443" in str(rule) or "6443" in str(rule):
+                found[spec["podSelector"]["matchLabels"]["app.kubernetes.io/name"]] = rule
+    assert found == {pod: {"to": servers, "ports": [{"protocol": "TCP", "port": 7443}]} for pod in pods}
+
+
 def test_the_volume_says_which_board_it_is_of(rendered: Rendered) -> None:
     # Its address is that of pi-01 in inventory/lab.
     metadata = rendered("split")["PersistentVolume", "nfs"]["metadata"]
@@ -392,8 +407,7 @@ def test_a_hub_talks_to_its_proxy_and_peoples_servers_alone(tmp_path: Path) -> N
         return str(label)
 
     reached: dict[str, set[tuple[str, int]]] = {}
-    for each in objects.values():
-        spec = each["spec"]
+    for spec in (each["spec"] for each in objects.values() if "ingress" in each["spec"]):
         reached[pods(spec["podSelector"])] = {
             (pods(peer["podSelector"]), port["port"])
             for rule in spec["ingress"]
@@ -500,6 +514,7 @@ STATUS = {
     (kind, "status")
     for kind in ("ServiceAccount", "Role", "RoleBinding", "Service", "DaemonSet", "NetworkPolicy", "IngressRoute")
 } | {
+    ("NetworkPolicy", "status-api"),
     ("ClusterRole", "edge-ai-status"),
     ("ClusterRoleBinding", "edge-ai-status"),
     ("ConfigMap", "status-config"),

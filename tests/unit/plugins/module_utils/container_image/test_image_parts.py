@@ -270,6 +270,13 @@ def test_node_that_hangs_times_out(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 10
 
 
+def test_of_a_long_output_of_a_node_the_end_is_shown(tmp_path: Path) -> None:
+    script = "cat >/dev/null; head -c 1000000 /dev/zero | tr '\\0' x; echo; echo no space left; exit 1"
+    with pytest.raises(ImageError, match=r"xxx\nno space left$") as error:
+        send.send(known(tmp_path), NODE, script, 20)
+    assert len(str(error.value)) <= send.LONGEST
+
+
 def test_command_that_fails_shows_the_end_of_what_it_said(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="no space left"):
         run(["sh", "-c", "echo no space left; exit 3"], tmp_path / "log", Progress(tmp_path), str, 20)
