@@ -36,11 +36,11 @@ def node_token_problem(text: str) -> tuple[str, str] | None:
     return None
 
 
-#: Of each variable with the path of a token: the name of its file by default, and what checks it.
-FILES: dict[str, tuple[str, Callable[[str], tuple[str, str] | None]]] = {
-    "k3s_token_file": ("k3s-token", secret_problem),
-    "k3s_agent_token_file": ("k3s-agent-token", secret_problem),
-    "k3s_node_token_file": ("k3s-node-token", node_token_problem),
+#: What checks the file of each variable with the path of a token.
+FILES: dict[str, Callable[[str], tuple[str, str] | None]] = {
+    "k3s_token_file": secret_problem,
+    "k3s_agent_token_file": secret_problem,
+    "k3s_node_token_file": node_token_problem,
 }
 
 
@@ -48,8 +48,10 @@ def check_files(inventory: Inventory, base: Path, report: Report) -> None:
     """Report tokens that k3s or the roles could not use; a file that does not exist yet is made by them."""
     seen: set[Path] = set()
     for host in inventory.boards():
-        for name, (default, problem_of) in FILES.items():
-            path = Path(str(host.get(name) or Path(str(host.get("cluster_secrets_dir", "/nonexistent"))) / default))
+        secrets = str(host.get("cluster_secrets_dir", "/nonexistent"))
+        for name, problem_of in FILES.items():
+            default = str(inventory.defaults[name]).replace("{{ cluster_secrets_dir }}", secrets)
+            path = Path(str(host.get(name) or default))
             if path in seen or not path.is_file():
                 continue
             seen.add(path)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import (
     Host,
     Inventory,
@@ -12,6 +13,9 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model im
 )
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.tokens import check_files
 
+from tests.support.paths import ROOT
+
+DEFAULTS = yaml.safe_load((ROOT / "roles/k3s/defaults/main.yml").read_text())
 CA = "K10" + "0" * 64
 SHORT = "uw3m8vfd0pnrmwdk5b1y"
 BOOTSTRAP = "abcdef.0123456789abcdef"
@@ -26,7 +30,7 @@ def check(tmp_path: Path, **files: str | bytes) -> list[str]:
     settings = {"cluster_secrets_dir": Setting("cluster_secrets_dir", str(folder), Place("all.yml"))}
     host = Host("pi-01", Place("hosts.yml"), frozenset(), frozenset(), settings)
     report = Report()
-    check_files(Inventory(Place("hosts.yml"), {"pi-01": host}, {}, {}, ()), tmp_path, report)
+    check_files(Inventory(Place("hosts.yml"), {"pi-01": host}, {}, {}, (), DEFAULTS), tmp_path, report)
     return [str(finding) for finding in report.findings()]
 
 
@@ -58,3 +62,12 @@ def test_other_forms_of_the_cluster_s_token_are_reported(tmp_path: Path, text: s
 def test_a_node_s_token_is_in_full(tmp_path: Path, text: str) -> None:
     (found,) = check(tmp_path, k3s_node_token=text)
     assert "secrets/k3s-node-token: k3s_node_token_file: not the full form of a token" in found
+
+
+def test_the_file_of_each_variable_is_the_roles_default(tmp_path: Path) -> None:
+    found = check(tmp_path, k3s_token="", k3s_agent_token="", k3s_node_token="")
+    assert [line.split(": ")[:2] for line in found] == [
+        ["secrets/k3s-agent-token", "k3s_agent_token_file"],
+        ["secrets/k3s-node-token", "k3s_node_token_file"],
+        ["secrets/k3s-token", "k3s_token_file"],
+    ]
