@@ -38,12 +38,13 @@ def flash_new_problem(network: str, gateway: str, addresses: list[str], server_c
     if "" in addresses:
         return f"flash_new_network is {network}: write a network such as 192.168.2.0/24, with a place for every board."
     new = ipaddress.IPv4Network(network)
-    for what, used in networks_of_k3s(server_config):
-        if used.overlaps(new):
-            return (
-                f"flash_new_network is {network}: it overlaps k3s's network of {what} {used}. Write another one: a "
-                "cluster keeps those of k3s."
-            )
+    for what, networks in networks_of_k3s(server_config).items():
+        for used in networks:
+            if used.overlaps(new):
+                return (
+                    f"flash_new_network is {network}: it overlaps k3s's network of {what} {used}. Write another one: a "
+                    "cluster keeps those of k3s."
+                )
     if not gateway:
         return ""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -12,9 +13,8 @@ from .model import Host, Inventory, Report, Setting
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# What k3s uses unless k3s_server_config sets others (facts: docs cli/server.md).
-POD_NETWORK = "10.42.0.0/16"
-SERVICE_NETWORK = "10.43.0.0/16"
+#: What k3s has networks for, by their keys in k3s_server_config, and those that it has by default (docs cli/server.md).
+_NETWORKS = {"cluster-cidr": ("pods", "10.42.0.0/16"), "service-cidr": ("services", "10.43.0.0/16")}
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 
 
@@ -71,13 +71,13 @@ def free_address(host: Host, inventory: Inventory) -> str:
     return str(next((each for each in (first + step for step in range(200)) if each not in used), first))
 
 
-def networks_of_k3s(server_config: Any) -> Iterator[tuple[str, Network]]:
-    """What k3s has a network for, and the network, by a server's k3s_server_config; what is no network is left out."""
+def networks_of_k3s(server_config: Any) -> dict[str, list[Network]]:
+    """The networks of pods and of services, by a server's k3s_server_config; what is no network is left out."""
     chosen = server_config if isinstance(server_config, dict) else {}
-    for what, key, default in (("pods", "cluster-cidr", POD_NETWORK), ("services", "service-cidr", SERVICE_NETWORK)):
-        for part in _parts(chosen.get(key, default)):
-            if found := network(part):
-                yield what, found
+    return {
+        what: [found for part in _parts(chosen.get(key, default)) if (found := network(part))]
+        for key, (what, default) in _NETWORKS.items()
+    }
 
 
 def _address(host: Host, inventory: Inventory, taken: dict[Address, tuple[Host, Setting]], report: Report) -> None:
@@ -274,43 +274,28 @@ def _overlaps(inventory: Inventory, report: Report) -> None:
     for host in inventory.members("k3s_servers")[:1]:
         config = host.settings.get("k3s_server_config")
         chosen = config.value if config and isinstance(config.value, dict) else {}
+        networks = networks_of_k3s(chosen)
         if config:
             _sizes(inventory, host, config, chosen, report)
-        networks: dict[str, list[Network]] = {}
-        for key, default in (("cluster-cidr", POD_NETWORK), ("service-cidr", SERVICE_NETWORK)):
-            networks[key] = []
-            for part in _parts(chosen.get(key, default)):
-                found = network(part)
-                if found is None and config:
-                    report.setting(
-                        host, config, "not a network", f"write it as {default}", inner=key, value=chosen.get(key)
-                    )
-                elif found is not None:
-                    networks[key].append(found)
-        for pods in networks["cluster-cidr"]:
-            for services in networks["service-cidr"]:
-                if pods.overlaps(services) and config:
+            for key, (_what, default) in _NETWORKS.items():
+                if any(network(part) is None for part in _parts(chosen.get(key, default))):
+                    remedy = f"write it as {default}"
+                    report.setting(host, config, "not a network", remedy, inner=key, value=chosen[key])
+            for pods, services in itertools.product(networks["pods"], networks["services"]):
+                if pods.overlaps(services):
                     key = "service-cidr" if "service-cidr" in chosen else "cluster-cidr"
-                    report.setting(
-                        host,
-                        config,
-                        f"the networks of pods ({pods}) and services ({services}) overlap",
-                        "write two networks that share no address, such as 10.42.0.0/16 and 10.43.0.0/16",
-                        inner=key,
-                        value=chosen.get(key),
-                    )
-        for key, what in (("cluster-cidr", "pods"), ("service-cidr", "services")):
-            for used in networks[key]:
+                    problem = f"the networks of pods ({pods}) and services ({services}) overlap"
+                    remedy = "write two networks that share no address, such as 10.42.0.0/16 and 10.43.0.0/16"
+                    report.setting(host, config, problem, remedy, inner=key, value=chosen.get(key))
+        for key, (what, _default) in _NETWORKS.items():
+            for used in networks[what]:
                 _overlap_with_boards(inventory, host, config, key, what, used, key in chosen, report)
 
 
 def _sizes(inventory: Inventory, host: Host, config: Setting, chosen: dict[str, Any], report: Report) -> None:
     """Networks of pods and services that k3s does not start with, or that do not suffice for all boards."""
-    pods, services = (
-        [each for part in _parts(chosen.get(key, default)) if (each := network(part))]
-        for key, default in (("cluster-cidr", POD_NETWORK), ("service-cidr", SERVICE_NETWORK))
-    )
-
+    networks = networks_of_k3s(chosen)
+    pods, services = networks["pods"], networks["services"]
     for key, found in (("cluster-cidr", pods), ("service-cidr", services)):
         if key not in chosen:
             continue
