@@ -100,7 +100,8 @@ def check(inventory: Inventory, report: Report) -> None:
                 report.setting(host, setting, problem, "write a directory beside it")
     for host, setting in inventory.settings("k3s_data_dir"):
         path = PurePosixPath(str(setting.value))
-        _is_steady(host, setting, "/var/lib/rancher/k3s", report)
+        if not _is_steady(host, setting, "/var/lib/rancher/k3s", report):
+            continue
         closed = tuple(each for each in _CLOSED if each not in ("/var/lib/rancher", "/dev"))
         export = str(host.get("nfs_server_export", inventory.defaults.get("nfs_server_export", "/srv/books")))
         if str(path) in _SYSTEM or any(path.is_relative_to(each) for each in closed) or path.parent.name == "home":
