@@ -39,7 +39,7 @@ class Progress:
     def step(self, key: str, what: str) -> Iterator[None]:
         """Show that a step begins and how long it took; record that."""
         before = self.last_time(key)
-        self.show(what + (f" (last time {before:.0f} s)" if before else ""))
+        self.show(what + (f" (last time {before:.0f} s)" if before is not None else ""))
         begun = time.monotonic()
         yield
         seconds = time.monotonic() - begun

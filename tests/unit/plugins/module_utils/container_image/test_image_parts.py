@@ -282,6 +282,14 @@ def test_command_that_fails_shows_the_end_of_what_it_said(tmp_path: Path) -> Non
         run(["sh", "-c", "echo no space left; exit 3"], tmp_path / "log", Progress(tmp_path), str, 20)
 
 
+def test_a_step_that_took_no_time_shows_it_the_next_time(tmp_path: Path) -> None:
+    progress = Progress(tmp_path)
+    for _ in range(2):
+        with progress.step("write", "Writing"):
+            pass
+    assert progress.log.read_text().splitlines()[::2] == ["Writing", "Writing (last time 0 s)"]
+
+
 def test_second_build_waits_and_shows_the_first_ones_progress(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
