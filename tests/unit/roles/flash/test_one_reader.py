@@ -110,6 +110,7 @@ def test_without_a_terminal_a_refused_card_ends_the_run(tmp_path: Path, image: d
     done = ansible_playbook.run(arguments(tmp_path, image), cwd=ROOT)
     assert done.returncode == 2
     assert "contains something that is not a card image" in done.stdout
+    assert done.stdout.count("TASK [flash : Validate the card]") == 1
     assert (tmp_path / "reader.img").read_text() == "holiday pictures"
 
 
