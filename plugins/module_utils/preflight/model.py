@@ -83,12 +83,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Host:
-    """A host of the inventory. `groups` has every group it is in, also through children; `direct` only its own."""
+    """A host of the inventory. `groups` has every group it is in, also through children."""
 
     name: str
     place: Place
     groups: frozenset[str]
-    direct: frozenset[str]
     settings: dict[str, Setting]
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -111,7 +110,6 @@ class Option:
     """One variable of a role as its argument_specs describe it; an option that only has a default is of type raw."""
 
     name: str
-    role: str
     type: str = "raw"
     elements: str | None = None
     choices: tuple[Any, ...] = ()

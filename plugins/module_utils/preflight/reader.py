@@ -85,7 +85,6 @@ class Reader:
                 name=name,
                 place=self._first(self._written.hosts.get(name), source),
                 groups=frozenset(group.name for group in host.get_groups()),
-                direct=frozenset(group.name for group in host.groups),
                 settings=self._settings(host, raw[name], defaults, source),
             )
             for name, host in self._inventory.hosts.items()

@@ -29,9 +29,9 @@ def load_options(roles_dir: Path) -> tuple[dict[str, Option], tuple[str, ...]]:
         for entry_point in specs.values():
             for name, spec in (entry_point.get("options") or {}).items():
                 empty = name in defaults and defaults[name] in (None, "", [], {})
-                options.setdefault(name, _option(name, role, spec or {}, empty))
+                options.setdefault(name, _option(name, spec or {}, empty))
         for name in defaults:
-            options.setdefault(name, Option(name, role, may_be_empty=True))
+            options.setdefault(name, Option(name, may_be_empty=True))
     return options, roles
 
 
@@ -42,14 +42,13 @@ def _load(path: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _option(name: str, role: str, spec: dict[str, Any], may_be_empty: bool) -> Option:
+def _option(name: str, spec: dict[str, Any], may_be_empty: bool) -> Option:
     return Option(
         name=name,
-        role=role,
         type=spec.get("type", "str"),
         elements=spec.get("elements"),
         choices=tuple(spec.get("choices") or ()),
         may_be_empty=may_be_empty,
         required=bool(spec.get("required")),
-        options={key: _option(key, role, inner or {}, False) for key, inner in (spec.get("options") or {}).items()},
+        options={key: _option(key, inner or {}, False) for key, inner in (spec.get("options") or {}).items()},
     )

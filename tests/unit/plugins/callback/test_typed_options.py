@@ -35,7 +35,7 @@ from tests.support import ansible_playbook
     ],
 )
 def test_a_text_becomes_what_the_role_expects(kind: str, text: Any, value: Any) -> None:
-    found = {"a": text} | typed({"a": text, "b": "1"}, {"a": Option("a", "role", kind)})
+    found = {"a": text} | typed({"a": text, "b": "1"}, {"a": Option("a", kind)})
     assert found == {"a": value}
 
 

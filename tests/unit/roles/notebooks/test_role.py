@@ -31,8 +31,6 @@ from notebooks import run as runner
 from tests.support import kustomize
 from tests.support.paths import COLLECTIONS, ROOT
 
-ROLE = ROOT / "roles" / "notebooks"
-
 # --- Jobs
 
 RUN = "20261122T021530Z-1a2b3c4d"

@@ -38,7 +38,7 @@ def board(tmp_path: Path, **values: object) -> Inventory:
     } | values
     settings = {name: Setting(name, value, Place("all.yml")) for name, value in values.items()}
     groups = frozenset(("cluster", "k3s_servers"))
-    host = Host("pi-01", FILE, groups, groups, settings)
+    host = Host("pi-01", FILE, groups, settings)
     return Inventory(FILE, {"pi-01": host}, {"cluster": Group("cluster", FILE, ("pi-01",))}, {}, ())
 
 

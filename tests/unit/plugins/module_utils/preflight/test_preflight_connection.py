@@ -141,7 +141,7 @@ def test_variables_of_ansible_s_connections_are_known() -> None:
 def inventory(*given: Setting) -> Inventory:
     settings = {"ansible_user": Setting("ansible_user", "pi", Place("all.yml"))}
     settings |= {each.name: each for each in given}
-    host = Host("pi-01", Place("hosts.yml"), frozenset(), frozenset(), settings)
+    host = Host("pi-01", Place("hosts.yml"), frozenset(), settings)
     return Inventory(Place("hosts.yml"), {"pi-01": host}, {}, {}, ())
 
 

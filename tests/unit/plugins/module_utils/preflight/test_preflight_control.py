@@ -151,7 +151,7 @@ def test_python_of_localhost_without_packages(tmp_path: Path) -> None:
     for interpreter, wrong in ((sys.executable, False), ("/nonexistent", True), ("/usr/bin/python3", True)):
         name = "ansible_python_interpreter"
         settings = {name: Setting(name, interpreter, FILE)}
-        inventory.hosts["localhost"] = Host("localhost", FILE, frozenset(), frozenset(), settings)
+        inventory.hosts["localhost"] = Host("localhost", FILE, frozenset(), settings)
         report = Report()
         control.check(inventory, [], needs, report)
         found = [text for text in texts(report) if text.startswith(f"hosts.yml: {name}")]
@@ -302,7 +302,7 @@ def test_what_is_a_board_s_own_is_not_given_for_several(tmp_path: Path, card: st
         name: Setting(name, value, Place(COMMAND_LINE)) for name, value in given.items()
     }
     for name in ("pi-01", "pi-02"):
-        inventory.hosts[name] = Host(name, FILE, frozenset(), frozenset(), settings)
+        inventory.hosts[name] = Host(name, FILE, frozenset(), settings)
     for scope, count in ((["pi-01", "pi-02"], 2 if problem else 0), (["pi-02"], 0)):
         report = Report()
         control.check(inventory, scope, NEEDS, report)

@@ -28,7 +28,7 @@ def check(tmp_path: Path, **files: str | bytes) -> list[str]:
         data = text if isinstance(text, bytes) else text.encode()
         (folder / name.replace("_", "-")).write_bytes(data)
     settings = {"cluster_secrets_dir": Setting("cluster_secrets_dir", str(folder), Place("all.yml"))}
-    host = Host("pi-01", Place("hosts.yml"), frozenset(), frozenset(), settings)
+    host = Host("pi-01", Place("hosts.yml"), frozenset(), settings)
     report = Report()
     check_files(Inventory(Place("hosts.yml"), {"pi-01": host}, {}, {}, (), DEFAULTS), tmp_path, report)
     return [str(finding) for finding in report.findings()]
