@@ -77,10 +77,6 @@ options:
     description: URL of kube-proxy's metrics; when given, O(wait) also waits for its first complete set of rules.
     type: str
     default: ''
-  bridge:
-    description: The bridge of pods, whose address is in the Node's network of pods; empty for another plugin's.
-    type: str
-    default: cni0
   control_time:
     description: Unix time of the control node, which this node's clock is compared with in messages; 0 for none.
     type: float
@@ -171,6 +167,8 @@ GRACE_S = 20
 CRASHES = 5
 NO_NODE: dict[str, Any] = {"ready": False, "version": None, "registered": True, "marks": []}
 MARKS = "edge-ai-cluster/"
+# Of flannel, which has the network that the Node has for its pods; other networks of pods have none of this name.
+BRIDGE = "cni0"
 DAY_S = 86400
 # At its start, k3s renews what ends within this time.
 RENEWED_S = 120 * DAY_S
@@ -363,16 +361,14 @@ class Node:
 
     def broken_pods(self) -> list[str]:
         """Why pods here cannot work until they are made anew; empty where that is not certain."""
-        reasons = []
-        if bridge := self.module.params["bridge"]:
-            code, text = self.run("ip", "-json", "address", "show", "dev", bridge, "scope", "global")
-            links = json.loads(text) if code == 0 and text.strip() else []
-            # What "scope global" leaves out is listed without its address.
-            addresses = [each["local"] for link in links for each in link.get("addr_info", []) if "local" in each]
-            reasons = [
-                f"{bridge} has the address {each}, the Node's pods are in {', '.join(self.pod_networks)}"
-                for each in foreign_bridge(addresses, self.pod_networks)
-            ]
+        code, text = self.run("ip", "-json", "address", "show", "dev", BRIDGE, "scope", "global")
+        links = json.loads(text) if code == 0 and text.strip() else []
+        # What "scope global" leaves out is listed without its address.
+        addresses = [each["local"] for link in links for each in link.get("addr_info", []) if "local" in each]
+        reasons = [
+            f"{BRIDGE} has the address {each}, the Node's pods are in {', '.join(self.pod_networks)}"
+            for each in foreign_bridge(addresses, self.pod_networks)
+        ]
         for point in pods_nfs(Path("/proc/self/mountinfo").read_text()):
             # Asks the server, not the cache. One that does not answer may still have the same file system.
             code, text = self.run("env", "LC_ALL=C", "stat", "--cached=never", point, timeout=5, errors=True)
@@ -559,7 +555,6 @@ def main() -> None:
             "kernel": {"type": "dict", "default": {}},
             "version": {"type": "str", "default": ""},
             "proxy_metrics": {"type": "str", "default": ""},
-            "bridge": {"type": "str", "default": "cni0"},
             "control_time": {"type": "float", "default": 0},
             "wait": {"type": "int", "default": 0},
             "until": {"type": "str", "choices": ["ready", "token"], "default": "ready"},

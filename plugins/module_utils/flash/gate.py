@@ -257,7 +257,7 @@ def _lsblk(*device: str) -> list[dict[str, Any]]:
     return json.loads(result.stdout)["blockdevices"] if result.returncode == 0 and result.stdout else []
 
 
-def read_block_facts(path: str, sysfs: Path = Path("/sys")) -> BlockFacts:
+def read_block_facts(path: str) -> BlockFacts:
     """Find a block device in /dev, lsblk and sysfs; nothing is opened."""
     links = _by_id_links()
     candidates = []
@@ -270,7 +270,7 @@ def read_block_facts(path: str, sysfs: Path = Path("/sys")) -> BlockFacts:
     if not stat.S_ISBLK(Path(resolved).stat().st_mode):
         return BlockFacts(path, resolved, is_block=False, candidates=tuple(candidates))
     entries = _lsblk(resolved)
-    block = sysfs / "class" / "block" / Path(resolved).name
+    block = Path("/sys/class/block") / Path(resolved).name
     return BlockFacts(
         path=path,
         resolved=resolved,
@@ -284,14 +284,14 @@ def read_block_facts(path: str, sysfs: Path = Path("/sys")) -> BlockFacts:
     )
 
 
-def users_of(path: Path, proc: Path = Path("/proc"), sysfs: Path = Path("/sys")) -> list[str]:
+def users_of(path: Path) -> list[str]:
     """Processes and loop devices that have a file open, as far as this user has access."""
     try:
         wanted = path.stat()
     except OSError:
         return []
     found = []
-    for process in sorted(proc.glob("[0-9]*"), key=lambda entry: int(entry.name)):
+    for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda entry: int(entry.name)):
         if int(process.name) == os.getpid():
             continue
         try:
@@ -302,7 +302,7 @@ def users_of(path: Path, proc: Path = Path("/proc"), sysfs: Path = Path("/sys"))
                     break
         except OSError:
             continue  # ended meanwhile, or another user's
-    for backing in sorted(sysfs.glob("block/loop*/loop/backing_file")):
+    for backing in sorted(Path("/sys").glob("block/loop*/loop/backing_file")):
         try:
             if backing.read_text().strip() == str(path):
                 found.append(backing.parts[-3])
