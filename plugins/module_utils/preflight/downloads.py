@@ -14,9 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 from ..container_image.inputs import ImageError, Inputs, tag
-from .control import CONTEXT, Needs, in_scope, nearest_existing, ssh_port
+from .control import Needs, in_scope, ssh_port
 from .links import is_url
 from .model import Host, Inventory, Place, Report
+from .paths import CONTEXT, nearest_existing
 
 #: Fields of Inputs, what their variables' names end in, and the role's defaults.
 _BASE = (("base", "", ""), ("source", "_source", "registry"), ("suite", "_suite", "trixie"))
