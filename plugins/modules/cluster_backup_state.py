@@ -11,8 +11,8 @@ short_description: Report the datastore of k3s and the NFS export of this board
 description:
   - Changes nothing, and runs nothing but C(k3s --version).
 options:
-  data_dir: {description: Data directory of k3s., type: path, default: /var/lib/rancher/k3s}
-  binary: {description: The k3s binary., type: path, default: /usr/local/bin/k3s}
+  data_dir: {description: Data directory of k3s., type: path, required: true}
+  binary: {description: The k3s binary whose version is returned., type: path}
   export: {description: Directory whose content is the data; empty for none., type: str, default: ''}
 author: Edge AI Cluster
 """
@@ -20,6 +20,7 @@ author: Edge AI Cluster
 EXAMPLES = r"""
 - name: Get the state of the export
   edge_ai.cluster.cluster_backup_state:
+    data_dir: /var/lib/rancher/k3s
     export: /srv/books
 """
 
@@ -141,8 +142,8 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
-            "binary": {"type": "path", "default": "/usr/local/bin/k3s"},
+            "data_dir": {"type": "path", "required": True},
+            "binary": {"type": "path"},
             "export": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
@@ -150,11 +151,9 @@ def main() -> None:
     data = Path(module.params["data_dir"])
     export = state_of_export(Path(module.params["export"])) if module.params["export"] else dict(NO_EXPORT)
     server = data / "server"
-    version = ""
-    if Path(module.params["binary"]).exists():
-        done = subprocess.run(
-            [module.params["binary"], "--version"], capture_output=True, text=True, timeout=60, check=False
-        )
+    version, binary = "", module.params["binary"]
+    if binary and Path(binary).exists():
+        done = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=60, check=False)
         found = re.match(r"k3s version (\S+)", done.stdout)
         version = found.group(1) if found else ""
     known = token.parse(text_of(server / "token"))

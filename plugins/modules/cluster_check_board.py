@@ -20,8 +20,8 @@ options:
     description: Percentage of room or inodes in use from which a file system is a problem.
     type: int
     default: 90
-  k3s: {description: "The k3s binary.", type: path, default: /usr/local/bin/k3s}
-  data_dir: {description: "The data directory of k3s.", type: path, default: /var/lib/rancher/k3s}
+  k3s: {description: "The k3s binary.", type: path, required: true}
+  data_dir: {description: "The data directory of k3s.", type: path, required: true}
   unit: {description: "The unit of k3s on this board.", type: str, choices: [k3s, k3s-agent], required: true}
   certificate_days: {description: "Days before its end from which a certificate is a problem.", type: int, default: 90}
   mount_timeout: {description: "Seconds in which a mounted share must answer.", type: int, default: 10}
@@ -33,6 +33,8 @@ author: Edge AI Cluster
 EXAMPLES = r"""
 - edge_ai.cluster.cluster_check_board:
     directories: [/, /var/lib/rancher/k3s]
+    k3s: /usr/local/bin/k3s
+    data_dir: /var/lib/rancher/k3s
     unit: k3s-agent
 """
 
@@ -264,8 +266,8 @@ def main() -> None:
         argument_spec={
             "directories": {"type": "list", "elements": "path", "required": True},
             "disk_percent": {"type": "int", "default": 90},
-            "k3s": {"type": "path", "default": "/usr/local/bin/k3s"},
-            "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
+            "k3s": {"type": "path", "required": True},
+            "data_dir": {"type": "path", "required": True},
             "unit": {"type": "str", "choices": ["k3s", "k3s-agent"], "required": True},
             "certificate_days": {"type": "int", "default": 90},
             "mount_timeout": {"type": "int", "default": 10},

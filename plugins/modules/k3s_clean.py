@@ -29,22 +29,25 @@ options:
   binary:
     description: Where the k3s binary is.
     type: path
-    default: /usr/local/bin/k3s
+    required: true
   data_dir:
     description: The data directory of k3s. A disk that is mounted there stays mounted, and is emptied.
     type: path
-    default: /var/lib/rancher/k3s
+    required: true
   pod_networks:
     description: Networks of pods; routes into them go.
     type: list
     elements: str
-    default: [10.42.0.0/16]
+    required: true
 author: Edge AI Cluster
 """
 
 EXAMPLES = r"""
 - name: Uninstall k3s
   edge_ai.cluster.k3s_clean:
+    binary: /usr/local/bin/k3s
+    data_dir: /var/lib/rancher/k3s
+    pod_networks: [10.42.0.0/16]
 """
 
 RETURN = r"""
@@ -426,9 +429,9 @@ def main() -> None:
         argument_spec={
             "parts": {"type": "str", "choices": ["units", "pods", "all"], "default": "all"},
             "units": {"type": "list", "elements": "str", "default": ["k3s", "k3s-agent"]},
-            "binary": {"type": "path", "default": "/usr/local/bin/k3s"},
-            "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
-            "pod_networks": {"type": "list", "elements": "str", "default": ["10.42.0.0/16"]},
+            "binary": {"type": "path", "required": True},
+            "data_dir": {"type": "path", "required": True},
+            "pod_networks": {"type": "list", "elements": "str", "required": True},
         },
         supports_check_mode=True,
     )

@@ -26,11 +26,11 @@ options:
   binary:
     description: Where the k3s binary is.
     type: path
-    default: /usr/local/bin/k3s
+    required: true
   data_dir:
     description: The data directory of k3s.
     type: path
-    default: /var/lib/rancher/k3s
+    required: true
   files:
     description: Files whose digest and mode are returned.
     type: list
@@ -98,6 +98,8 @@ EXAMPLES = r"""
   edge_ai.cluster.k3s_node:
     unit: k3s-agent
     node_name: pi-02
+    binary: /usr/local/bin/k3s
+    data_dir: /var/lib/rancher/k3s
     files: [/etc/rancher/k3s/config.yaml]
 """
 
@@ -542,8 +544,8 @@ def main() -> None:
         argument_spec={
             "unit": {"type": "str", "choices": ["k3s", "k3s-agent"], "required": True},
             "node_name": {"type": "str", "required": True},
-            "binary": {"type": "path", "default": "/usr/local/bin/k3s"},
-            "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
+            "binary": {"type": "path", "required": True},
+            "data_dir": {"type": "path", "required": True},
             "files": {"type": "list", "elements": "path", "default": []},
             "live_files": {"type": "list", "elements": "path", "default": []},
             "archive": {"type": "str", "default": ""},

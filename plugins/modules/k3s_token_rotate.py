@@ -11,7 +11,7 @@ description:
     because that command takes the new token as an argument, which other processes and the journal see.
   - Afterwards every server needs the new token in its configuration before its next start.
 options:
-  data_dir: {description: Data directory of k3s., type: path, default: /var/lib/rancher/k3s}
+  data_dir: {description: Data directory of k3s., type: path, required: true}
   port: {description: Port of the supervisor., type: int, default: 6443}
   new: {description: The new token in its short form., type: str, required: true}
   timeout: {description: Seconds that the server may take., type: int, default: 60}
@@ -19,6 +19,7 @@ author: Edge AI Cluster
 """
 EXAMPLES = r"""
 - edge_ai.cluster.k3s_token_rotate:
+    data_dir: /var/lib/rancher/k3s
     new: "{{ lookup('ansible.builtin.file', 'secrets/home/k3s-token.new') }}"
 """
 RETURN = r"""
@@ -51,7 +52,7 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
+            "data_dir": {"type": "path", "required": True},
             "port": {"type": "int", "default": 6443},
             "new": {"type": "str", "required": True, "no_log": True},
             "timeout": {"type": "int", "default": 60},
