@@ -17,17 +17,13 @@ import pytest
 
 from tests.support import snapshots
 from tests.support.cluster import CLUSTER, connect
-from tests.support.plays import FAST, KEY, Plays, Step, cards_die, lab
+from tests.support.plays import FAST, KEY, Plays, cards_die, lab, unchanged
 from tests.support.watch import NAMESPACE, core, ready_nodes, wait_until
 
 SERVER, *AGENTS = BOARDS = ("pi-01", "pi-02", "pi-03", "pi-05")
 SITE = ("site.yml", *FAST)
 RESTORE = ("playbooks/restore.yml", *FAST, *KEY, "-e", "restore_from=latest")
 LOST = [(SERVER,), *combinations(BOARDS, 2)]
-
-
-def unchanged(step: Step) -> None:
-    assert not step.changed_hosts(), f"{step.command} changed something: {step.changed}"
 
 
 def weights() -> str:

@@ -17,17 +17,13 @@ import yaml
 from kubernetes import client
 
 from tests.support.cluster import CLUSTER, connect, kubernetes_api
-from tests.support.plays import FAST, Plays, Step, lab
+from tests.support.plays import FAST, Plays, lab, unchanged
 from tests.support.watch import NAMESPACE, WEIGHTS, core, reads, ready_nodes, wait_until
 
 BOARDS = ("pi-01", "pi-02", "pi-03", "pi-05")
 SERVER = "pi-01"
 SUBNET = "EDGE_LAB_SUBNET"
 NEW = "10.91.0"
-
-
-def unchanged(step: Step) -> None:
-    assert not step.changed_hosts(), f"{step.command} changed something: {step.changed}"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.support.cluster import CLUSTER, connect
-from tests.support.plays import FAST, Plays, Step, lab
+from tests.support.plays import FAST, Plays, lab, unchanged
 from tests.support.watch import ready_nodes, running_on, wait_until
 
 BOARDS = ("pi-01", "pi-02", "pi-03", "pi-05")
@@ -58,10 +58,6 @@ def kubeconfig() -> str:
 def days_of(dates: set[str]) -> set[int]:
     """In how many days from now, by this machine's clock."""
     return {(datetime.fromisoformat(each).replace(tzinfo=UTC) - datetime.now(UTC)).days for each in dates}
-
-
-def unchanged(step: Step) -> None:
-    assert not step.changed_hosts(), f"{step.command} changed something: {step.changed}"
 
 
 @pytest.mark.extended

@@ -14,7 +14,7 @@ from kubernetes import client
 
 from tests.support.cluster import CLUSTER, connect, kubernetes_api
 from tests.support.paths import ROOT
-from tests.support.plays import FAST, KEY, Plays, Step, cards_die
+from tests.support.plays import FAST, KEY, Plays, cards_die, unchanged
 from tests.support.watch import NAMESPACE, WEIGHTS, core, reads, ready_nodes, wait_until
 
 OLD, NEW = "pi-01", "pi-02"
@@ -22,10 +22,6 @@ SITE = ("site.yml", *FAST)
 MOVE = ("playbooks/move-storage.yml", *FAST)
 AGAIN = ("playbooks/experiment.yml", *FAST, "-e", "notebooks_rerun=true")
 FILLER = "/srv/books/filler"
-
-
-def unchanged(step: Step) -> None:
-    assert not step.changed_hosts(), f"{step.command} changed something: {step.changed}"
 
 
 def weights(board: str = OLD) -> str:

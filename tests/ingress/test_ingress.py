@@ -24,7 +24,7 @@ from playwright.sync_api import Page, expect
 from tests.support import browser
 from tests.support.browser import chromium
 from tests.support.cluster import CLUSTER, connect, kubernetes_api
-from tests.support.plays import FAST, Plays, Step, lab
+from tests.support.plays import FAST, Plays, lab, unchanged
 from tests.support.watch import NAMESPACE, core, ready_nodes, wait_until
 
 COMBINED = (*FAST, "-e", "manifests_overlay=combined")
@@ -36,10 +36,6 @@ BOARDS = CLUSTER.hosts("k3s_servers") + CLUSTER.hosts("k3s_agents")
 CA = CLUSTER.path("cluster_secrets_dir") / "ingress-ca.crt"
 NAME = "tensorflow-jupyter-rpi"
 STICKY = "edge-ai"
-
-
-def unchanged(step: Step) -> None:
-    assert not step.changed_hosts(), f"{step.command} changed something: {step.changed}"
 
 
 def url(board: str, path: str = "/login", scheme: str = "https", port: int | None = None) -> str:

@@ -32,7 +32,7 @@ from tests.support.hub import (
     url,
     visitor,
 )
-from tests.support.plays import Plays, Step, lab
+from tests.support.plays import Plays, lab, unchanged
 from tests.support.watch import NAMESPACE, core, ready_nodes, wait_until
 
 # One of these is without power in a step.
@@ -40,10 +40,6 @@ BOARDS = ("pi-02", "pi-03")
 WORKLOAD = "playbooks/stages/workload.yml"
 
 sessions: dict[str, requests.Session] = {}
-
-
-def unchanged(step: Step) -> None:
-    assert not step.changed_hosts(), f"{step.command} changed something: {step.changed}"
 
 
 def status(user: str) -> int:

@@ -33,7 +33,7 @@ from kubernetes.stream import stream
 from tests.support import secrets as cluster_secrets
 from tests.support.cluster import Cluster, connect
 from tests.support.paths import ROOT
-from tests.support.plays import INVENTORY, KEY, KEY_FILE, NEXT, ON_NEXT, Plays, Step, cards_die, lab
+from tests.support.plays import INVENTORY, KEY, KEY_FILE, NEXT, ON_NEXT, Plays, cards_die, lab, unchanged
 from tests.support.watch import NAMESPACE, Requests, core, machine_ids, ready_nodes, running_on, versions, wait_until
 
 CHECK = ("--check", "--diff")
@@ -61,10 +61,6 @@ JOIN_STAGES = (
     ("Distribute the container image", 15),
     ("Run the prediction on new boards", 10),
 )
-
-
-def unchanged(step: Step) -> None:
-    assert not step.changed_hosts(), f"{step.command} changed something: {step.changed}"
 
 
 def records(cluster: Cluster) -> list[dict[str, Any]]:

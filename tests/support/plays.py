@@ -163,6 +163,11 @@ def recorded(chain: str) -> Plays:
     return Plays(Record(ROOT / "results" / f"{chain}-{stamp}.json"))
 
 
+def unchanged(step: Step) -> None:
+    """Assert that a run has changed nothing."""
+    assert not step.changed_hosts(), f"{step.command} changed something: {step.changed}"
+
+
 def lab(*arguments: str, timeout: float = 900) -> str:
     """What `python -m lab ...` prints; raises CalledProcessError when it fails."""
     command = [sys.executable, "-m", "lab", *arguments]
