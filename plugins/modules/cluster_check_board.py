@@ -62,7 +62,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import exported_path
+from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import ETAB, active_clients, text_of
 
 #: File systems that stand on a card or a disk.
 ON_DISK = ("btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "vfat", "xfs")
@@ -75,8 +75,6 @@ ASIDE = re.compile(r"(server)?\.before-restore-\d{8}T\d{6}Z", re.ASCII)
 CONVERTED = ".before-convert"
 #: Most of them that are measured, and seconds for each: notebooks may make some in the export, of any size.
 MOST_KEPT, MEASURED_S = 10, 20
-#: What the NFS server exports at this moment.
-ETAB = Path("/var/lib/nfs/etab")
 
 
 class Mount(NamedTuple):
@@ -233,8 +231,7 @@ def export_problems(export: Path, uid: int, etab: str) -> list[str]:
             f"notebooks, which are user {uid}, cannot write to {export}: it belongs to {status.st_uid} with mode "
             f"{status.st_mode & 0o7777:04o}: chown {uid} {export}; chmod u+rwx {export}"
         )
-    lines = [line for line in etab.splitlines() if exported_path(line) == str(export)]
-    clients = [line.split()[-1] for line in lines]
+    clients = active_clients(etab, str(export))
     if not clients:
         problems.append(f"{export} is not exported: run ansible-playbook site.yml --tags storage, see exportfs -v")
     elif closed := [each.partition("(")[0] for each in clients if "rw" not in re.split("[(,)]", each)]:
@@ -292,8 +289,7 @@ def main() -> None:
                 problems.append(f"the file system of {path} is {percent} % {what}: du -xh {path} | sort -h | tail")
     problems += failed_units(params["unit"]) + hung(mounts, params["mount_timeout"])
     if params["export"]:
-        etab = ETAB.read_text(errors="replace") if ETAB.is_file() else ""
-        problems += export_problems(Path(params["export"]), params["export_uid"], etab)
+        problems += export_problems(Path(params["export"]), params["export_uid"], text_of(ETAB))
     expiring, end = certificates(params)
     aside = kept(Path(params["data_dir"]), Path(params["export"]) if params["export"] else None)
     module.exit_json(problems=problems + expiring, certificates_end=end, disk_percent=fullest, kept=aside)

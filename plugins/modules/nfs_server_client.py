@@ -26,12 +26,17 @@ clients: {description: "Addresses that may mount now.", type: list, returned: al
 wide: {description: "Networks in the file that hold one of the addresses.", type: list, returned: always}
 """
 
-import re
 import subprocess
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import write_text
+from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import (
+    ETAB,
+    active_clients,
+    exported_path,
+    text_of,
+)
 from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.scope import Scope
 
 
@@ -57,9 +62,8 @@ def main() -> None:
     except ValueError as error:
         module.fail_json(msg=f"{path}: {error}: write it again with site.yml --tags storage")
     # A run that was interrupted between the two wrote the file, and the server has not read it.
-    etab = Path("/var/lib/nfs/etab").read_text() if Path("/var/lib/nfs/etab").exists() else ""
-    lines = [line for line in etab.splitlines() if line.split("\t")[0] == scope.path.strip('"')]
-    unread = sorted(re.findall(r"\s([^\s(]+)\(", "\n".join(lines))) != sorted(scope.clients)
+    active = active_clients(text_of(ETAB), exported_path(scope.path))
+    unread = sorted(client.partition("(")[0] for client in active) != sorted(scope.clients)
     addresses, present = module.params["addresses"], module.params["state"] == "present"
     changed = scope.admit(addresses) if present else scope.leave_out(addresses)
     new = scope.text() if changed else old

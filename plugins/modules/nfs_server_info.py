@@ -48,7 +48,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import free_at
 from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import (
-    exported_path,
+    ETAB,
+    active_clients,
     foreign_exports,
     text_of,
 )
@@ -211,7 +212,7 @@ def main() -> None:
     )
     given = module.params
     directory = Path(given["directory"])
-    active = [line for line in text_of("/var/lib/nfs/etab").splitlines() if exported_path(line) == str(directory)]
+    active = active_clients(text_of(ETAB), str(directory))
     sockets = listeners()
     server = {
         "installed": Path("/usr/sbin/exportfs").exists(),
@@ -227,7 +228,7 @@ def main() -> None:
         # With NFSv4 alone it only serves the kernel.
         "mountd_listens": "rpc.mountd" in sockets,
         "foreign": foreign_exports(Path(given["exports_file"])),
-        "active_clients": sorted(re.findall(r"\s([^\s(]+)\(", "\n".join(active))),
+        "active_clients": sorted(client.partition("(")[0] for client in active),
         "versions": text_of("/proc/fs/nfsd/versions").split(),
         "boot_id": text_of("/proc/sys/kernel/random/boot_id").strip(),
         # A fresh image has no package lists, however young their directory is.

@@ -11,6 +11,8 @@ from typing import Any
 
 #: The file of the role nfs_server (`_nfs_server_exports_file` of its vars).
 OWN_FILE = Path("/etc/exports.d/edge-ai-cluster.exports")
+#: What the NFS server exports at this moment.
+ETAB = Path("/var/lib/nfs/etab")
 
 
 def text_of(path: str | Path) -> str:
@@ -32,6 +34,11 @@ def exported_path(line: str) -> str:
     match = re.match(r'"([^"]+)"|(\S+)', line)
     path = (match[1] or match[2]) if match else ""
     return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), path)
+
+
+def active_clients(etab: str, directory: str) -> list[str]:
+    """Clients that a directory is exported to, with their options, by the text of ETAB, which has a line for each."""
+    return [line.split()[-1] for line in etab.splitlines() if exported_path(line) == directory]
 
 
 def is_root_export(line: str) -> bool:

@@ -38,6 +38,12 @@ def test_the_nfsv4_root_is_recognised(line: str, root: bool) -> None:
     assert exports.is_root_export(line) is root
 
 
+def test_clients_of_an_export_are_those_of_its_own_path() -> None:
+    etab = "/srv/my\\040data\t10.0.0.2(rw,sync)\n/srv/my\t10.0.0.9(ro)\n/srv/my\\040data\t10.0.0.0/24(ro,sync)\n"
+    assert exports.active_clients(etab, "/srv/my data") == ["10.0.0.2(rw,sync)", "10.0.0.0/24(ro,sync)"]
+    assert exports.active_clients(etab, "/srv") == []
+
+
 def test_foreign_exports_are_found_and_ours_is_not_among_them(tmp_path: Path) -> None:
     (tmp_path / "exports.d").mkdir()
     (tmp_path / "exports").write_text("# /srv/old *(rw)\n/srv/music \\\n  *(ro)  # all of it\n\n")
