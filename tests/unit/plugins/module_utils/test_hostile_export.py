@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import gzip
+import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -228,6 +230,21 @@ def test_a_board_takes_nothing_into_memory_but_the_record_of_data(tmp_path: Path
     done = subprocess.run([*argv, str(tmp_path)], input=sources + content, capture_output=True, check=False)
     assert done.returncode == 1
     assert b"is not a part of a backup" in done.stderr
+
+
+def test_a_board_takes_a_snapshot_that_is_longer_than_its_memory(tmp_path: Path) -> None:
+    size = 128 << 20
+    content = bytes(size)
+    sums = json.dumps({"sha256": {"etcd-snapshot": hashlib.sha256(content).hexdigest()}}).encode()
+    tar = head(tarfile.REGTYPE, size, "etcd-snapshot") + content + head(tarfile.REGTYPE, len(sums), stream.SUMS)
+    packed = gzip.compress(tar + sums + bytes(2048), 1)
+    sources = transfer.program()
+    argv = ["sh", "-c", 'ulimit -d 102400; exec "$@"', "sh", sys.executable, "-I", "-c", transfer.LOADER]
+    argv += [str(len(sources)), "take-server", "--stamp", "x", "--data-dir", str(tmp_path / "k3s")]
+    done = subprocess.run(argv, input=sources + packed, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "k3s/server/db/restored-snapshot").stat().st_size == size
+    assert [path.name for path in (tmp_path / "k3s").iterdir()] == ["server"]
 
 
 def test_what_a_board_says_can_move_no_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
