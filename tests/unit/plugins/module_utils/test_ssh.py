@@ -1,11 +1,14 @@
 """How ssh is started."""
 
 import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import (
+    Tail,
     preamble,
     root_argv,
     ssh_argv,
@@ -91,3 +94,23 @@ def test_root_needs_no_sudo() -> None:
     ssh = {"host": "192.0.2.1", "user": "root", "password": "secret"}
     assert root_argv(ssh, ["id"])[-1] == "id"
     assert preamble(ssh) == b""
+
+
+@pytest.mark.parametrize(
+    ("script", "end"),
+    [
+        ("yes | head -c 50000000; echo no space left", "y\nno space left"),
+        # ssh leaves a master running, which has the pipe open, too.
+        ("echo denied; sleep 20 & echo $! >&2", "denied"),
+    ],
+)
+def test_of_what_a_board_says_the_end_is_kept(script: str, end: str) -> None:
+    begun = time.monotonic()
+    process = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout and process.stderr
+    tail, errors = Tail(process.stdout, 17), Tail(process.stderr, 17)
+    process.wait()
+    assert tail.text() == end
+    assert time.monotonic() - begun < 15
+    if left := errors.text():
+        os.kill(int(left), signal.SIGTERM)
