@@ -399,7 +399,7 @@ def unpack(target: Target, top: str, seconds: float, beside: Target | None = Non
             times.append((below, entry))
     try:
         expected = json.loads(record)["sha256"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise Refused(f"the archive has no {SUMS} at its end: it is incomplete") from None
     if expected != sums:
         raise Refused("what arrived is not what was backed up: digests differ")

@@ -222,6 +222,27 @@ def test_a_record_of_gigabytes_is_a_fault_before_it_is_read() -> None:
     assert archive.contents(io.BytesIO(tar), "data").faults == [f"has a {stream.SUMS} of 10,737,418,240 bytes"]
 
 
+def with_record(record: bytes) -> archive.Contents:
+    """Of an archive that has no file, and ends with this record."""
+    tar = head(tarfile.REGTYPE, len(record), stream.SUMS) + record + bytes(-len(record) % 512 + 1024)
+    return archive.contents(io.BytesIO(gzip.compress(tar)), "data")
+
+
+def test_of_what_a_board_says_was_left_out_the_beginning_is_kept() -> None:
+    """It is a part of the manifest, of which 4 MiB are read."""
+    found = with_record(json.dumps({"sha256": {}, "left_out": ["\N{BELL}" * 1000] * 20_000}).encode())
+    assert found.faults == []
+    assert len(found.left_out) == stream.NAMED + 1
+    assert len(json.dumps(found.left_out)) < archive.LONGEST // 4
+
+
+@pytest.mark.parametrize(
+    "record", [b"[" * 100_000, b'{"sha256": {"a": []}, "left_out": []}', b'{"sha256": {}, "left_out": {}}']
+)
+def test_a_record_that_is_none_is_a_fault(record: bytes) -> None:
+    assert with_record(record).faults == [f"has no {stream.SUMS} at its end: it is incomplete"]
+
+
 @pytest.mark.parametrize(("name", "size"), [(stream.SUMS, 10 << 30), ("etcd-snapshot", 1)])
 def test_a_board_takes_nothing_into_memory_but_the_record_of_data(tmp_path: Path, name: str, size: int) -> None:
     sources = transfer.program()
