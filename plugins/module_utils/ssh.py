@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -90,6 +91,22 @@ class Tail(threading.Thread):
         """The end of what was said, when the process has ended. What it left running may have the pipe still open."""
         self.join(1)
         return self.kept.decode(errors="replace").strip()
+
+
+def captured(argv: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run a command that asks a board: its exit status, and the last MiB of its output and of its errors.
+
+    Raises subprocess.TimeoutExpired.
+    """
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout and process.stderr
+    output, errors = Tail(process.stdout, 1 << 20), Tail(process.stderr, 1 << 20)
+    try:
+        code = process.wait(timeout)
+    finally:
+        process.kill()
+        process.wait()
+    return subprocess.CompletedProcess(argv, code, output.text(), errors.text())
 
 
 def _needs_sudo(ssh: Mapping[str, Any]) -> bool:
