@@ -36,6 +36,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.archive imp
     password_of,
     prune,
     put_control,
+    read_manifest,
     stamp,
     unfit,
     unsound,
@@ -177,6 +178,8 @@ def write(task: dict[str, Any], temporary: Path, manifest: dict[str, Any], show:
     content = (json.dumps(manifest, indent=1) + "\n").encode()
     for name, text in ((MANIFEST, content), (SIGNATURE, sign(content, secrets / SIGNER))):
         write_text(temporary / name, text.decode(), 0o600)
+    # Parts of it are what boards said: one that cannot be restored must not replace others.
+    read_manifest(temporary)
 
 
 def copy(task: dict[str, Any], backup: Path, cluster_name: str) -> str:

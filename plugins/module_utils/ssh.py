@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 #: Ends the part of standard input that is not the command's own.
 _BEGIN = "edge-ai-cluster: input begins"
@@ -68,6 +71,42 @@ def root_argv(ssh: Mapping[str, Any], command: Sequence[str]) -> list[str]:
 def preamble(ssh: Mapping[str, Any]) -> bytes:
     """How the standard input of `root_argv`'s command must begin: never an argument, which others can see."""
     return f"{ssh['password']}\n{_BEGIN}\n".encode() if _needs_sudo(ssh) and ssh.get("password") else b""
+
+
+class Tail(threading.Thread):
+    """Reads what a process says to its end, and keeps the last bytes: a board may say anything, without end."""
+
+    def __init__(self, pipe: IO[bytes], size: int) -> None:
+        super().__init__(daemon=True)
+        self.pipe, self.size, self.kept = pipe, size, b""
+        self.start()
+
+    def run(self) -> None:
+        """The thread."""
+        with self.pipe:
+            while content := os.read(self.pipe.fileno(), 1 << 16):
+                self.kept = (self.kept + content)[-self.size :]
+
+    def text(self) -> str:
+        """The end of what was said, when the process has ended. What it left running may have the pipe still open."""
+        self.join(1)
+        return self.kept.decode(errors="replace").strip()
+
+
+def captured(argv: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run a command that asks a board: its exit status, and the last MiB of its output and of its errors.
+
+    Raises subprocess.TimeoutExpired.
+    """
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout and process.stderr
+    output, errors = Tail(process.stdout, 1 << 20), Tail(process.stderr, 1 << 20)
+    try:
+        code = process.wait(timeout)
+    finally:
+        process.kill()
+        process.wait()
+    return subprocess.CompletedProcess(argv, code, output.text(), errors.text())
 
 
 def _needs_sudo(ssh: Mapping[str, Any]) -> bool:

@@ -33,12 +33,8 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.fetch import (
-    FetchError,
-    fetch,
-    sidecar_digest,
-    unpack,
-)
+from ansible_collections.edge_ai.cluster.plugins.module_utils.fetch import FetchError, fetch
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.fetch import image, sidecar_digest, unpack
 
 
 def main() -> None:
@@ -71,7 +67,8 @@ def main() -> None:
         raw = cache / f"{sha256}.img"
         fetched = unpacked = False
         if not raw.exists():
-            packed, fetched = fetch(url, sha256, cache, timeout)
+            packed = cache / f"{sha256}.img.xz"
+            fetched = fetch(image(url, timeout), sha256, packed)
             raw, unpacked = unpack(packed)
         size = raw.stat().st_size
     except FetchError as error:

@@ -141,6 +141,7 @@ etcd: {description: "Whether this server is a member of etcd, which knows its ad
 pods: {description: "Why pods here do not work: their bridge, or stale mounts.", type: list, returned: always}
 """
 
+import http.client
 import ipaddress
 import json
 import os
@@ -152,7 +153,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of
@@ -175,6 +176,8 @@ DAY_S = 86400
 # At its start, k3s renews what ends within this time.
 RENEWED_S = 120 * DAY_S
 CERTIFICATES = ("server/tls/*.crt", "server/tls/etcd/*.crt", "agent/*.crt")
+# Bytes of an answer: etcd takes no Node of more than 1.5 MiB, and kube-proxy's metrics have less than 1 MiB.
+LONGEST = 4 << 20
 
 
 def digest(path: Path) -> str | None:
@@ -264,6 +267,14 @@ def configured_address(path: Path) -> str:
     return found.group(1) if found else ""
 
 
+def read(answer: IO[bytes]) -> str:
+    """The body of an answer over HTTP. Raises ValueError for one that is longer than what is asked for can be."""
+    content = answer.read(LONGEST + 1)
+    if len(content) > LONGEST:
+        raise ValueError(f"an answer of more than {LONGEST} bytes")
+    return content.decode()
+
+
 class Node:
     """The k3s of this machine, as seen through files, systemd and its own API."""
 
@@ -333,10 +344,10 @@ class Node:
                 urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
             )
             with opener.open(server + path, timeout=10) as answer:
-                return answer.status, answer.read().decode()
+                return answer.status, read(answer)
         except urllib.error.HTTPError as error:
             return error.code, ""
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             return 0, str(error)
 
     def health(self) -> dict[str, Any]:
@@ -514,8 +525,8 @@ class Node:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(self.module.params["proxy_metrics"], timeout=10) as answer:
-                text = answer.read().decode(errors="replace")
-        except OSError:
+                text = read(answer)
+        except (OSError, ValueError, http.client.HTTPException):
             return False
         # One line for each family of addresses; a family appears when something was queued, then when it was written.
         pattern = r"^kubeproxy_sync_proxy_rules_{}_timestamp_seconds(\{{.*\}})? (\S+)$"

@@ -368,20 +368,22 @@ def send_data(options: argparse.Namespace) -> None:
         print(f"left out {each}", file=sys.stderr)
 
 
-def unpack(target: Target, top: str, seconds: float) -> dict[str, bytes]:
-    """Standard input below `target`, members named `top`/...; the content of others. Raises Refused."""
+def unpack(target: Target, top: str, seconds: float, beside: Target | None = None) -> None:
+    """Standard input below `target`, members named `top`/...; those of BESIDE to `beside`. Raises Refused."""
     sums: dict[str, str] = {}
-    beside: dict[str, bytes] = {}
+    record = b""
     times: list[tuple[tuple[str, ...], Entry]] = []
     limits = Limits(ARCHIVE, MOST, DEPTH + 8, seconds)
     for member in members(sys.stdin.buffer, limits, links=True):
         info, below = member.info, member.parts[1:]
+        if info.name == SUMS and member.content is not None and info.size <= LISTING:
+            record = member.content.read()
+            continue
         if member.parts[0] != top:
-            beside_it = BESIDE if top == "server" else (SUMS,)
-            if info.name not in beside_it or member.content is None or (info.name == SUMS and info.size > LISTING):
+            if beside is None or info.name not in BESIDE or info.name == SUMS or member.content is None:
                 raise Refused(f"the archive holds {printable(repr(info.name))}, which is not a part of a backup")
-            beside[info.name] = member.content.read()
-            sums[info.name] = hashlib.sha256(beside[info.name]).hexdigest()
+            with beside.file(member.parts, Entry(0o600)) as output:
+                sums[info.name] = copy(member.content, output)
             continue
         # Without setuid and setgid bits.
         entry = Entry(info.mode & 0o1777, (info.uid, info.gid), float(info.mtime))
@@ -396,16 +398,14 @@ def unpack(target: Target, top: str, seconds: float) -> dict[str, bytes]:
             target.make_folder(below, entry)
             times.append((below, entry))
     try:
-        expected = json.loads(beside.pop(SUMS, b""))["sha256"]
-    except (ValueError, KeyError, TypeError):
+        expected = json.loads(record)["sha256"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise Refused(f"the archive has no {SUMS} at its end: it is incomplete") from None
-    sums.pop(SUMS, None)
     if expected != sums:
         raise Refused("what arrived is not what was backed up: digests differ")
     # k3s compares times of its files with those in the datastore. Directories last: what they hold is there now.
     for below, entry in reversed(times):
         target.set(below, entry)
-    return beside
 
 
 def public(directory: Path) -> None:
@@ -429,36 +429,38 @@ def take_server(options: argparse.Namespace) -> None:
     target, staging = data / "server", data / "server.restoring"
     public(data)
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(mode=0o700)
-    with contextlib.closing(Target(staging)) as folder:
-        beside = unpack(folder, "server", options.timeout)
-    if snapshot := beside.get("etcd-snapshot"):
-        (staging / "db").mkdir(mode=0o700, exist_ok=True)
-        path = staging / "db/restored-snapshot"
-        path.touch(mode=0o600)
-        path.write_bytes(snapshot)
-    (staging / ".restored-from").write_text(options.marker + "\n")
-    if password := beside.get("node-password"):
+    server = staging / "server"
+    server.mkdir(mode=0o700, parents=True)
+    with contextlib.closing(Target(server)) as folder, contextlib.closing(Target(staging)) as beside:
+        unpack(folder, "server", options.timeout, beside)
+    snapshot, password, database = (staging / name for name in BESIDE if name != SUMS)
+    if snapshot.exists():
+        (server / "db").mkdir(mode=0o700, exist_ok=True)
+        snapshot.rename(server / "db/restored-snapshot")
+    (server / ".restored-from").write_text(options.marker + "\n")
+    if password.exists():
         public(PASSWORD.parent)
         PASSWORD.touch(mode=0o600)
-        PASSWORD.write_bytes(password)
-    if database := beside.get("hub-database"):
+        shutil.copyfile(password, PASSWORD)
+        password.unlink()
+    if database.exists():
         take_hub(data / HUB, database)
     if target.exists():
         if not options.replace:
             raise Refused(f"{target} exists: a server that has a cluster is not overwritten")
         target.rename(data / f"server.before-restore-{options.stamp}")
     # The last step: until now nothing that k3s reads has changed but the password that belongs to this datastore.
-    staging.rename(target)
+    server.rename(target)
+    staging.rmdir()
     sync(data)
     os.sync()
 
 
-def take_hub(path: Path, database: bytes) -> None:
+def take_hub(path: Path, database: Path) -> None:
     """The database of the hub, whose pod does not run; what it wrote beside an older one goes."""
     shutil.rmtree(path.parent, ignore_errors=True)
     path.parent.mkdir(mode=0o770)
-    path.write_bytes(database)
+    database.rename(path)
     for each in (path, path.parent):
         os.chown(each, HUB_OWNER, HUB_OWNER)
     path.chmod(0o660)

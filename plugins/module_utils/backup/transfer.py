@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import tempfile
 import threading
 import time
 import zlib
@@ -21,7 +19,7 @@ from ansible.errors import AnsibleActionFail
 from .. import archives, shared_data
 from ..files import sha256_of
 from ..shared_data import printable
-from ..ssh import preamble, root_argv
+from ..ssh import Tail, preamble, root_argv
 from . import stream
 from .archive import LIMITS, Contents, writing
 from .seal import BackupError, decrypting, read_key
@@ -79,35 +77,34 @@ def running(ssh: dict[str, Any], arguments: list[str], timeout: float) -> Iterat
     """The program running on a board: its process, and a function that returns its messages. Killed when left."""
     sources = program()
     expired = threading.Event()
-    with tempfile.TemporaryFile() as errors:
-        argv = ssh_command(ssh, arguments, len(sources))
-        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+    argv = ssh_command(ssh, arguments, len(sources))
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin and process.stderr
+    errors = Tail(process.stderr, 1500)
 
-        def stop() -> None:
-            expired.set()
+    def stop() -> None:
+        expired.set()
+        process.kill()
+
+    def messages() -> str:
+        # A board may be anybody's by now, and say anything.
+        text = "\n".join(map(printable, errors.text().split("\n")))
+        if expired.is_set():
+            return f"not done after {timeout:.0f} s (cluster_backup_timeout). {text}"
+        return text or f"ended with {process.returncode} without a message"
+
+    watchdog = threading.Timer(timeout, stop)
+    watchdog.start()
+    try:
+        with suppress(BrokenPipeError):
+            process.stdin.write(preamble(ssh) + sources)
+            process.stdin.flush()
+        yield process, messages
+    finally:
+        watchdog.cancel()
+        if process.poll() is None:
             process.kill()
-
-        def messages() -> str:
-            # A board may be anybody's by now, and say anything.
-            errors.seek(max(0, errors.seek(0, os.SEEK_END) - 1500))
-            text = "\n".join(map(printable, errors.read().decode(errors="replace").strip().split("\n")))
-            if expired.is_set():
-                return f"not done after {timeout:.0f} s (cluster_backup_timeout). {text}"
-            return text or f"ended with {process.returncode} without a message"
-
-        watchdog = threading.Timer(timeout, stop)
-        watchdog.start()
-        try:
-            assert process.stdin
-            with suppress(BrokenPipeError):
-                process.stdin.write(preamble(ssh) + sources)
-                process.stdin.flush()
-            yield process, messages
-        finally:
-            watchdog.cancel()
-            if process.poll() is None:
-                process.kill()
-            process.wait()
+        process.wait()
 
 
 def receive(part: dict[str, Any], target: Path, recipient: str, timeout: float, show: Show) -> Contents:

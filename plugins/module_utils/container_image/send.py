@@ -1,15 +1,13 @@
 """Archive -> a node's containerd, streamed: only the image itself is written to the board's card."""
 
-import os
 import shlex
 import subprocess
-import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from ..ssh import preamble, root_argv
+from ..ssh import Tail, preamble, root_argv
 from .archive import Archive
 from .inputs import ImageError
 from .progress import HEARTBEAT
@@ -59,9 +57,11 @@ def send(archive: Archive, ssh: dict[str, Any], script: str, timeout: float) -> 
     """
     begun = time.monotonic()
     late = threading.Event()
-    with tempfile.TemporaryFile() as output, Path(archive.path).open("rb") as source:
+    with Path(archive.path).open("rb") as source:
         argv = root_argv(ssh, ["sh", "-c", script])
-        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert process.stdin and process.stdout
+        output = Tail(process.stdout, LONGEST)
 
         def stop() -> None:
             late.set()
@@ -71,7 +71,6 @@ def send(archive: Archive, ssh: dict[str, Any], script: str, timeout: float) -> 
         watchdog.start()
         sent = 0
         try:
-            assert process.stdin
             shown = begun
             try:
                 process.stdin.write(preamble(ssh))
@@ -97,9 +96,8 @@ def send(archive: Archive, ssh: dict[str, Any], script: str, timeout: float) -> 
             if process.poll() is None:
                 process.kill()
                 process.wait()
-        # A board may write anything, of any length: errors are at the end.
-        output.seek(max(0, output.seek(0, os.SEEK_END) - LONGEST))
-        message = output.read().decode(errors="replace").strip()
+        # Errors are at the end.
+        message = output.text()
     if late.is_set():
         raise ImageError(
             f"the import did not finish within {timeout:.0f} s (container_image_import_timeout), {sent / 1e6:.0f} of "

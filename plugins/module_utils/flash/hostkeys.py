@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import write_text
-from ..ssh import ssh_argv
+from ..ssh import captured, ssh_argv
 
 if TYPE_CHECKING:
     from .ssh import Login
@@ -66,7 +66,7 @@ def offered_key(login: Login, timeout: float = 15) -> str:
         }
         argv = ssh_argv(login.address, options, user=login.user, port=login.port, args=login.args)
         try:
-            subprocess.run([*argv, "true"], capture_output=True, check=False, timeout=timeout, stdin=subprocess.DEVNULL)
+            captured([*argv, "true"], timeout)
         except subprocess.TimeoutExpired:
             return ""
         lines = shown.read_text().splitlines() if shown.exists() else []

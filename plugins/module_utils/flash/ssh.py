@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..ssh import ssh_argv
+from ..ssh import captured, ssh_argv
 from .hostkeys import fingerprint, offered_key, trust
 
 # Everything in one login. Markers, because a board may have none, some or all of the files.
@@ -111,9 +111,7 @@ def run(login: Login, command: str, timeout: float) -> subprocess.CompletedProce
         "ServerAliveCountMax": "3",
     }
     argv = ssh_argv(login.address, options, user=login.user, port=login.port, key=login.key, args=login.args)
-    return subprocess.run(
-        [*argv, command], capture_output=True, text=True, check=False, timeout=timeout, stdin=subprocess.DEVNULL
-    )
+    return captured([*argv, command], timeout)
 
 
 def parse_status(text: str) -> BoardStatus:

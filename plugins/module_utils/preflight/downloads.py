@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 import socket
 import urllib.error
-import urllib.request
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from netrc import NetrcParseError
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from ansible.module_utils.urls import open_url
 
 from ..container_image.inputs import ImageError, Inputs, tag
 from .control import Needs, in_scope, ssh_port
@@ -154,13 +156,14 @@ def first_problem(candidates: tuple[str, ...], timeout: float) -> str | None:
 
 def url_problem(url: str, timeout: float) -> str | None:
     """Why a URL can't be downloaded, or None. Requests the headers only; `timeout` in seconds."""
-    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "edge-ai-cluster"})
     try:
-        with urllib.request.urlopen(request, timeout=timeout):
+        with open_url(url, method="HEAD", timeout=timeout, http_agent="edge-ai-cluster"):
             return None
     except urllib.error.HTTPError as error:
         # A server without HEAD is reachable all the same.
         return None if error.code in (405, 501) else f"{url} returns {error.code} {error.reason}"
+    except NetrcParseError as error:
+        return f"{url} cannot be asked for, ~/.netrc is not valid ({error})"
     except (OSError, ValueError) as error:
         reason: Any = getattr(error, "reason", error)
         return f"{url} is unreachable ({getattr(reason, 'strerror', None) or reason})"

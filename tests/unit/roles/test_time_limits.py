@@ -18,15 +18,21 @@ from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 FILES = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml"), *ROOT.glob("playbooks/stages/*.yml")])
-#: Modules without a limit of their own on the whole time; `timeout` of http_status and get_url is for each wait.
+#: Modules without a limit of their own on the whole time; `timeout` of http_status and download is for each wait.
 ENDLESS = (
     "kubernetes.core.",
     "edge_ai.cluster.notebooks_exec",
     "edge_ai.cluster.http_status",
-    "ansible.builtin.get_url",
+    "edge_ai.cluster.download",
 )
-#: Modules that have what a server or pod sends in memory, whatever its size.
-BOUNDLESS = ("ansible.builtin.uri", "kubernetes.core.k8s_exec", "kubernetes.core.k8s_log", "kubernetes.core.k8s_cp")
+#: Modules that take what a server or pod sends, whatever its size.
+BOUNDLESS = (
+    "ansible.builtin.uri",
+    "ansible.builtin.get_url",
+    "kubernetes.core.k8s_exec",
+    "kubernetes.core.k8s_log",
+    "kubernetes.core.k8s_cp",
+)
 
 
 class Loader(yaml.SafeLoader):

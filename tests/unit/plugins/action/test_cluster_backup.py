@@ -595,6 +595,16 @@ def test_a_second_place_that_is_full_keeps_nothing_of_the_copy(backup: Path, tmp
         assert list((disk / "home").iterdir()) == []
 
 
+@root
+def test_a_backup_whose_manifest_is_too_long_to_be_read_is_not_kept(owner: Owner, tmp_path: Path) -> None:
+    task = make_task(tmp_path / "board", owner, directory=str(tmp_path / "b"))
+    # As the server says it.
+    task["manifest"]["k3s_version"] = "v" * (5 << 20)
+    with pytest.raises(seal.BackupError, match="is not JSON"):
+        action.make(task, print)
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [".lock"]
+
+
 def test_two_backups_at_once_are_refused(tmp_path: Path) -> None:
     with action.alone(tmp_path / "b"), pytest.raises(Exception, match="is running"), action.alone(tmp_path / "b"):
         pass

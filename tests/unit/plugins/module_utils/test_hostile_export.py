@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import gzip
+import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -220,6 +222,27 @@ def test_a_record_of_gigabytes_is_a_fault_before_it_is_read() -> None:
     assert archive.contents(io.BytesIO(tar), "data").faults == [f"has a {stream.SUMS} of 10,737,418,240 bytes"]
 
 
+def with_record(record: bytes) -> archive.Contents:
+    """Of an archive that has no file, and ends with this record."""
+    tar = head(tarfile.REGTYPE, len(record), stream.SUMS) + record + bytes(-len(record) % 512 + 1024)
+    return archive.contents(io.BytesIO(gzip.compress(tar)), "data")
+
+
+def test_of_what_a_board_says_was_left_out_the_beginning_is_kept() -> None:
+    """It is a part of the manifest, of which 4 MiB are read."""
+    found = with_record(json.dumps({"sha256": {}, "left_out": ["\N{BELL}" * 1000] * 20_000}).encode())
+    assert found.faults == []
+    assert len(found.left_out) == stream.NAMED + 1
+    assert len(json.dumps(found.left_out)) < archive.LONGEST // 4
+
+
+@pytest.mark.parametrize(
+    "record", [b"[" * 100_000, b'{"sha256": {"a": []}, "left_out": []}', b'{"sha256": {}, "left_out": {}}']
+)
+def test_a_record_that_is_none_is_a_fault(record: bytes) -> None:
+    assert with_record(record).faults == [f"has no {stream.SUMS} at its end: it is incomplete"]
+
+
 @pytest.mark.parametrize(("name", "size"), [(stream.SUMS, 10 << 30), ("etcd-snapshot", 1)])
 def test_a_board_takes_nothing_into_memory_but_the_record_of_data(tmp_path: Path, name: str, size: int) -> None:
     sources = transfer.program()
@@ -228,6 +251,21 @@ def test_a_board_takes_nothing_into_memory_but_the_record_of_data(tmp_path: Path
     done = subprocess.run([*argv, str(tmp_path)], input=sources + content, capture_output=True, check=False)
     assert done.returncode == 1
     assert b"is not a part of a backup" in done.stderr
+
+
+def test_a_board_takes_a_snapshot_that_is_longer_than_its_memory(tmp_path: Path) -> None:
+    size = 128 << 20
+    content = bytes(size)
+    sums = json.dumps({"sha256": {"etcd-snapshot": hashlib.sha256(content).hexdigest()}}).encode()
+    tar = head(tarfile.REGTYPE, size, "etcd-snapshot") + content + head(tarfile.REGTYPE, len(sums), stream.SUMS)
+    packed = gzip.compress(tar + sums + bytes(2048), 1)
+    sources = transfer.program()
+    argv = ["sh", "-c", 'ulimit -d 102400; exec "$@"', "sh", sys.executable, "-I", "-c", transfer.LOADER]
+    argv += [str(len(sources)), "take-server", "--stamp", "x", "--data-dir", str(tmp_path / "k3s")]
+    done = subprocess.run(argv, input=sources + packed, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "k3s/server/db/restored-snapshot").stat().st_size == size
+    assert [path.name for path in (tmp_path / "k3s").iterdir()] == ["server"]
 
 
 def test_what_a_board_says_can_move_no_cursor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,16 @@
 """How ssh is started."""
 
 import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import (
+    Tail,
+    captured,
     preamble,
     root_argv,
     ssh_argv,
@@ -91,3 +96,47 @@ def test_root_needs_no_sudo() -> None:
     ssh = {"host": "192.0.2.1", "user": "root", "password": "secret"}
     assert root_argv(ssh, ["id"])[-1] == "id"
     assert preamble(ssh) == b""
+
+
+@pytest.mark.parametrize(
+    ("script", "end"),
+    [
+        ("yes | head -c 50000000; echo no space left", "y\nno space left"),
+        # ssh leaves a master running, which has the pipe open, too.
+        ("echo denied; sleep 20 & echo $! >&2", "denied"),
+    ],
+)
+def test_of_what_a_board_says_the_end_is_kept(script: str, end: str) -> None:
+    begun = time.monotonic()
+    process = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout and process.stderr
+    tail, errors = Tail(process.stdout, 17), Tail(process.stderr, 17)
+    process.wait()
+    assert tail.text() == end
+    assert time.monotonic() - begun < 15
+    if left := errors.text():
+        os.kill(int(left), signal.SIGTERM)
+
+
+def test_a_board_that_answers_without_end_takes_no_memory() -> None:
+    """What it says is no UTF-8 either."""
+    argv = [sys.executable, "-c", ASKING, "cat /dev/zero | tr '\\0' '\\377' | head -c 300000000; echo end"]
+    argv = ["sh", "-c", 'ulimit -d 150000; exec "$@"', "sh", *argv]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": PATH})
+    assert done.stdout == f"0 {1 << 20} end\n"
+
+
+ASKING = """
+import sys
+from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import captured
+done = captured(["sh", "-c", sys.argv[1]], 60)
+print(done.returncode, len(done.stdout) + 1, done.stdout[-3:])
+"""
+PATH = os.pathsep.join(sys.path)
+
+
+def test_a_board_that_does_not_end_its_answer_is_left() -> None:
+    begun = time.monotonic()
+    with pytest.raises(subprocess.TimeoutExpired):
+        captured(["sleep", "60"], 0.2)
+    assert time.monotonic() - begun < 20

@@ -1,6 +1,9 @@
 """What is read on a node: its kernel, its key, its certificates, mounts of its pods, and its clock."""
 
+import contextlib
+import http.server
 import subprocess
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,3 +142,31 @@ def test_the_address_that_k3s_was_given_is_read(tmp_path: Path, text: str | None
     if text is not None:
         (tmp_path / "config.yaml").write_text(text)
     assert node.configured_address(tmp_path / "config.yaml") == address
+
+
+def test_an_answer_without_end_is_none() -> None:
+    """It is read on a board of 1 GiB."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        synced = b"".join(
+            b"kubeproxy_sync_proxy_rules_%s_timestamp_seconds 1.7e9\n" % each for each in (b"last_queued", b"last")
+        )
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.synced)
+            with contextlib.suppress(OSError):
+                while self.path == "/endless":
+                    self.wfile.write(bytes(1 << 20))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for path, synced in (("metrics", True), ("endless", False)):
+            params = {"proxy_metrics": f"http://127.0.0.1:{server.server_port}/{path}"}
+            here: Any = SimpleNamespace(module=SimpleNamespace(params=params))
+            assert node.Node.proxy_synced(here) is synced
+        server.shutdown()

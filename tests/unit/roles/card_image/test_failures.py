@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
 import sys
+import threading
 from pathlib import Path
 
 from tests.support import ansible_playbook
@@ -52,3 +55,39 @@ def test_a_release_page_that_does_not_answer(tmp_path: Path) -> None:
     )  # fmt: skip
     assert f"which could not be downloaded from {url}: " in text
     assert "write card_image_parts: [packages] in group_vars/boards.yml" in text
+
+
+def test_a_release_page_that_sends_too_much(tmp_path: Path) -> None:
+    """Digests of more than 64 KiB, and a binary of more than a GiB, which is not begun."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        length = 65537
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(self.length))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(bytes(65537))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/k3s"
+    given = {
+        "card_image_parts": ["k3s"], "_card_image_machine": "aarch64", "k3s_release_url": url, "k3s_version": "v1.0.0",
+        "k3s_airgap_images": False, "cluster_secrets_dir": str(tmp_path),
+    }  # fmt: skip
+    try:
+        text = run(tmp_path, "prepare", **given)
+        assert f"{url}/v1.0.0/sha256sum-arm64.txt has more than 65536 bytes" in text
+        Handler.length = (1 << 30) + 1
+        pinned = {"amd64": "0" * 64, "arm64": "0" * 64}
+        text = run(tmp_path, "prepare", **given, k3s_binary_sha256=pinned)
+        assert f"{url}/v1.0.0/k3s-arm64 has more than 1073741824 bytes" in text
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert sorted(path.suffix for path in (tmp_path / "cache").rglob("*") if path.is_file()) == [".lock"]

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils import fetch as downloads
+from ansible_collections.edge_ai.cluster.plugins.module_utils.fetch import FetchError
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of
-from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.fetch import (
-    FetchError,
-    fetch,
-    sidecar_digest,
-    unpack,
-)
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash import fetch as images
+from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.fetch import sidecar_digest, unpack
 
 
 class Mirror(http.server.ThreadingHTTPServer):
@@ -58,6 +56,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         pass
+
+
+def fetch(url: str, digest: str, cache: Path, timeout: float) -> tuple[Path, bool]:
+    """The packed image in a cache, and whether it had to be downloaded."""
+    packed = cache / f"{digest}.img.xz"
+    return packed, downloads.fetch(images.image(url, timeout), digest, packed)
 
 
 @pytest.fixture
@@ -151,31 +155,28 @@ def test_raw_image_needs_no_unpacking(image: Path, tmp_path: Path) -> None:
     assert raw.read_bytes() == image.read_bytes()
 
 
-FETCH = "ansible_collections.edge_ai.cluster.plugins.module_utils.flash.fetch"
-
-
 @pytest.mark.parametrize("length", [None, "", "²"])
 def test_what_is_longer_than_any_image_is_not_downloaded(
     mirror: Mirror, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: str | None
 ) -> None:
     """With a length, without one, and with one that is no number of HTTP."""
     mirror.length = length
-    monkeypatch.setattr(f"{FETCH}.LONGEST", 1000)
-    monkeypatch.setattr(f"{FETCH}.CHUNK", 100)
+    monkeypatch.setattr(images, "LONGEST", 1000)
+    monkeypatch.setattr(downloads, "CHUNK", 100)
     with pytest.raises(FetchError, match=r"has more than 1000 bytes.*correct flash_image_url"):
         fetch(f"{mirror.url}/os.img.xz", sha256_of(packed), tmp_path, 5)
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
-    monkeypatch.setattr(f"{FETCH}.LONGEST", packed.stat().st_size)
+    monkeypatch.setattr(images, "LONGEST", packed.stat().st_size)
     assert fetch(f"{mirror.url}/os.img.xz", sha256_of(packed), tmp_path, 5)[1]
 
 
 def test_what_unpacks_to_more_than_any_image_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = tmp_path / "z.img.xz"
     packed.write_bytes(lzma.compress(b"x" * 4096))
-    monkeypatch.setattr(f"{FETCH}.LONGEST_UNPACKED", 4095)
-    monkeypatch.setattr(f"{FETCH}.CHUNK", 512)
+    monkeypatch.setattr(images, "LONGEST_UNPACKED", 4095)
+    monkeypatch.setattr(images, "CHUNK", 512)
     with pytest.raises(FetchError, match="unpacks to more than 4095 bytes"):
         unpack(packed)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["z.img.xz", "z.lock"]
-    monkeypatch.setattr(f"{FETCH}.LONGEST_UNPACKED", 4096)
+    monkeypatch.setattr(images, "LONGEST_UNPACKED", 4096)
     assert unpack(packed)[0].stat().st_size == 4096

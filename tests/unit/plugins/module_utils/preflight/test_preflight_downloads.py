@@ -1,5 +1,6 @@
 """What a run would download: whether it is there, and whether there is room for it."""
 
+import base64
 import http.server
 import threading
 from collections.abc import Iterator
@@ -78,6 +79,29 @@ def test_reachable_downloads(tmp_path: Path, site: tuple[str, list[str]]) -> Non
         "check the URL and the control node's network"
     )
     assert {request.split()[0] for request in requests} == {"HEAD"}
+
+
+def test_a_mirror_is_asked_with_the_password_of_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            known = base64.b64encode(b"me:hunter2").decode()
+            self.send_response(200 if self.headers.get("Authorization") == f"Basic {known}" else 401)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    netrc = tmp_path / "netrc"
+    monkeypatch.setenv("NETRC", str(netrc))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/os.img.xz"
+        assert downloads.url_problem(url, 5) == f"{url} returns 401 Unauthorized"
+        netrc.write_text("machine 127.0.0.1 login me password hunter2\n")
+        assert downloads.url_problem(url, 5) is None
+        netrc.write_text("not of such a file\n")
+        assert "bad toplevel token 'not'" in str(downloads.url_problem(url, 5))
+        server.shutdown()
 
 
 def test_nothing_is_requested_for_what_is_cached_or_running(tmp_path: Path, site: tuple[str, list[str]]) -> None:
