@@ -35,8 +35,7 @@ def check(folder: Path, *inspected: str) -> tuple[int, str]:
     inventory = {"hosts": {"localhost": local}, "children": {"cluster": {"hosts": hosts}}, "vars": variables}
     (folder / "hosts.json").write_text(json.dumps({"all": inventory}))
     (folder / "play.yml").write_text(json.dumps([play]))
-    environment = ansible_playbook.environment(ANSIBLE_TIMEOUT="3")
-    done = ansible_playbook.run(["-i", "hosts.json", "play.yml"], cwd=folder, env=environment)
+    done = ansible_playbook.run(["-i", "hosts.json", "--timeout=3", "play.yml"], cwd=folder)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 

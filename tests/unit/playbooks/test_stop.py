@@ -44,8 +44,7 @@ def stop(folder: Path, boards: dict[str, dict[str, Any]]) -> tuple[int, str]:
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     (folder / "play.yml").write_text(yaml.safe_dump(plays))
     (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"localhost": local}, "children": groups}}))
-    environment = ansible_playbook.environment(ANSIBLE_TIMEOUT="3")
-    done = ansible_playbook.run(["-i", "hosts.yml", "play.yml"], cwd=folder, env=environment)
+    done = ansible_playbook.run(["-i", "hosts.yml", "--timeout=3", "play.yml"], cwd=folder)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 
