@@ -77,7 +77,7 @@ lint: packages
 	tools/lint
 
 unit: packages
-	pytest -q --numprocesses auto --dist loadfile tests/unit
+	pytest -q --numprocesses auto --dist loadfile --no-loadscope-reorder tests/unit
 	. lab/k3s/env.sh && go -C lab/k3s test ./...
 
 lock:
