@@ -21,6 +21,7 @@ import struct
 import subprocess
 import sys
 import termios
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -200,13 +201,19 @@ def _serve(requests: socket.socket) -> None:
     from ansible.cli.playbook import main
     from ansible.plugins import loader
 
+    # Where collections are depends on the environment alone. A run looks again, and warns that they are known.
+    loader.init_plugin_loader()
+    warnings.filterwarnings("ignore", "AnsibleCollectionFinder has already been configured")
     # Every run loads these, and reads their documentation for their options, which takes longer than to import them.
-    for kind in (loader.callback_loader, loader.inventory_loader):
-        list(kind.all(class_only=True))
-    for kind, name in (
-        (loader.strategy_loader, "linear"), (loader.connection_loader, "local"), (loader.shell_loader, "sh"),
+    for kind in (
+        loader.callback_loader, loader.inventory_loader, loader.connection_loader, loader.shell_loader,
+        loader.become_loader, loader.action_loader, loader.filter_loader, loader.test_loader,
     ):  # fmt: skip
-        kind.get(name, class_only=True)
+        list(kind.all(class_only=True))
+    loader.strategy_loader.get("linear", class_only=True)
+    # Each process of a run loads all filters of a collection to find one, and this one in none of the files.
+    with contextlib.suppress(KeyError):
+        loader.filter_loader.get("edge_ai.cluster.none")
     _adopt_orphans()
     # The memory of these stays shared with the runs.
     gc.freeze()

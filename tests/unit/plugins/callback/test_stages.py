@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -40,9 +39,8 @@ class Project:
             f"all:\n  vars: {{ansible_python_interpreter: {sys.executable}}}\n  hosts:\n{hosts}"
             "    pi-09: {ansible_host: 127.0.0.1, ansible_port: 1}\n"
         )
-        self.env = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE")}
-        self.env |= {"TERM": "xterm-256color", "ANSIBLE_CONFIG": str(folder / "ansible.cfg")}
-        for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
+        self.env = ansible_playbook.environment(TERM="xterm-256color", ANSIBLE_CONFIG=str(folder / "ansible.cfg"))
+        for name in ("ANSIBLE_STDOUT_CALLBACK", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
             self.env.pop(name, None)
 
     def write(self, playbook: str) -> None:
