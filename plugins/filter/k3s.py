@@ -51,18 +51,25 @@ def k3s_is_downgrade(wanted: str, installed: str | None) -> bool:
     return new.key < there.key
 
 
+def _only_text(value: Any) -> str:
+    """The text that a value is. Raises TypeError for another one: by aliases, its text may be longer than memory."""
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} where base64 should be")
+    return value
+
+
 def k3s_kubeconfig(text: str, server: str, name: str) -> str:
     """A server's k3s.yaml for use elsewhere: other address, `name` for context, cluster and user instead of `default`.
 
     Its first line shows what it was made from (`k3s_kubeconfig_mark`): the next run compares it.
     """
-    config: dict[str, Any] = yaml.safe_load(text)
     try:
+        config: dict[str, Any] = yaml.safe_load(text)
         first, second = config["clusters"][0]["cluster"], config["users"][0]["user"]
         # Nothing else: a kubeconfig may also name a program that its reader starts, a file that it sends, a proxy.
-        cluster = {key: str(first[key]) for key in ("certificate-authority-data",)}
-        user = {key: str(second[key]) for key in ("client-certificate-data", "client-key-data")}
-    except (KeyError, IndexError, TypeError) as error:
+        cluster = {key: _only_text(first[key]) for key in ("certificate-authority-data",)}
+        user = {key: _only_text(second[key]) for key in ("client-certificate-data", "client-key-data")}
+    except (KeyError, IndexError, TypeError, yaml.YAMLError) as error:
         raise AnsibleFilterError(f"k3s.yaml of the server is not a kubeconfig: {error!r}") from error
     result = {
         "apiVersion": "v1",

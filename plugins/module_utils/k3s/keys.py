@@ -149,6 +149,19 @@ FORMS = {
 }
 #: Ports that k3s cannot have: of ssh, NFS, the Ingress, etcd, registries, containerd and Kubernetes; and 65536.
 _TAKEN = frozenset((22, 80, 111, 443, 2049, 2379, 2380, 2381, 2382, 5001, 10010, 65536, *range(10247, 10261)))
+#: Flags of components that k3s sets by keys of its own: other components, roles and preflight read these.
+_FLAGS_OF_KEYS = {
+    "kube-apiserver-arg": {
+        "advertise-address": "advertise-address",
+        "bind-address": "bind-address",
+        "secure-port": "https-listen-port",
+        "service-cluster-ip-range": "service-cidr",
+        "service-node-port-range": "service-node-port-range",
+    },
+    "kube-controller-manager-arg": {"cluster-cidr": "cluster-cidr", "service-cluster-ip-range": "service-cidr"},
+    "kube-proxy-arg": {"cluster-cidr": "cluster-cidr"},
+    "kubelet-arg": {"cluster-dns": "cluster-dns", "cluster-domain": "cluster-domain"},
+}
 #: Keys that a cluster has one value of, though k3s takes a list: roles and preflight read them under this name alone.
 _WITHOUT_PLUS = ("cluster-cidr", "cluster-dns", "service-cidr")
 
@@ -304,6 +317,9 @@ def _list_problem(name: str, value: Any) -> tuple[str, str] | None:
     items = value if isinstance(value, list) else [value]
     if name.endswith("-arg") and not all(isinstance(each, str) and _FLAG.fullmatch(each) for each in items):
         return "not a list of flags", "write each on a line of its own, as `- name=value`"
+    for flag in map(_flag, items):
+        if key := _FLAGS_OF_KEYS.get(name, {}).get(flag):
+            return f"k3s sets the flag {flag} by a key of its own", f"delete it, or write the key {key}"
     if not all(_is_text(each) for each in items):
         return "not a list of texts", "write each on a line of its own, as `- item`"
     return None

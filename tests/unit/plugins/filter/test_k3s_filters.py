@@ -121,9 +121,22 @@ def test_a_kubeconfig_names_nothing_that_its_reader_would_start_or_send() -> Non
         k3s.k3s_kubeconfig(yaml.safe_dump(config), "https://10.77.0.11:6443", "lab")
 
 
-def test_a_file_that_is_no_kubeconfig_is_said() -> None:
+#: Its text would have 9 to the power of 9 words.
+ALIASES = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "clusters: []\n",
+        "clusters: [\n",
+        ALIASES + "clusters: [{cluster: {certificate-authority-data: *a9}}]\nusers: [{user: {}}]\n",
+    ],
+    ids=["empty", "not-yaml", "aliases"],
+)
+def test_a_file_that_is_no_kubeconfig_is_said(text: str) -> None:
     with pytest.raises(AnsibleFilterError, match="not a kubeconfig"):
-        k3s.k3s_kubeconfig("clusters: []\n", "https://10.77.0.11:6443", "lab")
+        k3s.k3s_kubeconfig(text, "https://10.77.0.11:6443", "lab")
 
 
 WANTED = {
