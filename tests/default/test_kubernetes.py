@@ -47,6 +47,12 @@ def test_pods_run_where_they_belong(core: client.CoreV1Api, cluster: Cluster) ->
         assert pods[0].status.phase == "Running"
 
 
+def test_the_cluster_s_dns_is_not_lost_with_an_agent(core: client.CoreV1Api, cluster: Cluster) -> None:
+    pods = core.list_namespaced_pod("kube-system", label_selector="k8s-app=kube-dns").items
+    assert pods
+    assert {pod.spec.node_name for pod in pods} <= set(cluster.hosts("k3s_servers"))
+
+
 def test_pods_are_confined(core: client.CoreV1Api) -> None:
     for pod in core.list_namespaced_pod(NAMESPACE).items:
         assert pod.spec.automount_service_account_token is False, pod.metadata.name

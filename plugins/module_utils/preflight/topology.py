@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from datetime import date
 
-from ..k3s.keys import LABEL, LABEL_VALUE
+from ..k3s.keys import LABEL, LABEL_VALUE, texts
 from ..k3s.version import servers_problem
 from .addresses import address
-from .model import CLUSTER_GROUPS, Host, Inventory, Report
+from .model import CLUSTER_GROUPS, Host, Inventory, Report, Setting
 from .suggest import did_you_mean
 
 # RFC 1123, one label; Kubernetes lower-cases node names, so a capital would make two names of one board.
@@ -20,6 +20,13 @@ _KEY = re.compile(LABEL)
 _OF_KUBELET = ("kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch")
 _VALUE = re.compile(LABEL_VALUE)
 
+
+#: Taints that Traefik and the cluster's DNS tolerate.
+_TOLERATED = (
+    ("CriticalAddonsOnly", "NoSchedule"),
+    ("CriticalAddonsOnly", "NoExecute"),
+    ("node-role.kubernetes.io/control-plane", "NoSchedule"),
+)
 
 #: Groups that playbooks make in a run; a host of such a name would stand for it.
 _OF_PLAYBOOKS = ("joining", "moved_from", "reset", "stopping")
@@ -46,6 +53,7 @@ def check(inventory: Inventory, report: Report) -> None:
     _nfs(inventory, report)
     _labels(inventory, report)
     _own_labels(inventory, report)
+    _taints_of_servers(inventory, report)
 
 
 def _groups(inventory: Inventory, report: Report) -> None:
@@ -275,3 +283,28 @@ def _own_labels(inventory: Inventory, report: Report) -> None:
             if not isinstance(labels, dict) or labels.get("role") != group:
                 problem = f"boards in {group} would not get the label role={group}, and the notebook no board"
                 report.setting(host, setting, problem, f"write {group}: {{role: {group}}}")
+
+
+def _taints_of_servers(inventory: Inventory, report: Report) -> None:
+    """Report taints that leave Traefik and the cluster's DNS, which run on servers, without one."""
+    servers = [host.name for host in inventory.members("k3s_servers")]
+    found: list[tuple[Host, Setting, str, object]] = []
+    for host, setting in inventory.settings("node_labels_taints"):
+        for index, taint in enumerate(setting.value if isinstance(setting.value, list) else []):
+            if isinstance(taint, dict) and _keeps_off(str(taint.get("key")), str(taint.get("effect"))):
+                found.append((host, setting, str(index), taint))
+    for host, setting in inventory.settings("k3s_server_config"):
+        for taint in texts(setting.value, "node-taint") if isinstance(setting.value, dict) else ():
+            key, _, effect = taint.partition(":")
+            if _keeps_off(key.partition("=")[0], effect):
+                found.append((host, setting, "node-taint", taint))
+    if servers and set(servers) <= {host.name for host, *_ in found}:
+        for host, setting, inner, taint in found:
+            if host.name in servers:
+                problem = "k3s's Traefik and the cluster's DNS run on servers, and tolerate no such taint"
+                remedy = "write the key CriticalAddonsOnly, or leave a server without"
+                report.setting(host, setting, problem, remedy, inner=inner, value=taint)
+
+
+def _keeps_off(key: str, effect: str) -> bool:
+    return effect in ("NoSchedule", "NoExecute") and (key, effect) not in _TOLERATED
