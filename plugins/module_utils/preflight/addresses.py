@@ -5,16 +5,13 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import re
-from collections.abc import Iterator
 from typing import Any
 
+from ..k3s.keys import texts
+from ..k3s.networks import NETWORKS, Network, network, networks_of_k3s
 from .model import Host, Inventory, Report, Setting
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-#: What k3s has networks for, by their keys in k3s_server_config, and those that it has by default (docs cli/server.md).
-_NETWORKS = {"cluster-cidr": ("pods", "10.42.0.0/16"), "service-cidr": ("services", "10.43.0.0/16")}
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 
 
@@ -49,14 +46,6 @@ def address(value: Any) -> Address | None:
         return None
 
 
-def network(value: Any) -> Network | None:
-    """A network in CIDR form, or None if the value is not one."""
-    try:
-        return ipaddress.ip_network(value, strict=False) if isinstance(value, str) else None
-    except ValueError:
-        return None
-
-
 def free_address(host: Host, inventory: Inventory) -> str:
     """An address that this board could have: in the gateway's network (or the other boards'), and unused."""
     used = {address(each.get("ansible_host")) for each in inventory.boards()} | {address(host.get("flash_gateway"))}
@@ -69,15 +58,6 @@ def free_address(host: Host, inventory: Inventory) -> str:
     number = sorted(each.name for each in inventory.boards()).index(host.name)
     first = within.network_address + min(11 + number, within.num_addresses - 2)
     return str(next((each for each in (first + step for step in range(200)) if each not in used), first))
-
-
-def networks_of_k3s(server_config: Any) -> dict[str, list[Network]]:
-    """The networks of pods and of services, by a server's k3s_server_config; what is no network is left out."""
-    chosen = server_config if isinstance(server_config, dict) else {}
-    return {
-        what: [found for part in _parts(chosen.get(key, default)) if (found := network(part))]
-        for key, (what, default) in _NETWORKS.items()
-    }
 
 
 def _address(host: Host, inventory: Inventory, taken: dict[Address, tuple[Host, Setting]], report: Report) -> None:
@@ -277,8 +257,8 @@ def _overlaps(inventory: Inventory, report: Report) -> None:
         networks = networks_of_k3s(chosen)
         if config:
             _sizes(inventory, host, config, chosen, report)
-            for key, (_what, default) in _NETWORKS.items():
-                if any(network(part) is None for part in _parts(chosen.get(key, default))):
+            for key, (_what, default) in NETWORKS.items():
+                if any(network(each) is None for each in texts(chosen, key)):
                     remedy = f"write it as {default}"
                     report.setting(host, config, "not a network", remedy, inner=key, value=chosen[key])
             for pods, services in itertools.product(networks["pods"], networks["services"]):
@@ -287,7 +267,7 @@ def _overlaps(inventory: Inventory, report: Report) -> None:
                     problem = f"the networks of pods ({pods}) and services ({services}) overlap"
                     remedy = "write two networks that share no address, such as 10.42.0.0/16 and 10.43.0.0/16"
                     report.setting(host, config, problem, remedy, inner=key, value=chosen.get(key))
-        for key, (what, _default) in _NETWORKS.items():
+        for key, (what, _default) in NETWORKS.items():
             for used in networks[what]:
                 _overlap_with_boards(inventory, host, config, key, what, used, key in chosen, report)
 
@@ -317,8 +297,8 @@ def _sizes(inventory: Inventory, host: Host, config: Setting, chosen: dict[str, 
         problem = "not a size that Kubernetes takes for Services"
         remedy = "write a network from /12 to /26, such as 10.53.0.0/16"
         report.setting(host, config, problem, remedy, inner="service-cidr", value=chosen["service-cidr"])
-    for part in _parts(chosen.get("cluster-dns", "")):
-        own_dns = address(part)
+    for each in texts(chosen, "cluster-dns"):
+        own_dns = address(each)
         if own_dns and not any(own_dns.version == each.version and own_dns in each for each in services):
             problem = f"not in the network of Services ({', '.join(map(str, services))})"
             remedy = "write an address in it, or delete the line"
@@ -368,9 +348,3 @@ def _lies_in(host: Host, used: Network) -> bool:
 def _any_lies_in(value: Any, used: Network) -> bool:
     own = [address(each) for each in (value if isinstance(value, list) else [value])]
     return any(each is not None and each.version == used.version and each in used for each in own)
-
-
-def _parts(value: Any) -> Iterator[str]:
-    """k3s accepts dual-stack networks as one text with commas, or as a list."""
-    for each in value if isinstance(value, list) else str(value).split(","):
-        yield str(each).strip()
