@@ -13,8 +13,8 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import 
 from kubernetes import client
 from urllib3.exceptions import HTTPError
 
-#: Seconds between two requests.
-POLL = 1.0
+#: Seconds between two requests, and in all.
+POLL, TIMEOUT = 1.0, 120
 
 
 class Cleaning:
@@ -68,10 +68,10 @@ class Cleaning:
             except (client.ApiException, HTTPError) as error:
                 # The server may be restarting.
                 left = [f"the API is unreachable: {' '.join(str(error).split())[:200]}"]
-            if time.monotonic() - begun > self.task["timeout"]:
+            if time.monotonic() - begun > TIMEOUT:
                 kubectl = f"kubectl --kubeconfig {self.task['kubeconfig']} -n {self.task['namespace']}"
                 raise AnsibleActionFail(
-                    f"Jobs of earlier runs are not gone after {self.task['timeout']} s: {', '.join(left)}. "
+                    f"Jobs of earlier runs are not gone after {TIMEOUT} s: {', '.join(left)}. "
                     "No notebook was started: it would share a board with them. See what holds them, then run this "
                     f"again: {kubectl} describe jobs,pods -l {self.task['selector']}"
                 )
@@ -93,7 +93,6 @@ class ActionModule(ActionBase):
                 "kubeconfig": {"type": "path", "required": True},
                 "namespace": {"type": "str", "required": True},
                 "selector": {"type": "str", "required": True},
-                "timeout": {"type": "int", "default": 120},
             }
         )
         with connected(task["kubeconfig"]) as api:

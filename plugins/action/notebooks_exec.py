@@ -13,6 +13,9 @@ from kubernetes.stream.ws_client import ABNF, STDOUT_CHANNEL
 from urllib3.exceptions import HTTPError
 from websocket import WebSocketException
 
+#: Bytes of output.
+LIMIT = 4096
+
 
 def output(api: client.ApiClient, task: dict[str, Any]) -> str:
     """What a command in a pod writes until it ends. Raises AnsibleActionFail when that is more than the limit."""
@@ -31,7 +34,7 @@ def output(api: client.ApiClient, task: dict[str, Any]) -> str:
     found = b""
     try:
         # Not by methods of the library, which read for as long as there is more.
-        while len(found) <= task["limit"]:
+        while len(found) <= LIMIT:
             kind, frame = opened.sock.recv_data_frame(True)
             if kind == ABNF.OPCODE_CLOSE:
                 return found.decode(errors="replace")
@@ -40,7 +43,7 @@ def output(api: client.ApiClient, task: dict[str, Any]) -> str:
     finally:
         opened.sock.shutdown()
     raise AnsibleActionFail(
-        f"A command in the pod {task['pod']} writes more than {task['limit']} bytes: see what runs in that pod"
+        f"A command in the pod {task['pod']} writes more than {LIMIT} bytes: see what runs in that pod"
     )
 
 
@@ -61,7 +64,6 @@ class ActionModule(ActionBase):
                 "pod": {"type": "str", "required": True},
                 "container": {"type": "str", "required": True},
                 "command": {"type": "list", "elements": "str", "required": True},
-                "limit": {"type": "int", "default": 4096},
             }
         )
         with connected(task["kubeconfig"]) as api:

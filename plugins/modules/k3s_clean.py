@@ -21,11 +21,6 @@ options:
     type: str
     choices: [units, pods, all]
     default: all
-  units:
-    description: Names of the units without C(.service).
-    type: list
-    elements: str
-    default: [k3s, k3s-agent]
   binary:
     description: Where the k3s binary is.
     type: path
@@ -68,6 +63,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+UNITS = ("k3s", "k3s-agent")
 LINKS = ("kubectl", "crictl", "ctr")
 #: Created by k3s alone.
 INTERFACES = ("cni0", "flannel.1", "flannel-v6.1", "kube-ipvs0", "flannel-wg", "flannel-wg-v6")
@@ -187,7 +183,6 @@ class Board:
     """What there is of k3s on this board, and its removal."""
 
     def __init__(self, params: dict[str, Any]) -> None:
-        self.units: list[str] = params["units"]
         self.binary: str = params["binary"]
         self.data_dir: str = params["data_dir"].rstrip("/")
         self.pod_networks: list[str] = params["pod_networks"]
@@ -202,7 +197,7 @@ class Board:
     def active_units(self) -> list[str]:
         """Units that run or would run after a boot."""
         found = []
-        for unit in self.units:
+        for unit in UNITS:
             _, text = run("systemctl", "show", f"{unit}.service", "-p", "ActiveState,UnitFileState")
             state = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
             running = state.get("ActiveState", "inactive") not in ("inactive", "failed")
@@ -270,7 +265,7 @@ class Board:
 
     def files(self) -> list[str]:
         """Files and directories of k3s."""
-        wanted = [f"/etc/systemd/system/{unit}.service" for unit in self.units]
+        wanted = [f"/etc/systemd/system/{unit}.service" for unit in UNITS]
         wanted += [f"{unit}.d" for unit in wanted]
         found = [path for path in wanted if os.path.lexists(path)]
         folder = Path(self.binary).parent
@@ -388,7 +383,7 @@ class Board:
             except OSError:
                 continue
         run("systemctl", "daemon-reload")
-        for unit in self.units:
+        for unit in UNITS:
             run("systemctl", "reset-failed", f"{unit}.service")
 
     def end_pods(self, *command: str) -> str:
@@ -428,7 +423,6 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "parts": {"type": "str", "choices": ["units", "pods", "all"], "default": "all"},
-            "units": {"type": "list", "elements": "str", "default": ["k3s", "k3s-agent"]},
             "binary": {"type": "path", "required": True},
             "data_dir": {"type": "path", "required": True},
             "pod_networks": {"type": "list", "elements": "str", "required": True},

@@ -12,14 +12,14 @@ description:
   - Afterwards every server needs the new token in its configuration before its next start.
 options:
   data_dir: {description: Data directory of k3s., type: path, required: true}
-  port: {description: Port of the supervisor., type: int, default: 6443}
+  port: {description: Port of the supervisor., type: int, required: true}
   new: {description: The new token in its short form., type: str, required: true}
-  timeout: {description: Seconds that the server may take., type: int, default: 60}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
 - edge_ai.cluster.k3s_token_rotate:
     data_dir: /var/lib/rancher/k3s
+    port: 6443
     new: "{{ lookup('ansible.builtin.file', 'secrets/home/k3s-token.new') }}"
 """
 RETURN = r"""
@@ -53,9 +53,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "data_dir": {"type": "path", "required": True},
-            "port": {"type": "int", "default": 6443},
+            "port": {"type": "int", "required": True},
             "new": {"type": "str", "required": True, "no_log": True},
-            "timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,
     )
@@ -73,7 +72,7 @@ def main() -> None:
     handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:
         rotation = request(module.params["port"], password, new)
-        with urllib.request.build_opener(*handlers).open(rotation, timeout=module.params["timeout"]):
+        with urllib.request.build_opener(*handlers).open(rotation, timeout=60):
             pass
     except urllib.error.HTTPError as error:
         reason = error.read(2000).decode(errors="replace").strip()
