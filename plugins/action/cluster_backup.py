@@ -52,7 +52,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.seal import
     sign,
 )
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.transfer import RESERVE, Show, move, receive, send
-from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of, write_text
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of, sync, write_text
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused
 from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import become_password
 
@@ -131,9 +131,7 @@ def make(task: dict[str, Any], show: Show) -> dict[str, Any]:
         with place.removed_unless_done(temporary):
             write(task, temporary, manifest, show)
             temporary.rename(final)
-        descriptor = os.open(directory, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        sync(directory)
         gone = prune(directory, task["keep"], manifest["cluster_name"], made)
         there = copy(task, final, manifest["cluster_name"]) if task["copy_to"] else ""
     size = sum(entry["size"] for entry in manifest["files"].values())
@@ -327,9 +325,7 @@ def put_secret(path: Path, wanted: str, backup: str, pretend: bool) -> bool:
 class ActionModule(ActionBase):
     """What Ansible asks an action plugin for."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Do what `do` says."""

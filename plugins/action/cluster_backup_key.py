@@ -43,9 +43,7 @@ def write_new(path: Path, text: str, away_from: list[str]) -> None:
 class ActionModule(ActionBase):
     """What Ansible asks an action plugin for."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Make a key where there is none."""

@@ -89,9 +89,7 @@ def inspect(cluster: Cluster, task: dict[str, Any]) -> dict[str, Any]:
 class ActionModule(ActionBase):
     """What Ansible asks an action plugin for."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Inspect; an API that does not answer is a problem, too."""

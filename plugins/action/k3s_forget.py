@@ -166,9 +166,7 @@ class Deletion:
 class ActionModule(ActionBase):
     """What Ansible asks an action plugin for."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Delete; fail with a message for the operator."""

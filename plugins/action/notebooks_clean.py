@@ -81,9 +81,7 @@ class Cleaning:
 class ActionModule(ActionBase):
     """The action."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Delete and wait; fail with a message for the user."""

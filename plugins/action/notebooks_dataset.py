@@ -13,7 +13,6 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils import dataset
 class ActionModule(ActionBase):
     """What Ansible asks an action plugin for."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

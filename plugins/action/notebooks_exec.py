@@ -50,9 +50,7 @@ def output(api: client.ApiClient, task: dict[str, Any]) -> str:
 class ActionModule(ActionBase):
     """The action."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the command; fail with a message for the user."""

@@ -25,9 +25,6 @@ def pack(files: dict[str, str], archive: IO[bytes]) -> None:
 class ActionModule(ActionBase):
     """The action."""
 
-    _supports_check_mode = True
-    _supports_async = False
-
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Pack, send, unpack."""
         result: dict[str, Any] = super().run(tmp, task_vars)

@@ -45,9 +45,6 @@ def part_of(said: dict[str, Any], offset: int, path: str) -> tuple[bytes, int]:
 class ActionModule(ActionBase):
     """The action."""
 
-    _supports_check_mode = True
-    _supports_async = False
-
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Fetch, unpack and link the first usable run; fails with the names of the unusable files."""
         result: dict[str, Any] = super().run(tmp, task_vars)

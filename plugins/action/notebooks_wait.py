@@ -221,7 +221,6 @@ class Watcher:
 class ActionModule(ActionBase):
     """The action."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -148,7 +148,6 @@ import os
 import re
 import ssl
 import stat
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -156,8 +155,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.command import run, unit
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of
-from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import certificate, token
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import certificate, token, version
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.journal import advice, journal_tail
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
 
@@ -289,27 +289,10 @@ class Node:
         self.awaited: dict[str, Any] | None = None
         self.pod_networks: list[str] = []
 
-    def run(self, *argv: str, timeout: int = 20, errors: bool = False) -> tuple[int, str]:
-        """Exit status and standard output (with `errors`, standard error) of a command; 124 on time-out."""
-        try:
-            done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
-        except subprocess.TimeoutExpired:
-            return 124, ""
-        except OSError as error:
-            return 127, str(error)
-        return done.returncode, done.stderr if errors else done.stdout
-
-    def version(self) -> str | None:
-        """Version the installed binary reports, None when it does not run."""
-        code, text = self.run(str(self.binary), "--version")
-        found = re.match(r"k3s version (\S+)", text)
-        return found.group(1) if code == 0 and found else None
-
     def service(self) -> dict[str, Any]:
         """State of the unit, as systemd sees it."""
         names = "ActiveState,SubState,UnitFileState,NRestarts,ExecMainStartTimestamp"
-        _, text = self.run("systemctl", "show", self.unit, "--timestamp=unix", "-p", names)
-        values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        values = unit(self.unit, names, "--timestamp=unix")
         started = values.get("ExecMainStartTimestamp", "").lstrip("@")
         return {
             "active": values.get("ActiveState", "unknown"),
@@ -374,8 +357,8 @@ class Node:
 
     def broken_pods(self) -> list[str]:
         """Why pods here cannot work until they are made anew; empty where that is not certain."""
-        code, text = self.run("ip", "-json", "address", "show", "dev", BRIDGE, "scope", "global")
-        links = json.loads(text) if code == 0 and text.strip() else []
+        shown = run("ip", "-json", "address", "show", "dev", BRIDGE, "scope", "global")
+        links = json.loads(shown.output) if shown.status == 0 and shown.output.strip() else []
         # What "scope global" leaves out is listed without its address.
         addresses = [each["local"] for link in links for each in link.get("addr_info", []) if "local" in each]
         reasons = [
@@ -384,10 +367,10 @@ class Node:
         ]
         for point in pods_nfs(Path("/proc/self/mountinfo").read_text()):
             # Asks the server, not the cache. One that does not answer may still have the same file system.
-            code, text = self.run("env", "LC_ALL=C", "stat", "--cached=never", point, timeout=5, errors=True)
-            if code == 124:
+            asked = run("env", "LC_ALL=C", "stat", "--cached=never", point, timeout=5)
+            if asked.status == 124:
                 break
-            if "Stale file handle" in text:
+            if "Stale file handle" in asked.errors:
                 reasons.append(f"{point} is stale")
         return reasons
 
@@ -434,10 +417,10 @@ class Node:
             # What was just waited for is not asked again: a busy board may not answer in time the second time.
             health = self.awaited or self.health()
         # Asking the binary takes a second; what runs from it has already said.
-        version = health["node"]["version"] if not outdated else None
+        running = health["node"]["version"] if not outdated else None
         return {
             "architecture": os.uname().machine,
-            "binary": {"sha256": sha256, "version": version or self.version() if sha256 else None},
+            "binary": {"sha256": sha256, "version": running or version.installed(self.binary) if sha256 else None},
             "archive": digest(archive) if params["archive"] else None,
             "files": {
                 p: {"sha256": digest(Path(p)), "mode": mode(Path(p))} for p in params["files"] + params["live_files"]
@@ -472,10 +455,8 @@ class Node:
 
     def journal(self, since: float) -> list[str]:
         """Lines the unit logged since Unix time `since`."""
-        _, text = self.run(
-            "journalctl", "-u", self.unit, "-o", "cat", "--no-pager", "-n", "400", f"--since=@{int(since)}"
-        )
-        return text.splitlines()
+        options = ("-o", "cat", "--no-pager", "-n", "400", f"--since=@{int(since)}")
+        return run("journalctl", "-u", self.unit, *options).output.splitlines()
 
     def wait(self, timeout: int) -> None:
         """Return when the node is ready; fail with lines of the journal when it will not be."""
