@@ -51,13 +51,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import (
-    ASIDE,
-    DEPTH,
-    RESTART,
-    STAGING,
-    not_data,
-)
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.packing import DEPTH
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import ASIDE, RESTART, STAGING, not_data
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import free_at, text_of
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token, version
 
