@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Done(NamedTuple):
@@ -23,6 +24,12 @@ def run(*argv: str, timeout: int = 60, text: str | None = None) -> Done:
     except OSError as error:
         return Done(127, "", str(error))
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def ip(*arguments: str) -> list[dict[str, Any]]:
+    """What `ip` shows; nothing where it fails."""
+    done = run("ip", "-json", *arguments)
+    return json.loads(done.output) if done.status == 0 and done.output.strip() else []
 
 
 def unit(name: str, properties: str, *options: str) -> dict[str, str]:

@@ -51,7 +51,6 @@ found: {description: "What was there, by kind, before anything was done.", type:
 
 import contextlib
 import ipaddress
-import json
 import os
 import re
 import shutil
@@ -61,7 +60,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.command import run, unit
+from ansible_collections.edge_ai.cluster.plugins.module_utils.command import ip, run, unit
 
 UNITS = ("k3s", "k3s-agent")
 LINKS = ("kubectl", "crictl", "ctr")
@@ -135,12 +134,6 @@ def routes_into(routes: list[dict[str, Any]], networks: list[str]) -> list[str]:
             if target.version == network.version and target.subnet_of(network):  # type: ignore[arg-type]
                 found.append(str(route["dst"]))
     return found
-
-
-def listed(what: str, *options: str) -> list[dict[str, Any]]:
-    """Links or routes, as `ip` shows them."""
-    done = run("ip", *options, "-json", what, "show")
-    return json.loads(done.output) if done.status == 0 and done.output.strip() else []
 
 
 def own_tree(processes: dict[int, dict[str, Any]], binary: str, data_dir: str) -> list[int]:
@@ -222,13 +215,13 @@ class Board:
 
     def interfaces(self) -> list[str]:
         """Links of pods on the bridge, then the bridge and the overlays."""
-        links = listed("link")
+        links = ip("link", "show")
         ports = [link["ifname"] for link in links if link.get("master") == "cni0"]
         return ports + [link["ifname"] for link in links if link["ifname"] in INTERFACES]
 
     def routes(self) -> list[str]:
         """Routes to pods, here or on other nodes; `-6` is the same for IPv6."""
-        return routes_into(listed("route", "-4") + listed("route", "-6"), self.pod_networks)
+        return routes_into(ip("-4", "route", "show") + ip("-6", "route", "show"), self.pod_networks)
 
     def rules(self) -> list[str]:
         """Programs whose tables hold rules or chains of k3s's parts, and tables of kube-proxy's nftables mode."""

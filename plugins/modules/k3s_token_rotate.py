@@ -28,13 +28,12 @@ msg: {description: What was done., type: str, returned: always}
 
 import base64
 import json
-import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import local, token
 
 
 def request(port: int, password: str, new: str) -> urllib.request.Request:
@@ -66,14 +65,9 @@ def main() -> None:
         module.exit_json(changed=False, msg="the server has this token already")
     if module.check_mode:
         module.exit_json(changed=True, msg="the server would get another token")
-    # Not the default context: since Python 3.13 that refuses a CA without an authority key identifier.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(str(server / "tls/server-ca.crt"))
-    handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    here = local.opener(str(server / "tls/server-ca.crt"))
     try:
-        rotation = request(module.params["port"], password, new)
-        with urllib.request.build_opener(*handlers).open(rotation, timeout=60):
-            pass
+        here.open(request(module.params["port"], password, new), timeout=60).close()
     except urllib.error.HTTPError as error:
         reason = error.read(2000).decode(errors="replace").strip()
         module.fail_json(msg=f"the server refuses the new token ({error.code}): {reason}. See journalctl -u k3s")
