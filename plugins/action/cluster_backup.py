@@ -20,6 +20,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, generations, place
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.seal import (
     SIGNER,
@@ -311,30 +312,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Do what `do` says."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, task = self.validate_argument_spec(
-            argument_spec={
-                "do": {
-                    "type": "str",
-                    "choices": ["make", "open", "control", "check", "send", "token", "move"],
-                    "required": True,
-                },
-                "directory": {"type": "path", "required": True},
-                "identity": {"type": "str", "default": ""},
-                "secrets": {"type": "path", "default": ""},
-                "inventories": {"type": "list", "elements": "str", "default": []},
-                "targets": {"type": "dict", "default": {}},
-                "cluster_name": {"type": "str", "default": ""},
-                "manifest": {"type": "dict", "default": {}},
-                "parts": {"type": "list", "elements": "dict", "default": []},
-                "keep": {"type": "int", "default": 0},
-                "copy_to": {"type": "str", "default": ""},
-                "copy_ssh_args": {"type": "str", "default": ""},
-                "wanted": {"type": "str", "default": ""},
-                "expect": {"type": "dict", "default": {}},
-                "part": {"type": "dict", "default": {}},
-                "timeout": {"type": "int", "default": 3600},
-            }
-        )
+        task = arguments(self)
         pretend = bool(self._task.check_mode)
         show = self._display.display
         if task["do"] in ("make", "send", "move") and pretend:

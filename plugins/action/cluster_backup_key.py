@@ -9,6 +9,7 @@ from typing import Any
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsiblePromptInterrupt, AnsiblePromptNoninteractive
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.seal import (
     RECIPIENT,
     SIGNER,
@@ -48,14 +49,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Make a key where there is none."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, task = self.validate_argument_spec(
-            argument_spec={
-                "secrets": {"type": "path", "required": True},
-                "identity": {"type": "path", "default": ""},
-                "cluster_name": {"type": "str", "required": True},
-                "away_from": {"type": "list", "elements": "path", "default": []},
-            }
-        )
+        task = arguments(self)
         secrets = Path(task["secrets"])
         try:
             age()

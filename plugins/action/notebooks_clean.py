@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
 from kubernetes import client
@@ -86,13 +87,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Delete and wait; fail with a message for the user."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, task = self.validate_argument_spec(
-            argument_spec={
-                "kubeconfig": {"type": "path", "required": True},
-                "namespace": {"type": "str", "required": True},
-                "selector": {"type": "str", "required": True},
-            }
-        )
+        task = arguments(self)
         with connected(task["kubeconfig"]) as api:
             cleaning = Cleaning(api, task, self._display.display)
             jobs = cleaning.jobs() if self._task.check_mode else cleaning.clean()

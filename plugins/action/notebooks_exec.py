@@ -6,6 +6,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import connected
 from kubernetes import client
 from kubernetes.stream import stream
@@ -55,15 +56,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the command; fail with a message for the user."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, task = self.validate_argument_spec(
-            argument_spec={
-                "kubeconfig": {"type": "path", "required": True},
-                "namespace": {"type": "str", "required": True},
-                "pod": {"type": "str", "required": True},
-                "container": {"type": "str", "required": True},
-                "command": {"type": "list", "elements": "str", "required": True},
-            }
-        )
+        task = arguments(self)
         with connected(task["kubeconfig"]) as api:
             try:
                 found = output(api, task)
