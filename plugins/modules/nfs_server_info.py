@@ -47,11 +47,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.command import unit
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import free_at, text_of
-from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import (
-    ETAB,
-    active_clients,
-    foreign_exports,
-)
+from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import ETAB, active_clients, foreign_exports
 
 
 def directory_state(path: Path) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def address(value: Any) -> Address | None:
 def network_of(host: Host, inventory: Inventory) -> Network | None:
     """The network of a host's gateway; None if that is not set or not well formed."""
     gateway = address(host.get("flash_gateway"))
-    prefix = host.get("flash_prefix", inventory.defaults.get("flash_prefix") or 24)
+    prefix = inventory.value(host, "flash_prefix")
     try:
         return ipaddress.ip_network((str(gateway), int(prefix)), strict=False) if gateway else None
     except (TypeError, ValueError):
@@ -50,7 +50,7 @@ def _neighbours(inventory: Inventory, report: Report) -> None:
         backend = chosen or inventory.value(host, "k3s_flannel_backend")
         own = address(host.get("ansible_host"))
         if backend == "host-gw" and own and own.version == 4 and host.groups & {"cluster", "spare"}:
-            prefix = host.get("flash_prefix", inventory.defaults.get("flash_prefix") or 24)
+            prefix = inventory.value(host, "flash_prefix")
             within = network_of(host, inventory)
             # One outside its gateway's network is an error of its own.
             if isinstance(prefix, int) and 8 <= prefix <= 30 and (within is None or own in within):
