@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -32,6 +31,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.seal import
 )
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.transfer import RESERVE, Show, move, receive, send
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of, sync, write_text
+from ansible_collections.edge_ai.cluster.plugins.module_utils.network import is_open
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused
 from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import become_password
 
@@ -185,11 +185,7 @@ def running_apis(apis: list[str]) -> dict[str, str]:
 
 def reachable(ports: list[dict[str, Any]]) -> list[str]:
     """Names of the hosts whose ssh port accepts a connection."""
-    found = []
-    for port in ports:
-        with suppress(OSError), socket.create_connection((port["host"], int(port.get("port") or 22)), timeout=5):
-            found.append(str(port["name"]))
-    return found
+    return [str(each["name"]) for each in ports if is_open(each["host"], int(each.get("port") or 22), 5)]
 
 
 def open_backup(task: dict[str, Any]) -> dict[str, Any]:
