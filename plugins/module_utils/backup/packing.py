@@ -236,7 +236,7 @@ class Packer:
 class Digesting(io.RawIOBase):
     """Reads from a file and digests on the way; with `fill`, zeros come where it became shorter or unreadable."""
 
-    def __init__(self, source: IO[bytes], fill: bool = False) -> None:
+    def __init__(self, source: IO[bytes], fill: bool) -> None:
         self.source, self.sum, self.fill, self.filled = source, hashlib.sha256(), fill, False
 
     def read(self, size: int = -1) -> bytes:

@@ -40,7 +40,7 @@ def is_root_export(line: str) -> bool:
     return bool(re.search(r"[(,](fsid=0|fsid=root)[,)]", line.replace(" ", "")))
 
 
-def foreign_exports(own: Path = OWN_FILE, root: Path = Path("/etc")) -> list[dict[str, Any]]:
+def foreign_exports(own: Path, root: Path = Path("/etc")) -> list[dict[str, Any]]:
     """Export lines of others: file, path, whether it is the NFSv4 root."""
     files = [root / "exports", *sorted((root / "exports.d").glob("*.exports"))]
     return [
