@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -20,29 +19,8 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import place
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.archive import (
-    CONTROL,
-    DATA,
-    FORMAT,
-    MANIFEST,
-    SERVER,
-    SIGNATURE,
-    ca_sha256,
-    choose,
-    foreign,
-    inside,
-    pack_control,
-    password_of,
-    prune,
-    put_control,
-    read_manifest,
-    stamp,
-    unfit,
-    unsound,
-    verified,
-    writing,
-)
+from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, generations, place
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.seal import (
     SIGNER,
     BackupError,
@@ -52,7 +30,8 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.seal import
     sign,
 )
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.transfer import RESERVE, Show, move, receive, send
-from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of, write_text
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of, sync, write_text
+from ansible_collections.edge_ai.cluster.plugins.module_utils.network import is_open
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused
 from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import become_password
 
@@ -121,20 +100,19 @@ def make(task: dict[str, Any], show: Show) -> dict[str, Any]:
                 f"{directory} has {free / 1e6:.0f} MB free, up to {needed / 1e6:.0f} MB are needed: free space, set "
                 "cluster_backup_keep, or set cluster_backups_dir to another disk"
             )
-        made = stamp(time.time())
+        made = generations.stamp(time.time())
         while (directory / made).exists():
             time.sleep(0.2)
-            made = stamp(time.time())
+            made = generations.stamp(time.time())
         temporary, final = directory / f".part-{made}", directory / made
         temporary.mkdir(mode=0o700)
-        manifest = {"format": FORMAT, "created": made, **task["manifest"], "checkout": checkout(), "files": {}}
+        manifest = {"format": generations.FORMAT, "created": made, **task["manifest"]}
+        manifest |= {"checkout": checkout(), "files": {}}
         with place.removed_unless_done(temporary):
             write(task, temporary, manifest, show)
             temporary.rename(final)
-        descriptor = os.open(directory, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-        gone = prune(directory, task["keep"], manifest["cluster_name"], made)
+        sync(directory)
+        gone = generations.prune(directory, task["keep"], manifest["cluster_name"], made)
         there = copy(task, final, manifest["cluster_name"]) if task["copy_to"] else ""
     size = sum(entry["size"] for entry in manifest["files"].values())
     seconds = time.monotonic() - begun
@@ -154,14 +132,14 @@ def write(task: dict[str, Any], temporary: Path, manifest: dict[str, Any], show:
     """The files of a backup, and what the manifest says of them. Raises BackupError, AnsibleActionFail, OSError."""
     secrets = Path(task["secrets"])
     recipient = recipient_of(secrets)
-    with writing(temporary / CONTROL, recipient) as archive:
+    with archive.writing(temporary / archive.CONTROL, recipient) as tar:
         inventories = [Path(each) for each in task["inventories"] if "," not in each]
         names = {f"inventory/{number}": path for number, path in enumerate(inventories)}
-        pack_control(archive, {"secrets": secrets, **names})
-        found = {CONTROL: archive.end()}
+        archive.pack_control(tar, {"secrets": secrets, **names})
+        found = {archive.CONTROL: tar.end()}
     for part in task["parts"]:
         found[part["name"]] = receive(part, temporary / part["name"], recipient, task["timeout"], show)
-    manifest["ca_sha256"] = ca_sha256(found[SERVER])
+    manifest["ca_sha256"] = archive.ca_sha256(found[archive.SERVER])
     for name, inner in found.items():
         if inner.faults:
             raise AnsibleActionFail(f"{name}, as it was written: {'; '.join(inner.faults[:5])}")
@@ -176,10 +154,10 @@ def write(task: dict[str, Any], temporary: Path, manifest: dict[str, Any], show:
             "left_out": inner.left_out,
         }
     content = (json.dumps(manifest, indent=1) + "\n").encode()
-    for name, text in ((MANIFEST, content), (SIGNATURE, sign(content, secrets / SIGNER))):
+    for name, text in ((generations.MANIFEST, content), (generations.SIGNATURE, sign(content, secrets / SIGNER))):
         write_text(temporary / name, text.decode(), 0o600)
     # Parts of it are what boards said: one that cannot be restored must not replace others.
-    read_manifest(temporary)
+    generations.read_manifest(temporary)
 
 
 def copy(task: dict[str, Any], backup: Path, cluster_name: str) -> str:
@@ -207,11 +185,7 @@ def running_apis(apis: list[str]) -> dict[str, str]:
 
 def reachable(ports: list[dict[str, Any]]) -> list[str]:
     """Names of the hosts whose ssh port accepts a connection."""
-    found = []
-    for port in ports:
-        with suppress(OSError), socket.create_connection((port["host"], int(port.get("port") or 22)), timeout=5):
-            found.append(str(port["name"]))
-    return found
+    return [str(each["name"]) for each in ports if is_open(each["host"], int(each.get("port") or 22), 5)]
 
 
 def open_backup(task: dict[str, Any]) -> dict[str, Any]:
@@ -219,14 +193,14 @@ def open_backup(task: dict[str, Any]) -> dict[str, Any]:
     try:
         key = read_key(task["identity"])
         age()
-        backup = choose(task["wanted"], Path(task["directory"]))
+        backup = generations.choose(task["wanted"], Path(task["directory"]))
     except BackupError as error:
         raise AnsibleActionFail(f"{error}. {NOTHING}") from None
     try:
-        manifest, digest = verified(backup, key)
+        manifest, digest = generations.verified(backup, key)
         name = task["cluster_name"]
-        reasons = [foreign(manifest, name)] if name and name != manifest["cluster_name"] else []
-        reasons += unsound(backup, manifest, key)
+        reasons = [generations.foreign(manifest, name)] if name and name != manifest["cluster_name"] else []
+        reasons += generations.unsound(backup, manifest, key)
     except BackupError as error:
         reasons = [str(error)]
     refuse(backup, reasons)
@@ -239,7 +213,7 @@ def open_backup(task: dict[str, Any]) -> dict[str, Any]:
         "manifest": manifest,
         "marker": f"{manifest['created']} {digest}",
         # An export without a file needs no restore.
-        "data": bool(manifest["files"].get(DATA, {}).get("files")),
+        "data": bool(manifest["files"].get(archive.DATA, {}).get("files")),
     }
 
 
@@ -252,12 +226,12 @@ def refuse(backup: Path, reasons: list[str]) -> None:
 
 def control(task: dict[str, Any], pretend: bool) -> dict[str, Any]:
     """What a control node needs, where it has nothing: a part of the backup to each target."""
-    key, path = read_key(task["identity"]), Path(task["directory"]) / CONTROL
+    key, path = read_key(task["identity"]), Path(task["directory"]) / archive.CONTROL
     written, messages = [], []
     for part, target in task["targets"].items():
         if "," in target:
             continue
-        put, kept = put_control(path, key, part, Path(target), pretend)
+        put, kept = archive.put_control(path, key, part, Path(target), pretend)
         written += [target] if put else []
         if kept:
             some = ", ".join(kept[:10]) + (", ..." if len(kept) > 10 else "")
@@ -272,15 +246,15 @@ def control(task: dict[str, Any], pretend: bool) -> dict[str, Any]:
 def check(task: dict[str, Any]) -> dict[str, Any]:
     """Check whether a verified backup can be restored here. Fails with every reason against it."""
     expect, manifest, backup = task["expect"], task["manifest"], Path(task["directory"])
-    reasons = list(unfit(manifest, expect["cluster_name"], expect["k3s_version"], int(expect["servers"])))
+    reasons = list(generations.unfit(manifest, expect["cluster_name"], expect["k3s_version"], int(expect["servers"])))
     over = expect["over"]
     if over and over != expect["cluster_name"]:
         reasons.append(f"restore_over is {over}, this cluster is {expect['cluster_name']}: write that name to confirm")
     refuse(backup, reasons)
     there = Path(expect["token_file"])
-    inner = inside(backup / SERVER, read_key(task["identity"]))
+    inner = archive.inside(backup / archive.SERVER, read_key(task["identity"]))
     # Another token is of another generation of the cluster; its secrets must not be lost here.
-    if not over and there.is_file() and there.read_text().strip() not in ("", password_of(inner)):
+    if not over and there.is_file() and there.read_text().strip() not in ("", archive.password_of(inner)):
         refuse(
             backup,
             [
@@ -303,11 +277,13 @@ def check(task: dict[str, Any]) -> dict[str, Any]:
 def token(task: dict[str, Any], pretend: bool) -> dict[str, Any]:
     """The secrets of the backup's cluster on the control node; others are kept beside them."""
     backup, expect = Path(task["directory"]), task["expect"]
-    found = inside(backup / SERVER, read_key(task["identity"]))
-    if not password_of(found):
-        raise AnsibleActionFail(f"{backup / SERVER} holds no token")
+    found = archive.inside(backup / archive.SERVER, read_key(task["identity"]))
+    if not archive.password_of(found):
+        raise AnsibleActionFail(f"{backup / archive.SERVER} holds no token")
     wanted = {"token": expect["token_file"], "agent-token": expect["agent_token_file"]}
-    changed = [put_secret(Path(path), password_of(found, name), backup.name, pretend) for name, path in wanted.items()]
+    changed = [
+        put_secret(Path(path), archive.password_of(found, name), backup.name, pretend) for name, path in wanted.items()
+    ]
     return {"changed": any(changed)}
 
 
@@ -327,37 +303,12 @@ def put_secret(path: Path, wanted: str, backup: str, pretend: bool) -> bool:
 class ActionModule(ActionBase):
     """What Ansible asks an action plugin for."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Do what `do` says."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, task = self.validate_argument_spec(
-            argument_spec={
-                "do": {
-                    "type": "str",
-                    "choices": ["make", "open", "control", "check", "send", "token", "move"],
-                    "required": True,
-                },
-                "directory": {"type": "path", "required": True},
-                "identity": {"type": "str", "default": ""},
-                "secrets": {"type": "path", "default": ""},
-                "inventories": {"type": "list", "elements": "str", "default": []},
-                "targets": {"type": "dict", "default": {}},
-                "cluster_name": {"type": "str", "default": ""},
-                "manifest": {"type": "dict", "default": {}},
-                "parts": {"type": "list", "elements": "dict", "default": []},
-                "keep": {"type": "int", "default": 0},
-                "copy_to": {"type": "str", "default": ""},
-                "copy_ssh_args": {"type": "str", "default": ""},
-                "wanted": {"type": "str", "default": ""},
-                "expect": {"type": "dict", "default": {}},
-                "part": {"type": "dict", "default": {}},
-                "timeout": {"type": "int", "default": 3600},
-            }
-        )
+        task = arguments(self)
         pretend = bool(self._task.check_mode)
         show = self._display.display
         if task["do"] in ("make", "send", "move") and pretend:

@@ -9,6 +9,7 @@ from typing import Any
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsiblePromptInterrupt, AnsiblePromptNoninteractive
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.seal import (
     RECIPIENT,
     SIGNER,
@@ -43,21 +44,12 @@ def write_new(path: Path, text: str, away_from: list[str]) -> None:
 class ActionModule(ActionBase):
     """What Ansible asks an action plugin for."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Make a key where there is none."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, task = self.validate_argument_spec(
-            argument_spec={
-                "secrets": {"type": "path", "required": True},
-                "identity": {"type": "path", "default": ""},
-                "cluster_name": {"type": "str", "required": True},
-                "away_from": {"type": "list", "elements": "path", "default": []},
-            }
-        )
+        task = arguments(self)
         secrets = Path(task["secrets"])
         try:
             age()

@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils import cluster_check
+from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, KubeconfigError, connected
 from kubernetes import client
 from urllib3 import Timeout
@@ -89,24 +90,12 @@ def inspect(cluster: Cluster, task: dict[str, Any]) -> dict[str, Any]:
 class ActionModule(ActionBase):
     """What Ansible asks an action plugin for."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Inspect; an API that does not answer is a problem, too."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, task = self.validate_argument_spec(
-            argument_spec={
-                "kubeconfig": {"type": "path", "required": True},
-                "namespace": {"type": "str", "required": True},
-                "record": {"type": "str", "required": True},
-                "boards": {"type": "list", "elements": "str", "default": []},
-                "packaged": {"type": "list", "elements": "str", "default": []},
-                "server": {"type": "str", "required": True},
-                "ingress": {"type": "bool", "default": True},
-            }
-        )
+        task = arguments(self)
         problems: list[str] = []
         try:
             with connected(task["kubeconfig"]) as api:

@@ -23,10 +23,7 @@ COLLECTIONS = Path(__file__).absolute().parents[5]
 class ActionModule(ActionBase):
     """Nothing is copied to the node by Ansible: `send` streams over its own ssh."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the program; its last line is the result."""

@@ -30,9 +30,6 @@ def problem(message: str, user: str) -> str:
 class ActionModule(ActionBase):
     """One command on the board, by the task's own connection and become."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Fail with a remedy unless the command runs as root."""
         result: dict[str, Any] = super().run(tmp, task_vars)

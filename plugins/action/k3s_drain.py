@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
 from kubernetes import client
@@ -237,25 +238,12 @@ class Drain:
 class ActionModule(ActionBase):
     """What Ansible asks an action plugin for."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Do what `state` says; fail with a message for the operator."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, task = self.validate_argument_spec(
-            argument_spec={
-                "kubeconfig": {"type": "path", "required": True},
-                "state": {"type": "str", "choices": ["known", "drained", "released"], "required": True},
-                "node": {"type": "str"},
-                "timeout": {"type": "int", "default": 300},
-                "emptydir_namespaces": {"type": "list", "elements": "str", "default": []},
-                "mark": {"type": "str", "required": True},
-                "reason": {"type": "str", "default": ""},
-            },
-            required_if=[("state", "drained", ["node"]), ("state", "released", ["node"])],
-        )
+        task = arguments(self, required_if=[("state", "drained", ["node"]), ("state", "released", ["node"])])
         with connected(task["kubeconfig"]) as api:
             return result | self.reach(Drain(api, task, self._display.display), task)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import node_password
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import internal_address, is_ready, ready_status
@@ -166,24 +167,12 @@ class Deletion:
 class ActionModule(ActionBase):
     """What Ansible asks an action plugin for."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Delete; fail with a message for the operator."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, task = self.validate_argument_spec(
-            argument_spec={
-                "kubeconfig": {"type": "path", "required": True},
-                "server": {"type": "str", "default": ""},
-                "node": {"type": "str", "required": True},
-                "fresh": {"type": "bool", "default": False},
-                "address": {"type": "str", "default": ""},
-                "password": {"type": "str", "default": "", "no_log": True},
-                "timeout": {"type": "int", "default": 120},
-            }
-        )
+        task = arguments(self)
         with connected(task["kubeconfig"], task["server"]) as api:
             deleted = Deletion(api, task, self._display.display).delete(self._task.check_mode)
         return result | {"changed": bool(deleted), "deleted": deleted}

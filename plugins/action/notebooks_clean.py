@@ -8,13 +8,14 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
 from kubernetes import client
 from urllib3.exceptions import HTTPError
 
-#: Seconds between two requests.
-POLL = 1.0
+#: Seconds between two requests, and in all.
+POLL, TIMEOUT = 1.0, 120
 
 
 class Cleaning:
@@ -68,10 +69,10 @@ class Cleaning:
             except (client.ApiException, HTTPError) as error:
                 # The server may be restarting.
                 left = [f"the API is unreachable: {' '.join(str(error).split())[:200]}"]
-            if time.monotonic() - begun > self.task["timeout"]:
+            if time.monotonic() - begun > TIMEOUT:
                 kubectl = f"kubectl --kubeconfig {self.task['kubeconfig']} -n {self.task['namespace']}"
                 raise AnsibleActionFail(
-                    f"Jobs of earlier runs are not gone after {self.task['timeout']} s: {', '.join(left)}. "
+                    f"Jobs of earlier runs are not gone after {TIMEOUT} s: {', '.join(left)}. "
                     "No notebook was started: it would share a board with them. See what holds them, then run this "
                     f"again: {kubectl} describe jobs,pods -l {self.task['selector']}"
                 )
@@ -81,21 +82,12 @@ class Cleaning:
 class ActionModule(ActionBase):
     """The action."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Delete and wait; fail with a message for the user."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, task = self.validate_argument_spec(
-            argument_spec={
-                "kubeconfig": {"type": "path", "required": True},
-                "namespace": {"type": "str", "required": True},
-                "selector": {"type": "str", "required": True},
-                "timeout": {"type": "int", "default": 120},
-            }
-        )
+        task = arguments(self)
         with connected(task["kubeconfig"]) as api:
             cleaning = Cleaning(api, task, self._display.display)
             jobs = cleaning.jobs() if self._task.check_mode else cleaning.clean()

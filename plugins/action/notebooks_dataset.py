@@ -8,24 +8,18 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils import dataset
+from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
 
 
 class ActionModule(ActionBase):
     """What Ansible asks an action plugin for."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Fetch what is missing or has another digest."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, task = self.validate_argument_spec(
-            argument_spec={
-                "datasets": {"type": "path", "required": True},
-                "name": {"type": "str", "required": True},
-                "cache": {"type": "path", "required": True},
-            }
-        )
+        task = arguments(self)
         try:
             changed = dataset.ensure(Path(task["datasets"]), task["name"], Path(task["cache"]))
         except (RuntimeError, OSError) as error:

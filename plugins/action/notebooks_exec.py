@@ -6,12 +6,16 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import connected
 from kubernetes import client
 from kubernetes.stream import stream
 from kubernetes.stream.ws_client import ABNF, STDOUT_CHANNEL
 from urllib3.exceptions import HTTPError
 from websocket import WebSocketException
+
+#: Bytes of output.
+LIMIT = 4096
 
 
 def output(api: client.ApiClient, task: dict[str, Any]) -> str:
@@ -31,7 +35,7 @@ def output(api: client.ApiClient, task: dict[str, Any]) -> str:
     found = b""
     try:
         # Not by methods of the library, which read for as long as there is more.
-        while len(found) <= task["limit"]:
+        while len(found) <= LIMIT:
             kind, frame = opened.sock.recv_data_frame(True)
             if kind == ABNF.OPCODE_CLOSE:
                 return found.decode(errors="replace")
@@ -40,30 +44,19 @@ def output(api: client.ApiClient, task: dict[str, Any]) -> str:
     finally:
         opened.sock.shutdown()
     raise AnsibleActionFail(
-        f"A command in the pod {task['pod']} writes more than {task['limit']} bytes: see what runs in that pod"
+        f"A command in the pod {task['pod']} writes more than {LIMIT} bytes: see what runs in that pod"
     )
 
 
 class ActionModule(ActionBase):
     """The action."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the command; fail with a message for the user."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, task = self.validate_argument_spec(
-            argument_spec={
-                "kubeconfig": {"type": "path", "required": True},
-                "namespace": {"type": "str", "required": True},
-                "pod": {"type": "str", "required": True},
-                "container": {"type": "str", "required": True},
-                "command": {"type": "list", "elements": "str", "required": True},
-                "limit": {"type": "int", "default": 4096},
-            }
-        )
+        task = arguments(self)
         with connected(task["kubeconfig"]) as api:
             try:
                 found = output(api, task)

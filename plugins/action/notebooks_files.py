@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
 
 
 def pack(files: dict[str, str], archive: IO[bytes]) -> None:
@@ -25,15 +26,10 @@ def pack(files: dict[str, str], archive: IO[bytes]) -> None:
 class ActionModule(ActionBase):
     """The action."""
 
-    _supports_check_mode = True
-    _supports_async = False
-
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Pack, send, unpack."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, task = self.validate_argument_spec(
-            argument_spec={"files": {"type": "dict", "required": True}, "export": {"type": "path", "required": True}}
-        )
+        task = arguments(self)
         if self._task.check_mode:
             return result | {"changed": True, "files": sorted(task["files"])}
         try:

@@ -13,6 +13,7 @@ from typing import IO, Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils import results, shared_data
+from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, printable
 
 #: The directory of `ansible_collections`, for the process that unpacks.
@@ -45,20 +46,10 @@ def part_of(said: dict[str, Any], offset: int, path: str) -> tuple[bytes, int]:
 class ActionModule(ActionBase):
     """The action."""
 
-    _supports_check_mode = True
-    _supports_async = False
-
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Fetch, unpack and link the first usable run; fails with the names of the unusable files."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, task = self.validate_argument_spec(
-            argument_spec={
-                "export": {"type": "path", "required": True},
-                "runs": {"type": "list", "elements": "dict", "required": True},
-                "results": {"type": "path", "required": True},
-                "schema": {"type": "path", "required": True},
-            }
-        )
+        task = arguments(self)
         folder, refused = Path(task["results"]), []
         for run in task["runs"]:
             try:

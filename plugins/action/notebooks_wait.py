@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import connected
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, lines, parse_json, printable
 from kubernetes import client, watch
@@ -221,24 +222,12 @@ class Watcher:
 class ActionModule(ActionBase):
     """The action."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Wait; fail with a message for the user."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, task = self.validate_argument_spec(
-            argument_spec={
-                "kubeconfig": {"type": "path", "required": True},
-                "namespace": {"type": "str", "required": True},
-                "job": {"type": "str", "required": True},
-                "uid": {"type": "str", "required": True},
-                "title": {"type": "str", "required": True},
-                "timeout": {"type": "int", "required": True},
-                "last": {"type": "float", "default": 0},
-                "export": {"type": "str", "required": True},
-            }
-        )
+        task = arguments(self)
         with connected(task["kubeconfig"]) as api:
             watcher = Watcher(api, task, self._display.display)
             pod = watcher.wait()

@@ -16,7 +16,6 @@ HEADLINE = "{count} found on the boards before anything was changed on them:"
 class ActionModule(ActionBase):
     """`boards` is a list of what preflight_info returned, one for each board."""
 
-    _supports_check_mode = True
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -11,8 +11,6 @@ from ansible.plugins.action import ActionBase
 class ActionModule(ActionBase):
     """Runs the module of the same name."""
 
-    _supports_check_mode = True
-
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the module's result with host, address, and `problem` if the board was unreachable.
 

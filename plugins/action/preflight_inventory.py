@@ -25,9 +25,7 @@ HEADLINE = "{count} found before anything was changed; no board was touched:"
 class ActionModule(ActionBase):
     """One list of all errors, or a summary of what was validated."""
 
-    _supports_check_mode = True
     _requires_connection = False
-    TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Validate; the arguments are those of control.Needs, and `scope`, the hosts of the play."""

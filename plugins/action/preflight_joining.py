@@ -36,9 +36,7 @@ def member(node: Any) -> Member:
 class ActionModule(ActionBase):
     """`kubeconfig`, `node_token_file`, and `boards`: dictionaries with the fields of Candidate."""
 
-    _supports_check_mode = True
     _requires_connection = False
-    TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Fail with one list of all errors, or return `joining`, the hosts to join."""

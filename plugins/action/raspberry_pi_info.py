@@ -18,8 +18,6 @@ def clock_offset(sent: float, received: float, board: list[float]) -> list[float
 class ActionModule(ActionBase):
     """Adds `clock_offset` to the module's result and keeps the board as the fact `raspberry_pi_board`."""
 
-    TRANSFERS_FILES = False
-
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the module once."""
         result: dict[str, Any] = super().run(tmp, task_vars)

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from ansible import constants, context
 from ansible.plugins.callback.default import CallbackModule as Default
 from ansible_collections.edge_ai.cluster.plugins.module_utils.durations import Durations
+from ansible_collections.edge_ai.cluster.plugins.module_utils.stage import NAMED_HOSTS, STOPPED, Stage, Task, names
 
 try:
     from ansible_collections.edge_ai.cluster.plugins.module_utils import screen
@@ -58,9 +59,6 @@ options:
 
 #: A task that took at least this many seconds last time is announced.
 ANNOUNCE_SECONDS = 5.0
-#: More hosts than these are counted, not named.
-NAMED_HOSTS = 4
-STOPPED = "stopped"
 DEBUG = frozenset({"debug", "ansible.builtin.debug", "ansible.legacy.debug"})
 #: What a debug task returns beside its message.
 NO_MESSAGE = frozenset({"item", "ansible_loop_var", "ansible_index_var", "changed", "failed", "censored"})
@@ -69,55 +67,10 @@ PAUSE = frozenset({"pause", "ansible.builtin.pause", "ansible.legacy.pause", "ed
 SECRET = "edge_ai.cluster.cluster_backup_key"
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A stage that runs. Replaced as a whole, since another thread draws it."""
-
-    name: str
-    started: float
-    last: float | None
-    check: bool = False
-    hosts: frozenset[str] = frozenset()
-    changed: frozenset[str] = frozenset()
-    failed: frozenset[str] = frozenset()
-    went_on: frozenset[str] = frozenset()
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task that runs, and the hosts it is not yet done on."""
-
-    key: str
-    name: str
-    started: float
-    last: float | None
-    waiting: frozenset[str] = frozenset()
-    retries: str = ""
-
-
-def names(hosts: frozenset[str]) -> str:
-    """Hosts for a line: their names, or how many they are."""
-    return ", ".join(sorted(hosts)) if len(hosts) <= NAMED_HOSTS else f"{len(hosts)} hosts"
-
-
 def near(path: str | Path) -> str:
     """A path as seen from where the user is."""
     found = Path(path)
     return str(found.relative_to(Path.cwd())) if found.is_relative_to(Path.cwd()) else str(found)
-
-
-def outcome(stage: Stage) -> str:
-    """A stage that is over: its name, its hosts, and what happened to them."""
-    if stage.note:
-        return f"{stage.name}: {stage.note}"
-    word = "would change" if stage.check else "changed"
-    for some, happened in ((stage.failed, "failed"), (stage.changed, word)):
-        if some and some == stage.hosts:
-            return f"{stage.name}: {names(some)} ({happened})"
-        if some:
-            return f"{stage.name}: {len(stage.hosts)} hosts, {happened}: {names(some)}"
-    return f"{stage.name}: {names(stage.hosts)} (no change)" if stage.hosts else stage.name
 
 
 def reasons(result: dict[str, Any]) -> list[str]:
@@ -299,7 +252,7 @@ class CallbackModule(Default):
         if self.screen:
             self.screen.stop()
             mark, style = ("✗", "red") if stage.failed or stage.note == STOPPED else ("✓", "green")
-            self.screen.row(screen.Row(outcome(stage), took, stage.last, mark, style))
+            self.screen.row(screen.Row(stage.outcome, took, stage.last, mark, style))
 
     def begin_task(self, task: Any) -> None:
         """A task begins on its first hosts."""

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.addresses import networks_of_k3s
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.networks import networks_of_k3s
 
 
 def flash_moved(address: str, prefix: int, network: str) -> str:

@@ -13,6 +13,7 @@ from ansible.errors import AnsibleFilterError
 from ansible.parsing.vault import EncryptedString
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import keys, token
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.kubeconfig import FETCHED
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.networks import api_port, networks_of_k3s
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.version import parse, release_problem, servers_problem
 
 SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](\S+)")
@@ -250,6 +251,11 @@ def k3s_config_errors(given: dict[str, Any], role: str, version: str) -> list[st
     return [str(each) for each in keys.problems(k3s_decrypted(given), role, version)]
 
 
+def k3s_pod_networks(server_config: dict[str, Any]) -> list[str]:
+    """The networks of pods, by k3s_server_config."""
+    return [str(each) for each in networks_of_k3s(server_config)["pods"]]
+
+
 def k3s_version_error(version: str) -> str:
     """Why a version is not installed, with what to write instead; empty for a release."""
     return "; ".join(release_problem(version) or ())
@@ -277,7 +283,9 @@ class FilterModule:
             k3s_config,
             k3s_encrypts,
             k3s_config_errors,
+            k3s_pod_networks,
             k3s_version_error,
             k3s_servers_error,
         ]
-        return {function.__name__: function for function in functions} | {"k3s_token_password": token.password}
+        others = {"k3s_token_password": token.password, "k3s_api_port": api_port}
+        return {function.__name__: function for function in functions} | others

@@ -191,10 +191,10 @@ def manifests_reasons(pods: list[Object], events: list[Object]) -> list[str]:
     return result
 
 
-def shorten(text: str, limit: int = 400) -> str:
+def shorten(text: str) -> str:
     """`text` on one line; of a long one the beginning, with the reason, and the end, with the errors."""
     line = " ".join(text.split())
-    return line if len(line) <= limit else f"{line[:60]} ... {line[60 - limit :]}"
+    return line if len(line) <= 400 else f"{line[:60]} ... {line[-340:]}"
 
 
 def manifests_hash_matches(password: str, stored: str) -> bool:

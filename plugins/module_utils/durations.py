@@ -16,7 +16,8 @@ class Durations:
             loaded = json.loads(path.read_text())
         except (OSError, ValueError):
             loaded = {}
-        self.seconds: dict[str, float] = loaded if isinstance(loaded, dict) else {}
+        entries = loaded.items() if isinstance(loaded, dict) else ()
+        self.seconds: dict[str, float] = {key: each for key, each in entries if isinstance(each, int | float)}
 
     def save(self) -> None:
         """Write the file; two runs at once may lose each other's figures, never the file."""

@@ -1,4 +1,4 @@
-"""Digests of files, files that are replaced as a whole, and room for them. For modules on boards and for plugins."""
+"""Digests and texts of files, files that are replaced as a whole, and room for them. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file in hex. Raises OSError."""
     with Path(path).open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def text_of(path: str | Path) -> str:
+    """A small file's text; empty when it cannot be read."""
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def free_at(path: Path) -> int:
@@ -26,11 +34,16 @@ def settle(part: Path, final: Path) -> None:
     with part.open("rb") as written:
         os.fsync(written.fileno())
     part.replace(final)
-    directory = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync(final.parent)
+
+
+def sync(directory: Path) -> None:
+    """The names in a directory are on the disk. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str, mode: int | None = 0o644) -> None:

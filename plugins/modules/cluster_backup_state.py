@@ -47,20 +47,14 @@ import hashlib
 import os
 import re
 import stat
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import (
-    ASIDE,
-    DEPTH,
-    RESTART,
-    STAGING,
-    not_data,
-)
-from ansible_collections.edge_ai.cluster.plugins.module_utils.files import free_at
-from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.packing import DEPTH
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import ASIDE, RESTART, STAGING, not_data
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import free_at, text_of
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token, version
 
 
 def listed(root: Path, skip: tuple[str, ...] = ()) -> tuple[int, int, str]:
@@ -97,11 +91,6 @@ def listed(root: Path, skip: tuple[str, ...] = ()) -> tuple[int, int, str]:
                     )
                 )
     return total, count, digest.hexdigest()
-
-
-def text_of(path: Path) -> str:
-    """A small file's text; empty when there is none."""
-    return path.read_text().strip() if path.is_file() else ""
 
 
 def made_by_restore(path: Path) -> bool:
@@ -151,20 +140,16 @@ def main() -> None:
     data = Path(module.params["data_dir"])
     export = state_of_export(Path(module.params["export"])) if module.params["export"] else dict(NO_EXPORT)
     server = data / "server"
-    version, binary = "", module.params["binary"]
-    if binary and Path(binary).exists():
-        done = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=60, check=False)
-        found = re.match(r"k3s version (\S+)", done.stdout)
-        version = found.group(1) if found else ""
+    binary = module.params["binary"]
     known = token.parse(text_of(server / "token"))
     etcd, sqlite = (server / "db/etcd").is_dir(), (server / "db/state.db").is_file()
     result: dict[str, Any] = {
-        "version": version,
+        "version": (version.installed(Path(binary)) if binary else None) or "",
         "datastore": "etcd" if etcd else "sqlite" if sqlite else "none",
         "server": server.exists(),
         "ca_sha256": known.ca_sha256 if known else "",
         "snapshot": (server / "db/restored-snapshot").exists(),
-        "restored_from": text_of(server / ".restored-from"),
+        "restored_from": text_of(server / ".restored-from").strip(),
         "bytes": {"server": listed(server)[0], "data": export.pop("bytes")},
         "free": {"server": free_at(data) + freed(data / "server.restoring"), "data": export.pop("free")},
         **export,

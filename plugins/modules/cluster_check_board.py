@@ -57,12 +57,13 @@ import heapq
 import json
 import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import ETAB, active_clients, text_of
+from ansible_collections.edge_ai.cluster.plugins.module_utils.command import run
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import text_of
+from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import ETAB, active_clients
 
 #: File systems that stand on a card or a disk.
 ON_DISK = ("btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "vfat", "xfs")
@@ -163,25 +164,14 @@ def ending(listed: dict[str, Any], days: int) -> tuple[list[str], str]:
     return [f"certificate {first['Filename']} {what}: {advice}"], end
 
 
-def run(argv: list[str], timeout: int) -> tuple[int, str]:
-    """Exit status and standard output of a command; 124 when it did not end in time, 127 when it is not there."""
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
-    except subprocess.TimeoutExpired:
-        return 124, ""
-    except OSError:
-        return 127, ""
-    return done.returncode, done.stdout
-
-
 def hung(mounts: list[Mount], timeout: int) -> list[str]:
     """Mounted shares that do not answer in time, or answer with an error such as a stale handle; each share once."""
     problems = {}
     for mount in mounts:
         if mount.kind in SHARES and mount.source not in problems:
-            code, _ = run(["stat", "--file-system", "--", mount.point], timeout)
-            if code:
-                how = f"does not answer within {timeout} s" if code == 124 else "answers with an error"
+            status = run("stat", "--file-system", "--", mount.point, timeout=timeout).status
+            if status:
+                how = f"does not answer within {timeout} s" if status == 124 else "answers with an error"
                 problems[mount.source] = (
                     f"the share {mount.source} {how} at {mount.point}: check the NFS server, then delete "
                     "the pod that uses it"
@@ -191,31 +181,31 @@ def hung(mounts: list[Mount], timeout: int) -> list[str]:
 
 def failed_units(unit: str) -> list[str]:
     """Units of systemd that failed, and k3s's own when it is not active."""
-    _, listed = run(["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full"], 20)
+    listed = run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full", timeout=20).output
     failed = [line.split()[0] for line in listed.splitlines() if line.split()]
     if (
         TIME_WAIT in failed
-        and run(["timedatectl", "show", "--property=NTPSynchronized", "--value"], 20)[1].strip() == "yes"
+        and run("timedatectl", "show", "--property=NTPSynchronized", "--value", timeout=20).output.strip() == "yes"
     ):
         # The time came after the wait for it, which is over until the next boot.
         failed.remove(TIME_WAIT)
     problems = [f"unit {name} has failed: systemctl status {name}" for name in failed if name != f"{unit}.service"]
-    _, state = run(["systemctl", "is-active", unit], 20)
-    if state.strip() != "active":
-        problems.append(f"unit {unit} is {state.strip() or 'unknown'}: journalctl -u {unit} there, then run site.yml")
+    state = run("systemctl", "is-active", unit, timeout=20).output.strip()
+    if state != "active":
+        problems.append(f"unit {unit} is {state or 'unknown'}: journalctl -u {unit} there, then run site.yml")
     return problems
 
 
 def certificates(params: dict[str, Any]) -> tuple[list[str], str]:
     """What `ending` returns; that k3s does not say when they end is a problem, too."""
     argv = [params["k3s"], "certificate", "check", "--data-dir", params["data_dir"], "--output", "json"]
-    code, text = run(argv, 60)
+    done = run(*argv)
     try:
-        if code == 0:
-            return ending(json.loads(text), params["certificate_days"])
+        if done.status == 0:
+            return ending(json.loads(done.output), params["certificate_days"])
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
-    how = f"exit status {code}" if code else "no answer that can be read"
+    how = f"exit status {done.status}" if done.status else "no answer that can be read"
     return [f"it is not known when its certificates end ({how}): {' '.join(argv)}"], ""
 
 
@@ -250,8 +240,8 @@ def kept(data_dir: Path, export: Path | None) -> list[str]:
         found.append(old)
     texts = []
     for path in found:
-        _, text = run(["du", "--summarize", "--block-size=1M", "--one-file-system", "--", str(path)], MEASURED_S)
-        size = re.match(r"\d+(?=\t)", text)
+        du = run("du", "--summarize", "--block-size=1M", "--one-file-system", "--", str(path), timeout=MEASURED_S)
+        size = re.match(r"\d+(?=\t)", du.output)
         what = f"{size[0]} MB" if size else f"not measured within {MEASURED_S} s"
         texts.append(f"{path} is kept from before ({what}): when nothing is missing, sudo rm -r {path}")
     return texts

@@ -21,11 +21,6 @@ options:
     type: str
     choices: [units, pods, all]
     default: all
-  units:
-    description: Names of the units without C(.service).
-    type: list
-    elements: str
-    default: [k3s, k3s-agent]
   binary:
     description: Where the k3s binary is.
     type: path
@@ -56,18 +51,18 @@ found: {description: "What was there, by kind, before anything was done.", type:
 
 import contextlib
 import ipaddress
-import json
 import os
 import re
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.command import ip, run, unit
 
+UNITS = ("k3s", "k3s-agent")
 LINKS = ("kubectl", "crictl", "ctr")
 #: Created by k3s alone.
 INTERFACES = ("cni0", "flannel.1", "flannel-v6.1", "kube-ipvs0", "flannel-wg", "flannel-wg-v6")
@@ -88,17 +83,6 @@ NETWORK = ("/run/flannel", "/var/lib/cni")
 CNI = ("agent/etc/cni/net.d/10-flannel.conflist", "agent/etc/cni/net.d/10-k3s.conflist")
 #: Directories that only go when they are empty then.
 PARENTS = ("/etc/rancher", "/var/lib/rancher")
-
-
-def run(*argv: str, timeout: int = 60, text: str | None = None) -> tuple[int, str]:
-    """Exit status and output of a command; 124 on time-out, 127 when it is not there."""
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False, input=text)
-    except subprocess.TimeoutExpired:
-        return 124, f"no end after {timeout} s"
-    except OSError as error:
-        return 127, str(error)
-    return done.returncode, done.stdout if done.returncode == 0 else done.stdout + done.stderr
 
 
 def is_below(path: str, directory: str) -> bool:
@@ -128,6 +112,12 @@ def without_rules(saved: str) -> str | None:
     """The text of iptables-save without what k3s's parts put there; None when there is nothing of theirs in it."""
     kept = [line for line in saved.splitlines() if not RULE.search(line)]
     return "\n".join(kept) + "\n" if len(kept) < len(saved.splitlines()) else None
+
+
+def rules_of_others(program: str) -> str | None:
+    """The same for what iptables, or ip6tables, has now; None also when it cannot be read."""
+    done = run(f"{program}-save")
+    return without_rules(done.output) if done.status == 0 else None
 
 
 def routes_into(routes: list[dict[str, Any]], networks: list[str]) -> list[str]:
@@ -187,7 +177,6 @@ class Board:
     """What there is of k3s on this board, and its removal."""
 
     def __init__(self, params: dict[str, Any]) -> None:
-        self.units: list[str] = params["units"]
         self.binary: str = params["binary"]
         self.data_dir: str = params["data_dir"].rstrip("/")
         self.pod_networks: list[str] = params["pod_networks"]
@@ -202,12 +191,11 @@ class Board:
     def active_units(self) -> list[str]:
         """Units that run or would run after a boot."""
         found = []
-        for unit in self.units:
-            _, text = run("systemctl", "show", f"{unit}.service", "-p", "ActiveState,UnitFileState")
-            state = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        for name in UNITS:
+            state = unit(f"{name}.service", "ActiveState,UnitFileState")
             running = state.get("ActiveState", "inactive") not in ("inactive", "failed")
             if running or state.get("UnitFileState") == "enabled":
-                found.append(unit)
+                found.append(name)
         return found
 
     def own_processes(self) -> list[int]:
@@ -227,36 +215,24 @@ class Board:
 
     def interfaces(self) -> list[str]:
         """Links of pods on the bridge, then the bridge and the overlays."""
-        code, text = run("ip", "-json", "link", "show")
-        links = json.loads(text) if code == 0 and text.strip() else []
+        links = ip("link", "show")
         ports = [link["ifname"] for link in links if link.get("master") == "cni0"]
         return ports + [link["ifname"] for link in links if link["ifname"] in INTERFACES]
 
     def routes(self) -> list[str]:
         """Routes to pods, here or on other nodes; `-6` is the same for IPv6."""
-        found = []
-        for family in ("-4", "-6"):
-            code, text = run("ip", family, "-json", "route", "show")
-            if code == 0 and text.strip():
-                found += routes_into(json.loads(text), self.pod_networks)
-        return found
+        return routes_into(ip("-4", "route", "show") + ip("-6", "route", "show"), self.pod_networks)
 
     def rules(self) -> list[str]:
         """Programs whose tables hold rules or chains of k3s's parts, and tables of kube-proxy's nftables mode."""
-        found = []
-        for program in self.programs:
-            code, text = run(f"{program}-save")
-            if code == 0 and without_rules(text) is not None:
-                found.append(program)
+        found = [program for program in self.programs if rules_of_others(program) is not None]
         if shutil.which("nft"):
-            _, text = run("nft", "list", "tables")
-            found += re.findall(r"^table (ip6? kube-proxy)$", text, re.MULTILINE)
+            found += re.findall(r"^table (ip6? kube-proxy)$", run("nft", "list", "tables").output, re.MULTILINE)
         return found
 
     def sets(self) -> list[str]:
         """Sets of addresses that network policies left."""
-        code, text = run("ipset", "list", "-name")
-        return [name for name in text.splitlines() if SET.match(name)] if code == 0 else []
+        return [name for name in run("ipset", "list", "-name").output.splitlines() if SET.match(name)]
 
     def namespaces(self) -> list[str]:
         """Network namespaces of pods."""
@@ -270,8 +246,8 @@ class Board:
 
     def files(self) -> list[str]:
         """Files and directories of k3s."""
-        wanted = [f"/etc/systemd/system/{unit}.service" for unit in self.units]
-        wanted += [f"{unit}.d" for unit in wanted]
+        wanted = [f"/etc/systemd/system/{name}.service" for name in UNITS]
+        wanted += [f"{path}.d" for path in wanted]
         found = [path for path in wanted if os.path.lexists(path)]
         folder = Path(self.binary).parent
         # A kubectl that is no link to k3s was installed by others.
@@ -314,10 +290,10 @@ class Board:
 
     def stop_units(self, *command: str) -> str:
         """Stop the units by a command of systemctl; what went wrong, empty when nothing did."""
-        for unit in self.active_units():
-            code, text = run("systemctl", *command, f"{unit}.service", timeout=180)
-            if code:
-                return f"{unit}.service cannot be stopped: {text.strip()}"
+        for name in self.active_units():
+            done = run("systemctl", *command, f"{name}.service", timeout=180)
+            if done.status:
+                return f"{name}.service cannot be stopped: {(done.output + done.errors).strip()}"
         return ""
 
     def kill(self) -> None:
@@ -332,7 +308,7 @@ class Board:
     def unmount(self) -> None:
         """Unmount; by force where a server no longer answers."""
         for point in self.mounts():
-            if run("umount", point, timeout=20)[0]:
+            if run("umount", point, timeout=20).status:
                 run("umount", "-f", "-l", point, timeout=20)
 
     def clear_network(self) -> None:
@@ -347,8 +323,7 @@ class Board:
             run("ip", "-6" if ":" in target else "-4", "route", "delete", target)
         for program in self.rules():
             if program in self.programs:
-                _, text = run(f"{program}-save")
-                if (kept := without_rules(text)) is not None:
+                if (kept := rules_of_others(program)) is not None:
                     run(f"{program}-restore", "--wait", text=kept)
             else:
                 run("nft", "delete", "table", *program.split())
@@ -388,8 +363,7 @@ class Board:
             except OSError:
                 continue
         run("systemctl", "daemon-reload")
-        for unit in self.units:
-            run("systemctl", "reset-failed", f"{unit}.service")
+        run("systemctl", "reset-failed", *(f"{name}.service" for name in UNITS))
 
     def end_pods(self, *command: str) -> str:
         """Stop the units, end pods, and remove their network. What went wrong; empty when nothing did."""
@@ -428,7 +402,6 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "parts": {"type": "str", "choices": ["units", "pods", "all"], "default": "all"},
-            "units": {"type": "list", "elements": "str", "default": ["k3s", "k3s-agent"]},
             "binary": {"type": "path", "required": True},
             "data_dir": {"type": "path", "required": True},
             "pod_networks": {"type": "list", "elements": "str", "required": True},

@@ -19,6 +19,7 @@ options:
   password:
     description: The node password on that board's card; a Node with this password is the board's own, and stays.
     type: str
+    no_log: true
     default: ''
   timeout: {description: Seconds for each wait., type: int, default: 120}
 author: Edge AI Cluster

@@ -141,43 +141,29 @@ etcd: {description: "Whether this server is a member of etcd, which knows its ad
 pods: {description: "Why pods here do not work: their bridge, or stale mounts.", type: list, returned: always}
 """
 
-import http.client
-import ipaddress
 import json
 import os
 import re
-import ssl
 import stat
-import subprocess
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.command import run, unit
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of
-from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import certificate, token
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import certificate, local, pods, token, version
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.journal import advice, journal_tail
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
 
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 LINKS = ("kubectl", "crictl", "ctr")
 BIN_DIRS = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
-KUBECONFIG = ("server", "certificate-authority", "client-certificate", "client-key")
 # k3s repeats a permanent error indefinitely (TimeoutStartSec=0); this many seconds of it are enough.
 GRACE_S = 20
 CRASHES = 5
 NO_NODE: dict[str, Any] = {"ready": False, "version": None, "registered": True, "marks": []}
 MARKS = "edge-ai-cluster/"
-# Of flannel, which has the network that the Node has for its pods; other networks of pods have none of this name.
-BRIDGE = "cni0"
-DAY_S = 86400
-# At its start, k3s renews what ends within this time.
-RENEWED_S = 120 * DAY_S
-CERTIFICATES = ("server/tls/*.crt", "server/tls/etcd/*.crt", "agent/*.crt")
-# Bytes of an answer: etcd takes no Node of more than 1.5 MiB, and kube-proxy's metrics have less than 1 MiB.
-LONGEST = 4 << 20
 
 
 def digest(path: Path) -> str | None:
@@ -204,50 +190,13 @@ def differing(wanted: dict[str, Any], root: Path = Path("/proc/sys")) -> dict[st
     return found
 
 
-def first_end(data: Path, now: float, started: float) -> dict[str, Any] | None:
-    """The certificate below `data` that ends first, of those that k3s renews (no CA); `started` is when k3s was.
-
-    One that was this old already when k3s was started is not renewed by another start: its CA ends soon too, or it is
-    a file that this version does not use. It is only reported where no other ends soon.
-    """
-    files = [file for pattern in CERTIFICATES for file in data.glob(pattern) if "-ca." not in file.name]
-    ends = [
-        (end, str(file)) for file in files if (end := certificate.end_of(file.read_text(errors="replace"))) is not None
-    ]
-    if not ends:
-        return None
-    soon = [each for each in ends if started and each[0] - now < RENEWED_S < each[0] - started]
-    end, file = min(soon or ends)
-    return {
-        "ends": time.strftime("%Y-%m-%d", time.gmtime(end)),
-        "days": int((end - now) // DAY_S),
-        "file": file,
-        "renewable": bool(soon),
-    }
-
-
 def difference(seconds: float) -> str:
     """How a clock that is `seconds` ahead of the control node's differs from it; empty for less than a minute."""
     if abs(seconds) < 60:
         return ""
-    amount = f"{abs(seconds) / DAY_S:.0f} days" if abs(seconds) >= 2 * DAY_S else f"{abs(seconds):.0f} s"
+    days = abs(seconds) / certificate.DAY_S
+    amount = f"{days:.0f} days" if days >= 2 else f"{abs(seconds):.0f} s"
     return f"{amount} {'ahead of' if seconds > 0 else 'behind'} the control node's"
-
-
-def foreign_bridge(addresses: list[str], networks: list[str]) -> list[str]:
-    """Addresses of the pods' bridge that lie in none of the networks which the Node has for its pods."""
-    wanted = [ipaddress.ip_network(each) for each in networks]
-    return [each for each in addresses if wanted and not any(ipaddress.ip_address(each) in net for net in wanted)]
-
-
-def pods_nfs(mountinfo: str) -> list[str]:
-    """Mount points of NFS in pods, in the text of /proc/self/mountinfo."""
-    found = []
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        if after.startswith("nfs") and before.split()[4].startswith("/var/lib/kubelet/pods/"):
-            found.append(before.split()[4])
-    return found
 
 
 def changed_since(paths: list[Path], started: int, now: float) -> list[str]:
@@ -267,14 +216,6 @@ def configured_address(path: Path) -> str:
     return found.group(1) if found else ""
 
 
-def read(answer: IO[bytes]) -> str:
-    """The body of an answer over HTTP. Raises ValueError for one that is longer than what is asked for can be."""
-    content = answer.read(LONGEST + 1)
-    if len(content) > LONGEST:
-        raise ValueError(f"an answer of more than {LONGEST} bytes")
-    return content.decode()
-
-
 class Node:
     """The k3s of this machine, as seen through files, systemd and its own API."""
 
@@ -289,27 +230,10 @@ class Node:
         self.awaited: dict[str, Any] | None = None
         self.pod_networks: list[str] = []
 
-    def run(self, *argv: str, timeout: int = 20, errors: bool = False) -> tuple[int, str]:
-        """Exit status and standard output (with `errors`, standard error) of a command; 124 on time-out."""
-        try:
-            done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
-        except subprocess.TimeoutExpired:
-            return 124, ""
-        except OSError as error:
-            return 127, str(error)
-        return done.returncode, done.stderr if errors else done.stdout
-
-    def version(self) -> str | None:
-        """Version the installed binary reports, None when it does not run."""
-        code, text = self.run(str(self.binary), "--version")
-        found = re.match(r"k3s version (\S+)", text)
-        return found.group(1) if code == 0 and found else None
-
     def service(self) -> dict[str, Any]:
         """State of the unit, as systemd sees it."""
         names = "ActiveState,SubState,UnitFileState,NRestarts,ExecMainStartTimestamp"
-        _, text = self.run("systemctl", "show", self.unit, "--timestamp=unix", "-p", names)
-        values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        values = unit(self.unit, names, "--timestamp=unix")
         started = values.get("ExecMainStartTimestamp", "").lstrip("@")
         return {
             "active": values.get("ActiveState", "unknown"),
@@ -327,28 +251,8 @@ class Node:
         return changed_since(watched, started, time.time())
 
     def ask(self, path: str) -> tuple[int, str]:
-        """Status and body of the API's answer to this node's kubelet; 0 and the reason when there is none.
-
-        Not through `k3s kubectl`: starting it takes a board more than a second.
-        """
-        config = self.data / "agent/kubelet.kubeconfig"
-        try:
-            text = config.read_text()
-            found = {k: re.search(rf"^ *{k}: *\"?([^\s\"]+)", text, re.MULTILINE) for k in KUBECONFIG}
-            server, ca, cert, key = (match.group(1) if match else "" for match in found.values())
-            # Not the default context: since Python 3.13 that refuses a CA without an authority key identifier.
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.load_verify_locations(ca)
-            context.load_cert_chain(cert, key)
-            opener = urllib.request.build_opener(
-                urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-            )
-            with opener.open(server + path, timeout=10) as answer:
-                return answer.status, read(answer)
-        except urllib.error.HTTPError as error:
-            return error.code, ""
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            return 0, str(error)
+        """Status and body of the API's answer to this node's kubelet."""
+        return local.ask(self.data / "agent/kubelet.kubeconfig", path)
 
     def health(self) -> dict[str, Any]:
         """Whether the API answers, and what it says of this node."""
@@ -371,25 +275,6 @@ class Node:
             }
             self.pod_networks = node["spec"].get("podCIDRs", [])
         return result
-
-    def broken_pods(self) -> list[str]:
-        """Why pods here cannot work until they are made anew; empty where that is not certain."""
-        code, text = self.run("ip", "-json", "address", "show", "dev", BRIDGE, "scope", "global")
-        links = json.loads(text) if code == 0 and text.strip() else []
-        # What "scope global" leaves out is listed without its address.
-        addresses = [each["local"] for link in links for each in link.get("addr_info", []) if "local" in each]
-        reasons = [
-            f"{BRIDGE} has the address {each}, the Node's pods are in {', '.join(self.pod_networks)}"
-            for each in foreign_bridge(addresses, self.pod_networks)
-        ]
-        for point in pods_nfs(Path("/proc/self/mountinfo").read_text()):
-            # Asks the server, not the cache. One that does not answer may still have the same file system.
-            code, text = self.run("env", "LC_ALL=C", "stat", "--cached=never", point, timeout=5, errors=True)
-            if code == 124:
-                break
-            if "Stale file handle" in text:
-                reasons.append(f"{point} is stale")
-        return reasons
 
     def cluster_token(self) -> str:
         """Whether this server already belongs to a cluster, and to the one whose token is given."""
@@ -434,10 +319,10 @@ class Node:
             # What was just waited for is not asked again: a busy board may not answer in time the second time.
             health = self.awaited or self.health()
         # Asking the binary takes a second; what runs from it has already said.
-        version = health["node"]["version"] if not outdated else None
+        running = health["node"]["version"] if not outdated else None
         return {
             "architecture": os.uname().machine,
-            "binary": {"sha256": sha256, "version": version or self.version() if sha256 else None},
+            "binary": {"sha256": sha256, "version": running or version.installed(self.binary) if sha256 else None},
             "archive": digest(archive) if params["archive"] else None,
             "files": {
                 p: {"sha256": digest(Path(p)), "mode": mode(Path(p))} for p in params["files"] + params["live_files"]
@@ -466,16 +351,14 @@ class Node:
             **health,
             "node_ip": configured_address(self.secrets_dir / "config.yaml"),
             "etcd": (self.data / "server/db/etcd/member").is_dir(),
-            "certificates": first_end(self.data, time.time(), service["started"]),
-            "pods": self.broken_pods(),
+            "certificates": certificate.first_end(self.data, time.time(), service["started"]),
+            "pods": pods.broken(self.pod_networks),
         }
 
     def journal(self, since: float) -> list[str]:
         """Lines the unit logged since Unix time `since`."""
-        _, text = self.run(
-            "journalctl", "-u", self.unit, "-o", "cat", "--no-pager", "-n", "400", f"--since=@{int(since)}"
-        )
-        return text.splitlines()
+        options = ("-o", "cat", "--no-pager", "-n", "400", f"--since=@{int(since)}")
+        return run("journalctl", "-u", self.unit, *options).output.splitlines()
 
     def wait(self, timeout: int) -> None:
         """Return when the node is ready; fail with lines of the journal when it will not be."""
@@ -515,26 +398,10 @@ class Node:
         wanted = self.module.params["version"]
         if wanted and health["node"]["version"] != wanted:
             return f"Node {self.module.params['node_name']} still runs {health['node']['version']}, not {wanted}"
-        if self.module.params["proxy_metrics"] and not self.proxy_synced():
+        if self.module.params["proxy_metrics"] and not local.proxy_synced(self.module.params["proxy_metrics"]):
             return "kube-proxy has not updated its rules"
         self.awaited = health
         return ""
-
-    def proxy_synced(self) -> bool:
-        """Whether kube-proxy has written its rules since it started: until then it knows of no change of endpoints."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(self.module.params["proxy_metrics"], timeout=10) as answer:
-                text = read(answer)
-        except (OSError, ValueError, http.client.HTTPException):
-            return False
-        # One line for each family of addresses; a family appears when something was queued, then when it was written.
-        pattern = r"^kubeproxy_sync_proxy_rules_{}_timestamp_seconds(\{{.*\}})? (\S+)$"
-        queued, done = (
-            {family for family, value in re.findall(pattern.format(name), text, re.MULTILINE) if float(value) > 0}
-            for name in ("last_queued", "last")
-        )
-        return bool(done) and queued <= done
 
     def fail(self, lacks: str, lines: list[str], todo: str, spent: float, failed: bool) -> None:
         """End the module with all that the operator needs."""

@@ -12,14 +12,14 @@ description:
   - Afterwards every server needs the new token in its configuration before its next start.
 options:
   data_dir: {description: Data directory of k3s., type: path, required: true}
-  port: {description: Port of the supervisor., type: int, default: 6443}
+  port: {description: Port of the supervisor., type: int, required: true}
   new: {description: The new token in its short form., type: str, required: true}
-  timeout: {description: Seconds that the server may take., type: int, default: 60}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
 - edge_ai.cluster.k3s_token_rotate:
     data_dir: /var/lib/rancher/k3s
+    port: 6443
     new: "{{ lookup('ansible.builtin.file', 'secrets/home/k3s-token.new') }}"
 """
 RETURN = r"""
@@ -28,13 +28,12 @@ msg: {description: What was done., type: str, returned: always}
 
 import base64
 import json
-import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import local, token
 
 
 def request(port: int, password: str, new: str) -> urllib.request.Request:
@@ -53,9 +52,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "data_dir": {"type": "path", "required": True},
-            "port": {"type": "int", "default": 6443},
+            "port": {"type": "int", "required": True},
             "new": {"type": "str", "required": True, "no_log": True},
-            "timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,
     )
@@ -67,14 +65,9 @@ def main() -> None:
         module.exit_json(changed=False, msg="the server has this token already")
     if module.check_mode:
         module.exit_json(changed=True, msg="the server would get another token")
-    # Not the default context: since Python 3.13 that refuses a CA without an authority key identifier.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(str(server / "tls/server-ca.crt"))
-    handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    here = local.opener(str(server / "tls/server-ca.crt"))
     try:
-        rotation = request(module.params["port"], password, new)
-        with urllib.request.build_opener(*handlers).open(rotation, timeout=module.params["timeout"]):
-            pass
+        here.open(request(module.params["port"], password, new), timeout=60).close()
     except urllib.error.HTTPError as error:
         reason = error.read(2000).decode(errors="replace").strip()
         module.fail_json(msg=f"the server refuses the new token ({error.code}): {reason}. See journalctl -u k3s")

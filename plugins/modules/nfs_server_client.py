@@ -30,13 +30,8 @@ import subprocess
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.files import write_text
-from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import (
-    ETAB,
-    active_clients,
-    exported_path,
-    text_of,
-)
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import text_of, write_text
+from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import ETAB, active_clients, exported_path
 from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.scope import Scope
 
 

@@ -39,31 +39,15 @@ import grp
 import ipaddress
 import pwd
 import re
-import shutil
 import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.files import free_at
-from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import (
-    ETAB,
-    active_clients,
-    foreign_exports,
-    text_of,
-)
-
-
-def unit(name: str) -> dict[str, str]:
-    """Properties of a systemd unit."""
-    if not shutil.which("systemctl"):
-        return {}
-    shown = subprocess.run(
-        ["systemctl", "show", name, "-p", "ActiveState,UnitFileState,InvocationID"],
-        capture_output=True, text=True, check=False,
-    ).stdout  # fmt: skip
-    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+from ansible_collections.edge_ai.cluster.plugins.module_utils.command import unit
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import free_at, text_of
+from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import ETAB, active_clients, foreign_exports
 
 
 def directory_state(path: Path) -> dict[str, Any]:
@@ -136,11 +120,12 @@ def volume_state(directory: Path, file: Path, device: str) -> dict[str, Any]:
     named = subprocess.run(
         ["systemd-escape", "--path", "--suffix=mount", str(directory)], capture_output=True, text=True, check=False
     ).stdout.strip()
+    state = unit(named, "ActiveState,UnitFileState") if named else {}
     return {
         "unit": named,
         "unit_text": text_of(f"/etc/systemd/system/{named}"),
-        "active": unit(named).get("ActiveState", "") if named else "",
-        "enabled": unit(named).get("UnitFileState", "") if named else "",
+        "active": state.get("ActiveState", ""),
+        "enabled": state.get("UnitFileState", ""),
         "file": file_state(file),
         "device": device_state(device),
         "quotas": has_quotas(),
@@ -216,7 +201,7 @@ def main() -> None:
     sockets = listeners()
     server = {
         "installed": Path("/usr/sbin/exportfs").exists(),
-        "unit": unit("nfs-server.service"),
+        "unit": unit("nfs-server.service", "ActiveState,UnitFileState,InvocationID"),
         "account": account(given["user"]),
         "directory": directory_state(directory),
         "volume": volume_state(directory, Path(given["file"]), given["device"]),

@@ -12,7 +12,6 @@ options:
   server: {description: "Address of the server.", type: str, required: true}
   uid: {description: "Owner that a file written by root must get.", type: int, required: true}
   gid: {description: "Its group.", type: int, required: true}
-  timeout: {description: "Seconds for each step.", type: int, default: 60}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
@@ -37,6 +36,9 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.network import source_address
 
+#: Seconds for each step.
+TIMEOUT = 60
+
 
 def main() -> None:
     """Entry point."""
@@ -45,11 +47,10 @@ def main() -> None:
             "server": {"type": "str", "required": True},
             "uid": {"type": "int", "required": True},
             "gid": {"type": "int", "required": True},
-            "timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,
     )
-    server, timeout = module.params["server"], module.params["timeout"]
+    server = module.params["server"]
     if module.check_mode:
         module.exit_json(changed=False, msg="not mounted in check mode")
     if not shutil.which("mount.nfs4"):
@@ -62,7 +63,7 @@ def main() -> None:
     try:
         result = subprocess.run(
             ["mount", "-t", "nfs4", "-o", options, f"{server}:/", str(mountpoint)],
-            capture_output=True, text=True, check=False, timeout=timeout,
+            capture_output=True, text=True, check=False, timeout=TIMEOUT,
         )  # fmt: skip
         if result.returncode != 0:
             # A board with Wi-Fi in the same network may ask from an address that no export names.
@@ -86,7 +87,7 @@ def main() -> None:
             finally:
                 probe.unlink(missing_ok=True)
     except subprocess.TimeoutExpired:
-        problem = f"does not answer within {timeout} s"
+        problem = f"does not answer within {TIMEOUT} s"
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             # It can be read, and enlarged by the next run.
@@ -95,7 +96,7 @@ def main() -> None:
             problem = f"cannot be used: {error.strerror}"
     finally:
         if mounted:
-            subprocess.run(["umount", "-f", "-l", str(mountpoint)], capture_output=True, check=False, timeout=timeout)
+            subprocess.run(["umount", "-f", "-l", str(mountpoint)], capture_output=True, check=False, timeout=TIMEOUT)
         if not mountpoint.is_mount():
             mountpoint.rmdir()
     if problem:

@@ -13,7 +13,6 @@ options:
   kubeconfig: {description: Kubeconfig on the control node., type: path, required: true}
   namespace: {description: Namespace of the Jobs., type: str, required: true}
   selector: {description: Label selector of the Jobs and of their pods., type: str, required: true}
-  timeout: {description: Maximum seconds to wait., type: int, default: 120}
 author: Edge AI Cluster
 """
 RETURN = """

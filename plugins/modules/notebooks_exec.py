@@ -8,7 +8,7 @@ module: notebooks_exec
 short_description: Run a command in a pod, and read a limited output
 description:
   - Runs on the control node. Returns what the command writes to its standard output, whatever its exit status is.
-  - Fails when that is more than O(limit), where kubernetes.core.k8s_exec reads on. How long it may take is the task's
+  - Fails when that is more than 4096 bytes, where kubernetes.core.k8s_exec reads on. How long it may take is the task's
     C(timeout).
 options:
   kubeconfig: {description: Kubeconfig on the control node., type: path, required: true}
@@ -16,7 +16,6 @@ options:
   pod: {description: Name of the pod., type: str, required: true}
   container: {description: Name of the container in it., type: str, required: true}
   command: {description: Program and arguments., type: list, elements: str, required: true}
-  limit: {description: Maximum number of bytes., type: int, default: 4096}
 author: Edge AI Cluster
 """
 RETURN = """

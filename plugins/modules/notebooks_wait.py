@@ -17,7 +17,7 @@ options:
   title: {description: Its name in messages., type: str, required: true}
   timeout: {description: Maximum seconds to wait., type: int, required: true}
   last: {description: Duration of its last run in seconds; 0 if it never ran., type: float, default: 0}
-  export: {description: The NFS export that is /books in the pod, as host:directory., type: str, required: true}
+  export: {description: "The NFS export that is /books in the pod, as host:directory.", type: str, required: true}
 author: Edge AI Cluster
 """
 RETURN = """

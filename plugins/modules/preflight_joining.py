@@ -11,7 +11,7 @@ description:
   - Fails with one list of all errors.
 options:
   kubeconfig: {description: Kubeconfig on the control node., type: path, required: true}
-  node_token_file: {description: The join token, on the control node., type: path, required: true}
+  node_token_file: {description: "The join token, on the control node.", type: path, required: true}
   boards:
     description: Boards in scope; host, node, address, version, spare (not in the group cluster), named (by --limit).
     type: list

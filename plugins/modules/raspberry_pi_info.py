@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of
+from ansible_collections.edge_ai.cluster.plugins.module_utils import files
 from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.version3 import version3_users
 from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardware import (
     parse_cpuinfo,
@@ -46,10 +46,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardw
 
 def text_of(path: str | Path) -> str:
     """A small file's text without NULs (the device tree ends strings with one); empty when it does not exist."""
-    try:
-        return Path(path).read_text(errors="replace").replace("\0", "\n").strip()
-    except OSError:
-        return ""
+    return files.text_of(path).replace("\0", "\n").strip()
 
 
 def output_of(*command: str) -> str:
@@ -172,7 +169,7 @@ def main() -> None:
     digests = {}
     for path in module.params["files"]:
         if os.access(path, os.R_OK) and Path(path).is_file():
-            digests[path] = sha256_of(path)
+            digests[path] = files.sha256_of(path)
     board["files"] = digests
     board["missing_packages"] = missing_packages(module.params["packages"])
     board["kernel_modules"] = module_states(module.params["modules"])

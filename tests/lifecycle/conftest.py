@@ -8,8 +8,9 @@ from __future__ import annotations
 import pytest
 
 from tests.support import snapshots
+from tests.support.chain import upgraded as upgraded
 from tests.support.cluster import CLUSTER, Cluster
-from tests.support.plays import KEY, NEXT, ON_NEXT, Plays, lab, recorded
+from tests.support.plays import KEY, NEXT, ON_NEXT, Plays, recorded
 from tests.support.watch import ready_nodes, versions
 
 
@@ -34,14 +35,6 @@ def joined(plays: Plays) -> None:
     """pi-05 is in the cluster."""
     if "pi-05" not in ready_nodes():
         plays.run("add-node", "add-node.yml", "-l", "pi-05", *(ON_NEXT if NEXT in versions().values() else ()))
-
-
-@pytest.fixture
-def upgraded(plays: Plays) -> None:
-    """All nodes run the next release."""
-    if set(versions().values()) != {NEXT}:
-        lab("build", "k3s-next")
-        plays.run("upgrade", "playbooks/upgrade.yml", *ON_NEXT)
 
 
 @pytest.fixture

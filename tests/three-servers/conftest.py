@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support import snapshots
-from tests.support.plays import NEXT, ON_NEXT, Plays, lab, recorded
-from tests.support.watch import versions
+from tests.support.chain import upgraded as upgraded
+from tests.support.plays import Plays, recorded
 
 
 @pytest.fixture(scope="session")
@@ -18,11 +18,3 @@ def plays() -> Plays:
 def beginning(request: pytest.FixtureRequest, plays: Plays) -> None:
     if request.config.getoption("--begin") == "finished":
         snapshots.begin(lambda: plays.run("three servers", "molecule/three-servers/converge.yml"))
-
-
-@pytest.fixture
-def upgraded(plays: Plays) -> None:
-    """All servers run the next release."""
-    if set(versions().values()) != {NEXT}:
-        lab("build", "k3s-next")
-        plays.run("upgrade", "playbooks/upgrade.yml", *ON_NEXT)

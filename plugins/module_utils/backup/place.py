@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..files import sha256_of
-from .archive import STAMP, prune, surplus
+from .generations import STAMP, prune, surplus
 from .seal import BackupError
 
 #: Where sftp copies to: a host as ssh knows it, and a directory there.

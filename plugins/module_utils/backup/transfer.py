@@ -20,12 +20,12 @@ from .. import archives, shared_data
 from ..files import sha256_of
 from ..shared_data import printable
 from ..ssh import Tail, preamble, root_argv
-from . import stream
+from . import packing, stream
 from .archive import LIMITS, Contents, writing
 from .seal import BackupError, decrypting, read_key
 
 #: The board's program, after the modules that it imports.
-SOURCES = (shared_data, archives, stream)
+SOURCES = (shared_data, archives, packing, stream)
 # Python on the board reads the modules from standard input, and leaves what follows them to the last one's main.
 LOADER = """
 import json, sys, types
@@ -115,8 +115,8 @@ def receive(part: dict[str, Any], target: Path, recipient: str, timeout: float, 
     """
     host = part["ssh"]["host"]
     # What was announced is what files took on the board's disk: they may have holes, and have grown since.
-    size = part.get("limit") or part.get("bytes", 0) + stream.BEYOND
-    limits = replace(LIMITS, size=min(LIMITS.size, size + stream.LISTING))
+    size = part.get("limit") or part.get("bytes", 0) + packing.BEYOND
+    limits = replace(LIMITS, size=min(LIMITS.size, size + packing.LISTING))
     for attempt in range(1, TRIES + 1):
         meter = Meter(part["title"], part.get("bytes", 0), show)
         with (

@@ -148,7 +148,8 @@ def _build(inputs: Inputs, arch: str, settings: Settings, path: Path, progress: 
         argv += ["--build-context", f"wheels={wheels}", "--platform", f"linux/{arch}"]
         argv += ["--build-arg", f"REQUIREMENTS={inputs.requirements}"]
         if builder == "docker":
-            argv += ["--output", f"type=oci,tar=false,dest={layout},name={reference},{_docker_compression(settings)}"]
+            output = f"type=oci,tar=false,dest={layout},name={reference},compression=zstd,force-compression=true"
+            argv += ["--output", f"{output},compression-level={settings.compression_level},oci-mediatypes=true"]
         argv += ["--tag", reference, str(inputs.context)]
         with progress.step(f"build-{arch}", f"{builder} installs, trims and compiles the packages"):
             log = settings.cache / f"build-{arch}.log"
@@ -207,10 +208,8 @@ def _import_base(
     """Import the cached root file system as an image into the builder's store, if missing. Returns its reference."""
     tar = base.root_file_system(settings.cache, inputs.suite, arch, settings.mirrors, progress, settings.timeout)
     reference = f"localhost/edge-ai-base:{inputs.suite}-{arch}"
-    if (
-        subprocess.run([*tool, "inspect", "--type", "image", reference], capture_output=True, check=False).returncode
-        == 0
-    ):
+    known = subprocess.run([*tool, "inspect", "--type", "image", reference], capture_output=True, check=False)
+    if known.returncode == 0:
         return reference
     context = settings.cache / f"base-{arch}"
     shutil.rmtree(context, ignore_errors=True)
@@ -249,7 +248,8 @@ def _wheels(inputs: Inputs, arch: str, settings: Settings, progress: Progress) -
         argv += ["--platform", f"{platform}_{machine}"]
 
     def status(seconds: float) -> str:
-        return f"download has been running for {seconds:.0f} s: {_downloaded(log)} of {count}"
+        downloaded = log.read_text(errors="replace").count("Collecting ")
+        return f"download has been running for {seconds:.0f} s: {downloaded} of {count}"
 
     log = settings.cache / f"wheels-{arch}.log"
     with progress.step(f"wheels-{arch}", f"{count} locked packages for {arch} are downloaded if missing"):
@@ -276,14 +276,6 @@ def _npm_packages(inputs: Inputs, wheels: Path, settings: Settings, progress: Pr
             run(argv, log, progress, "npm has been running for {:.0f} s".format, settings.timeout)
         shutil.rmtree(wheels / "node_modules", ignore_errors=True)
         shutil.move(Path(name, "node_modules"), wheels)
-
-
-def _downloaded(log: Path) -> int:
-    return log.read_text(errors="replace").count("Collecting ")
-
-
-def _docker_compression(settings: Settings) -> str:
-    return f"compression=zstd,compression-level={settings.compression_level},force-compression=true,oci-mediatypes=true"
 
 
 def _empty_store(tool: list[str]) -> None:

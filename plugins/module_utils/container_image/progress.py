@@ -1,6 +1,5 @@
 """Shows progress, durations of earlier runs, and a heartbeat of long commands."""
 
-import json
 import subprocess
 import sys
 import time
@@ -8,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..durations import Durations
 from .inputs import ImageError
 
 #: Seconds between two heartbeat lines.
@@ -20,7 +20,7 @@ class Progress:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "progress.log"
-        self._times = folder / "timings.json"
+        self._durations = Durations(folder / "timings.json")
 
     def show(self, line: str) -> None:
         """Show one line, unbuffered."""
@@ -28,29 +28,17 @@ class Progress:
         with self.log.open("a") as log:
             log.write(line + "\n")
 
-    def last_time(self, key: str) -> float | None:
-        """Seconds that a step took when it last succeeded on this machine, or None."""
-        try:
-            return float(json.loads(self._times.read_text())[key])
-        except (OSError, ValueError, KeyError):
-            return None
-
     @contextmanager
     def step(self, key: str, what: str) -> Iterator[None]:
         """Show that a step begins and how long it took; record that."""
-        before = self.last_time(key)
+        before = self._durations.seconds.get(key)
         self.show(what + (f" (last time {before:.0f} s)" if before is not None else ""))
         begun = time.monotonic()
         yield
         seconds = time.monotonic() - begun
         self.show(f"{what}: done in {seconds:.0f} s")
-        try:
-            times = json.loads(self._times.read_text())
-        except (OSError, ValueError):
-            times = {}
-        temporary = self._times.with_suffix(".new")
-        temporary.write_text(json.dumps({**times, key: round(seconds, 1)}, indent=1, sort_keys=True) + "\n")
-        temporary.replace(self._times)
+        self._durations.seconds[key] = round(seconds, 1)
+        self._durations.save()
 
 
 def run(

@@ -46,7 +46,7 @@ def fingerprint(key: str) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
-def offered_key(login: Login, timeout: float = 15) -> str:
+def offered_key(login: Login) -> str:
     """The ed25519 key that the board shows, such as "ssh-ed25519 AAAA"; empty if it shows none.
 
     ssh only writes it down where the board has proved that it owns it. Whether it is the right board is not known. Not
@@ -66,7 +66,7 @@ def offered_key(login: Login, timeout: float = 15) -> str:
         }
         argv = ssh_argv(login.address, options, user=login.user, port=login.port, args=login.args)
         try:
-            captured([*argv, "true"], timeout)
+            captured([*argv, "true"], 15)
         except subprocess.TimeoutExpired:
             return ""
         lines = shown.read_text().splitlines() if shown.exists() else []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import socket
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..network import is_open
 from ..ssh import captured, ssh_argv
 from .hostkeys import fingerprint, offered_key, trust
 
@@ -87,13 +87,7 @@ def jump_host(address: str, args: Iterable[str]) -> str:
 
 def port_open(login: Login, timeout: float) -> bool:
     """Whether the board's ssh port is open. With a jump host or proxy only ssh itself can find out."""
-    if jump_host(login.address, login.args):
-        return True
-    try:
-        with socket.create_connection((login.address, login.port), timeout=timeout):
-            return True
-    except OSError:
-        return False
+    return bool(jump_host(login.address, login.args)) or is_open(login.address, login.port, timeout)
 
 
 def run(login: Login, command: str, timeout: float) -> subprocess.CompletedProcess[str]:

@@ -22,6 +22,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sync
+
 CHUNK = 4 * 1024 * 1024
 #: At most this much waits in memory for a slow card, so that a run that is ended need not write it all first.
 UNSYNCED = 16 * CHUNK
@@ -195,11 +197,7 @@ def write_file_card(source: Source, card: Path, size: int) -> Written:
     except WriteError:
         part.unlink(missing_ok=True)
         raise
-    directory = os.open(card.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(card.parent)
     return Written(written - started, time.monotonic() - written, compared)
 
 

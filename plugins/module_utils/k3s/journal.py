@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+#: Lines of the journal that are shown.
+TAIL = 6
 # What k3s logs when waiting longer does not help, and what the operator can do about it.
 PERMANENT = (
     (
@@ -71,8 +73,8 @@ TRANSIENT = (
 )
 
 
-def journal_tail(lines: list[str], count: int = 6) -> list[str]:
-    """The last `count` different messages that say something went wrong, oldest first; others where those are too few.
+def journal_tail(lines: list[str]) -> list[str]:
+    """The last TAIL different messages that say something went wrong, oldest first; others where those are too few.
 
     Time stamps go, and so does what components report in the course of things: an agent's reason is often one line
     among hundreds of theirs. k3s's own information lines stay, for they name what it waits for.
@@ -87,8 +89,8 @@ def journal_tail(lines: list[str], count: int = 6) -> list[str]:
             continue
         (bad if re.search(r"level=(fatal|error|warning)|(^|: )[EF] |[Ff]ailed|rejected", text) else other).append(text)
         order[text] = number
-    latest = sorted(dict.fromkeys(bad), key=order.__getitem__)[-count:]
-    latest += sorted(dict.fromkeys(other), key=order.__getitem__)[::-1][: count - len(latest)]
+    latest = sorted(dict.fromkeys(bad), key=order.__getitem__)[-TAIL:]
+    latest += sorted(dict.fromkeys(other), key=order.__getitem__)[::-1][: TAIL - len(latest)]
     return sorted(latest, key=order.__getitem__)
 
 

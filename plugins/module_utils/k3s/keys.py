@@ -359,7 +359,8 @@ def combine(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
 
 def texts(config: Mapping[str, Any], name: str) -> list[str]:
     """Each text of a key that k3s takes as a list, or as one text with commas; with those that `name+` appends."""
-    values = [each for key in (name, f"{name}+") for each in _items(config.get(key, []))]
+    written = (name,) if name in _WITHOUT_PLUS else (name, f"{name}+")
+    values = [each for key in written for each in _items(config.get(key, []))]
     return [text.strip() for each in values for text in str(each).split(",")]
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.edge_ai.cluster.plugins.module_utils.command import run
 
 _VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)(?:-(?:rc|alpha|beta)\.?(\d+))?\+([a-z0-9]*[a-z])(\d+)")
 #: A version with a part left out; the groups are those of a version without a pre-release.
@@ -45,6 +48,13 @@ def parse(text: str) -> Version | None:
         return None
     major, minor, patch, pre, make, build = found.groups()
     return Version(int(major), int(minor), int(patch), int(pre) if pre else None, make, int(build))
+
+
+def installed(binary: Path) -> str | None:
+    """The version that a binary of k3s reports, None when it does not run."""
+    done = run(str(binary), "--version")
+    found = re.match(r"k3s version (\S+)", done.output)
+    return found.group(1) if done.status == 0 and found else None
 
 
 def is_newer(one: str, other: str) -> bool:

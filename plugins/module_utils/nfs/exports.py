@@ -9,18 +9,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import text_of
+
 #: The file of the role nfs_server (`_nfs_server_exports_file` of its vars).
 OWN_FILE = Path("/etc/exports.d/edge-ai-cluster.exports")
 #: What the NFS server exports at this moment.
 ETAB = Path("/var/lib/nfs/etab")
-
-
-def text_of(path: str | Path) -> str:
-    """A small file's text; empty when it cannot be read."""
-    try:
-        return Path(path).read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def export_lines(text: str) -> list[str]:
@@ -46,7 +40,7 @@ def is_root_export(line: str) -> bool:
     return bool(re.search(r"[(,](fsid=0|fsid=root)[,)]", line.replace(" ", "")))
 
 
-def foreign_exports(own: Path = OWN_FILE, root: Path = Path("/etc")) -> list[dict[str, Any]]:
+def foreign_exports(own: Path, root: Path = Path("/etc")) -> list[dict[str, Any]]:
     """Export lines of others: file, path, whether it is the NFSv4 root."""
     files = [root / "exports", *sorted((root / "exports.d").glob("*.exports"))]
     return [

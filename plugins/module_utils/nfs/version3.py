@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import OWN_FILE, foreign_exports, text_of
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import text_of
+from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import OWN_FILE, foreign_exports
 
 
 def version3_users(

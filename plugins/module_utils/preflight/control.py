@@ -16,6 +16,7 @@ from typing import Any
 
 from ..flash.gate import is_block_path, is_link_of_card
 from ..flash.ssh import effective, jump_host, key_problem
+from ..k3s.networks import api_port
 from ..network import source_address
 from . import connection, image_builder, paths
 from .model import HERE, Host, Inventory, Place, Report
@@ -251,7 +252,7 @@ def _route(inventory: Inventory, report: Report) -> None:
         args = _ssh_args(host)
         if shutil.which("ssh") is None or not connection.is_command_line(args):
             continue  # reported elsewhere
-        jump, port = jump_host(own, shlex.split(args)), api_port(host)
+        jump, port = jump_host(own, shlex.split(args)), api_port(host.get("k3s_server_config"))
         if jump and not _answers(own, port):
             report.setting(
                 host,
@@ -289,10 +290,3 @@ def ssh_port(host: Host) -> int:
     """The port of a board's ssh server; another one than a number is reported elsewhere."""
     port = str(host.get("ansible_port", 22))
     return int(port) if port.isascii() and port.isdecimal() else 22
-
-
-def api_port(host: Host) -> int:
-    """The port of a server's API; another one than a number is reported elsewhere."""
-    config = host.get("k3s_server_config")
-    port = config.get("https-listen-port", 6443) if isinstance(config, dict) else 6443
-    return port if isinstance(port, int) and 0 < port < 65536 else 6443

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import urllib.error
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from urllib.parse import quote
 from ansible.module_utils.urls import open_url
 
 from ..container_image.inputs import ImageError, Inputs, tag
+from ..network import is_open
 from .control import Needs, in_scope, ssh_port
 from .links import is_url
 from .model import Host, Inventory, Place, Report
@@ -79,7 +79,7 @@ def _to_flash(boards: list[Host], inventory: Inventory) -> list[Host]:
     """Boards that have a card and are not running."""
     with_card = [host for host in boards if host.get("flash_card") and is_url(inventory.value(host, "flash_image_url"))]
     with ThreadPoolExecutor(max_workers=16) as pool:
-        up = list(pool.map(lambda host: is_open(str(host.get("ansible_host")), ssh_port(host)), with_card))
+        up = list(pool.map(lambda host: is_open(str(host.get("ansible_host")), ssh_port(host), 1), with_card))
     return [host for host, is_up in zip(with_card, up, strict=True) if not is_up]
 
 
@@ -133,15 +133,6 @@ def _image_is_cached(host: Host) -> bool:
         return any(Path(str(folder)).glob(f"{tag(Inputs(context, **given))}-*.tar"))
     except (ImageError, OSError):
         return False  # reported elsewhere
-
-
-def is_open(address: str, port: int, timeout: float = 1.0) -> bool:
-    """Whether a TCP connection can be opened within `timeout` seconds; nothing is sent."""
-    try:
-        with socket.create_connection((address, port), timeout=timeout):
-            return True
-    except OSError:
-        return False
 
 
 def first_problem(candidates: tuple[str, ...], timeout: float) -> str | None:

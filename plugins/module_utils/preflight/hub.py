@@ -32,11 +32,8 @@ def check(inventory: Inventory, report: Report) -> None:
         names = setting.value if isinstance(setting.value, list) else []
         for name in dict.fromkeys(name for name in names if isinstance(name, str)):
             if not _NAME.fullmatch(name) or len(name) > _LONGEST:
-                problem, remedy = (
-                    f"{name!r} is not a name of a user",
-                    "write one like alice or mary-ann2, of 32 characters at most",
-                )
-                report.setting(host, setting, problem, remedy)
+                remedy = "write one like alice or mary-ann2, of 32 characters at most"
+                report.setting(host, setting, f"{name!r} is not a name of a user", remedy)
             elif names.count(name) > 1:
                 report.setting(host, setting, f"{name} is there twice", "remove one")
     for host, setting in inventory.settings("manifests_hub_admins"):

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from . import addresses, cards, connection, formats, hub, k3s, links, profiles, secrets, shared, topology, variables
+from . import (  # fmt: skip
+    addresses,
+    cards,
+    connection,
+    formats,
+    hub,
+    k3s,
+    links,
+    networks,
+    profiles,
+    secrets,
+    shared,
+    topology,
+    variables,
+)
 from .model import Finding, Inventory, Report
 
-CHECKS = (topology, shared, addresses, connection, cards, k3s, links, formats, profiles, hub, variables, secrets)
+CHECKS = (
+    topology, shared, addresses, networks, connection, cards, k3s, links, formats, profiles, hub, variables, secrets,
+)  # fmt: skip
 
 
 def check(inventory: Inventory, read_errors: list[Finding]) -> list[Finding]:

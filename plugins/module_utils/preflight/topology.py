@@ -7,8 +7,8 @@ from datetime import date
 
 from ..k3s.keys import LABEL, LABEL_VALUE, texts
 from ..k3s.version import servers_problem
-from .addresses import address
 from .model import CLUSTER_GROUPS, Host, Inventory, Report, Setting
+from .networks import address
 from .suggest import did_you_mean
 
 # RFC 1123, one label; Kubernetes lower-cases node names, so a capital would make two names of one board.

@@ -28,6 +28,9 @@ CONNECTION = words(
     "ansible_sudo_flags ansible_sudo_pass ansible_sudo_user ansible_system_tmpdirs"
 )
 _OF_A_CONNECTION = ("ansible_ssh_", "ansible_become_", "ansible_sudo_", "ansible_shell_")
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "str": str, "path": str, "bool": bool, "int": int, "float": (int, float), "list": list, "dict": dict,
+}  # fmt: skip
 _TYPE_NAMES = {
     "str": "text",
     "path": "a path",
@@ -203,19 +206,9 @@ def is_type(value: Any, kind: str) -> bool:
     Ansible validates "a,b" as a list and "no" as false, but hands the role the text as it is. Of the command line's
     texts the callback typed_options has made what they say.
     """
-    if kind in ("str", "path"):
-        return isinstance(value, str)
-    if kind == "bool":
-        return isinstance(value, bool)
-    if kind == "int":
-        return isinstance(value, int) and not isinstance(value, bool)
-    if kind == "float":
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if kind == "list":
-        return isinstance(value, list)
-    if kind == "dict":
-        return isinstance(value, dict)
-    return True
+    if isinstance(value, bool) and kind in ("int", "float"):
+        return False
+    return isinstance(value, _TYPES.get(kind, object))
 
 
 def _instead_of(setting: Setting, kind: str) -> str:

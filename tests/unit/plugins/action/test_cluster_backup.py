@@ -25,7 +25,15 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.edge_ai.cluster.plugins.action import cluster_backup as action
 from ansible_collections.edge_ai.cluster.plugins.module_utils import archives
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, place, seal, stream, transfer
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import (
+    archive,
+    generations,
+    packing,
+    place,
+    seal,
+    stream,
+    transfer,
+)
 from ansible_collections.edge_ai.cluster.plugins.modules.cluster_backup_state import freed, state_of_export
 
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
@@ -120,8 +128,8 @@ class Owner:
         self.key = seal.read_key(str(folder / "key"))
 
     def sign(self, backup: Path) -> None:
-        content = (backup / archive.MANIFEST).read_bytes()
-        (backup / archive.SIGNATURE).write_bytes(seal.sign(content, self.secrets / seal.SIGNER))
+        content = (backup / generations.MANIFEST).read_bytes()
+        (backup / generations.SIGNATURE).write_bytes(seal.sign(content, self.secrets / seal.SIGNER))
 
     def write(self, path: Path, tar: bytes) -> archive.Contents:
         """A part of a backup."""
@@ -194,7 +202,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, owner: Owner) -> Path:
         for name, inner in found.items()
     }
     manifest = {
-        "format": archive.FORMAT,
+        "format": generations.FORMAT,
         "cluster_name": "home",
         "created": directory.name,
         "k3s_version": VERSION,
@@ -204,7 +212,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, owner: Owner) -> Path:
         "checkout": {"commit": "c" * 40, "changed": False},
         "files": files,
     }
-    (directory / archive.MANIFEST).write_text(json.dumps(manifest))
+    (directory / generations.MANIFEST).write_text(json.dumps(manifest))
     owner.sign(directory)
     return directory
 
@@ -219,10 +227,10 @@ def backup(tmp_path: Path, finished: Path) -> Path:
 def faults(owner: Owner) -> Callable[..., list[str]]:
     def found(backup: Path, name: str = "home", version: str = VERSION, servers: int = 1) -> list[str]:
         try:
-            manifest, _ = archive.verified(backup, owner.key)
+            manifest, _ = generations.verified(backup, owner.key)
         except seal.BackupError as error:
             return [str(error)]
-        return [*archive.unfit(manifest, name, version, servers), *archive.unsound(backup, manifest, owner.key)]
+        return [*generations.unfit(manifest, name, version, servers), *generations.unsound(backup, manifest, owner.key)]
 
     return found
 
@@ -232,7 +240,7 @@ Faults = Callable[..., list[str]]
 
 def change(backup: Path, owner: Owner, **values: Any) -> None:
     """What only a program with the control node's key can do."""
-    path = backup / archive.MANIFEST
+    path = backup / generations.MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
     owner.sign(backup)
 
@@ -252,7 +260,7 @@ def repack(backup: Path, owner: Owner, name: str, edit: Callable[[tarfile.TarFil
 
 def agree(backup: Path, owner: Owner, name: str) -> None:
     """Have the manifest say what an archive is now."""
-    files = json.loads((backup / archive.MANIFEST).read_text())["files"]
+    files = json.loads((backup / generations.MANIFEST).read_text())["files"]
     files[name] |= {"size": (backup / name).stat().st_size, "sha256": archive.sha256_of(backup / name)}
     change(backup, owner, files=files)
 
@@ -441,17 +449,17 @@ def test_unfinished_backups_are_none(backup: Path, faults: Faults) -> None:
     there = backup.parent
     shutil.copytree(backup, there / ".part-20261122T060000Z")
     (there / "20261122T070000Z").mkdir()
-    assert archive.stamps(there) == [backup]
-    assert archive.choose("latest", there) == archive.choose(backup.name, there) == backup
-    with pytest.raises(archive.BackupError, match=r"restore_from is missing.*20261122T050000Z"):
-        archive.choose("", there)
-    with pytest.raises(archive.BackupError, match="holds no backup"):
-        archive.choose("latest", there / "none")
+    assert generations.stamps(there) == [backup]
+    assert generations.choose("latest", there) == generations.choose(backup.name, there) == backup
+    with pytest.raises(generations.BackupError, match=r"restore_from is missing.*20261122T050000Z"):
+        generations.choose("", there)
+    with pytest.raises(generations.BackupError, match="holds no backup"):
+        generations.choose("latest", there / "none")
     assert "not finished" in faults(there / "20261122T070000Z")[0]
 
 
 def test_a_manifest_of_any_length_or_depth_is_refused_in_little_memory(backup: Path, faults: Faults) -> None:
-    manifest = backup / archive.MANIFEST
+    manifest = backup / generations.MANIFEST
     manifest.write_text("[" * 1_000_000)
     assert "is not JSON" in faults(backup)[0]
     # More than a machine has.
@@ -478,8 +486,8 @@ def test_only_the_oldest_of_this_cluster_go_and_none_by_default(backup: Path, ow
     for hour in (6, 7, 8):
         shutil.copytree(backup, there / f"20261122T0{hour}0000Z")
     change(there / "20261122T060000Z", owner, cluster_name="other")
-    assert archive.prune(there, 0, "home", "20261122T080000Z") == []
-    assert archive.prune(there, 2, "home", "20261122T080000Z") == [backup.name]
+    assert generations.prune(there, 0, "home", "20261122T080000Z") == []
+    assert generations.prune(there, 2, "home", "20261122T080000Z") == [backup.name]
     assert sorted(each.name for each in there.iterdir()) == [f"20261122T0{hour}0000Z" for hour in (6, 7, 8)]
 
 
@@ -497,7 +505,7 @@ def test_only_the_oldest_of_this_cluster_go_and_none_by_default(backup: Path, ow
     ],
 )
 def test_the_newest_stay_whatever_the_clock_was(names: str, made: str, keep: int, gone: str) -> None:
-    assert archive.surplus(names.split(), made, keep) == gone.split()
+    assert generations.surplus(names.split(), made, keep) == gone.split()
 
 
 def test_backups_of_other_clusters_in_the_directory_do_not_count(backup: Path, owner: Owner) -> None:
@@ -505,16 +513,18 @@ def test_backups_of_other_clusters_in_the_directory_do_not_count(backup: Path, o
         shutil.copytree(backup, backup.parent / f"20261122T0{hour}0000Z")
     for hour in (6, 7):
         change(backup.parent / f"20261122T0{hour}0000Z", owner, cluster_name="other")
-    assert archive.prune(backup.parent, 2, "home", "20261122T080000Z") == []
+    assert generations.prune(backup.parent, 2, "home", "20261122T080000Z") == []
 
 
 def test_the_latest_is_none_that_is_of_the_future(backup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive.time, "time", lambda: 1_795_321_800.0)  # 04:30, within the hour
-    assert archive.choose("latest", backup.parent) == backup
-    monkeypatch.setattr(archive.time, "time", lambda: 1_795_237_200.0)  # on the day before
-    with pytest.raises(archive.BackupError, match=r"after now, which is 20261121T.*set the clock.*20261122T050000Z\)"):
-        archive.choose("latest", backup.parent)
-    assert archive.choose(backup.name, backup.parent) == backup
+    monkeypatch.setattr(generations.time, "time", lambda: 1_795_321_800.0)  # 04:30, within the hour
+    assert generations.choose("latest", backup.parent) == backup
+    monkeypatch.setattr(generations.time, "time", lambda: 1_795_237_200.0)  # on the day before
+    with pytest.raises(
+        generations.BackupError, match=r"after now, which is 20261121T.*set the clock.*20261122T050000Z\)"
+    ):
+        generations.choose("latest", backup.parent)
+    assert generations.choose(backup.name, backup.parent) == backup
 
 
 def make_task(folder: Path, owner: Owner, **more: Any) -> dict[str, Any]:
@@ -547,15 +557,15 @@ def test_a_backup_that_was_made_just_now_is_never_removed(
 ) -> None:
     shutil.copytree(backup, backup.with_name("20271122T050000Z"))
     change(backup.with_name("20271122T050000Z"), owner, created="20271122T050000Z")
-    monkeypatch.setattr(action, "stamp", lambda _: "20261123T000000Z")
+    monkeypatch.setattr(generations, "stamp", lambda _: "20261123T000000Z")
     disk = tmp_path / "disk"
     disk.mkdir()
     task = make_task(tmp_path / "board", owner, directory=str(backup.parent), copy_to=str(disk))
     done = action.make(task, print)
     assert Path(done["backup"]).is_dir()
     assert "; removed 20261122T050000Z\nCopied to " in done["msg"]
-    assert [each.name for each in archive.stamps(backup.parent)] == ["20261123T000000Z", "20271122T050000Z"]
-    assert [each.name for each in archive.stamps(disk / "home")] == ["20261123T000000Z"]
+    assert [each.name for each in generations.stamps(backup.parent)] == ["20261123T000000Z", "20271122T050000Z"]
+    assert [each.name for each in generations.stamps(disk / "home")] == ["20261123T000000Z"]
     # Both are on one disk here.
     assert "is on the same disk as" in done["warnings"][0]
 
@@ -687,8 +697,8 @@ def test_weights_that_are_replaced_meanwhile_are_never_torn(export: Path, tmp_pa
 def test_a_file_that_changes_each_time_fails_the_backup(
     export: Path, whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "WHOLE", whole)
-    monkeypatch.setattr(stream.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(packing, "WHOLE", whole)
+    monkeypatch.setattr(packing.time, "sleep", lambda seconds: None)
     ticks = iter(range(10_000))
     plain = os.fstat
 
@@ -698,9 +708,9 @@ def test_a_file_that_changes_each_time_fails_the_backup(
             "S", (), {"st_mode": found[0], "st_uid": 0, "st_gid": 0, "st_size": found[6], "st_mtime_ns": next(ticks)}
         )()
 
-    monkeypatch.setattr(stream.os, "fstat", fstat)
-    packer = stream.Packer(io.BytesIO())
-    with pytest.raises(stream.Torn, match="data/x"):
+    monkeypatch.setattr(packing.os, "fstat", fstat)
+    packer = packing.Packer(io.BytesIO())
+    with pytest.raises(packing.Torn, match="data/x"):
         packer.path(export / "weights/fast/model.weights.h5", "data/x")
 
 
@@ -931,26 +941,26 @@ def test_a_backup_of_another_owner_a_changed_one_and_an_unsigned_one_are_refused
     backup: Path, owner: Owner, tmp_path: Path, faults: Faults
 ) -> None:
     # An attacker who knows the recipient, which is no secret, puts a backup of their own in its place.
-    content = (backup / archive.MANIFEST).read_bytes()
+    content = (backup / generations.MANIFEST).read_bytes()
     other = Owner(tmp_path / "other")
     other.sign(backup)
     assert "it was signed with another key" in faults(backup)[0]
     owner.sign(backup)
     assert faults(backup) == []
-    (backup / archive.MANIFEST).write_bytes(content.replace(b"pi-01", b"pi-02"))
+    (backup / generations.MANIFEST).write_bytes(content.replace(b"pi-01", b"pi-02"))
     assert "was changed after it was signed" in faults(backup)[0]
-    (backup / archive.MANIFEST).write_bytes(content)
-    (backup / archive.SIGNATURE).write_text("none")
+    (backup / generations.MANIFEST).write_bytes(content)
+    (backup / generations.SIGNATURE).write_text("none")
     assert "was changed after it was signed, or its signature was" in faults(backup)[0]
-    (backup / archive.SIGNATURE).unlink()
+    (backup / generations.SIGNATURE).unlink()
     assert "manifest.json.sig is missing" in faults(backup)[0]
 
 
 def test_a_signature_for_another_purpose_is_none(backup: Path, owner: Owner, faults: Faults) -> None:
-    content = (backup / archive.MANIFEST).read_bytes()
+    content = (backup / generations.MANIFEST).read_bytes()
     command = ["ssh-keygen", "-Y", "sign", "-n", "file", "-f", str(owner.secrets / seal.SIGNER)]
     done = subprocess.run(command, input=content, capture_output=True, check=True)
-    (backup / archive.SIGNATURE).write_bytes(done.stdout)
+    (backup / generations.SIGNATURE).write_bytes(done.stdout)
     assert "was changed after it was signed, or its signature was" in faults(backup)[0]
 
 

@@ -11,7 +11,7 @@ from ansible.errors import AnsibleActionFail
 from ansible_collections.edge_ai.cluster.plugins.action import notebooks_clean, notebooks_wait
 from kubernetes import client
 
-TASK = {"kubeconfig": "/k", "namespace": "edge-ai", "selector": "managed-by=x", "timeout": 5}
+TASK = {"kubeconfig": "/k", "namespace": "edge-ai", "selector": "managed-by=x"}
 
 
 def node(name: str, ready: bool) -> Any:
@@ -102,7 +102,7 @@ def test_what_is_left_is_an_error_with_its_place(clean: Clean) -> None:
     cluster = Cluster(["held", "report"], [pod("training-fast-x", "pi-02")], {"pi-02": True})
     with pytest.raises(AnsibleActionFail) as failed:
         clean(cluster)
-    assert "not gone after 5 s: Job held, pod training-fast-x on pi-02. No notebook was started" in str(failed.value)
+    assert "not gone after 120 s: Job held, pod training-fast-x on pi-02. No notebook was started" in str(failed.value)
     assert "kubectl --kubeconfig /k -n edge-ai describe jobs,pods -l managed-by=x" in str(failed.value)
 
 
@@ -128,6 +128,6 @@ def test_a_pod_of_an_earlier_job_of_the_same_name_is_not_the_notebooks(monkeypat
             return [{"object": each} for each in pods if each.metadata.labels.get(key) == value]
 
     monkeypatch.setattr(notebooks_wait.watch, "Watch", Watch)
-    task = TASK | {"job": "report", "uid": "2", "title": "report.ipynb", "last": 0, "export": "pi-01:/srv/books"}
-    watcher = notebooks_wait.Watcher(client.ApiClient(), task, lambda _: None)
+    own = {"job": "report", "uid": "2", "title": "report.ipynb", "last": 0, "export": "pi-01:/srv/books", "timeout": 5}
+    watcher = notebooks_wait.Watcher(client.ApiClient(), TASK | own, lambda _: None)
     assert watcher.wait().metadata.name == "report-new"

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, shared_data
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, stream, transfer
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, generations, packing, transfer
 from ansible_collections.edge_ai.cluster.plugins.modules.cluster_backup_state import state_of_export
 
 
@@ -31,10 +31,10 @@ def export(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["rm", "--recursive", "--force", str(folder)], check=True)
 
 
-def packed(export: Path, limit: int = stream.ARCHIVE) -> archive.Contents:
+def packed(export: Path, limit: int = packing.ARCHIVE) -> archive.Contents:
     """What a backup of the export holds."""
     target = io.BytesIO()
-    packer = stream.Packer(target, limit, shared=True)
+    packer = packing.Packer(target, limit, shared=True)
     folder = archives.Target(export)
     packer.tree(folder.descriptor, "data", set())
     packer.close()
@@ -55,14 +55,14 @@ def test_a_sparse_file_takes_no_room_and_is_left_out(export: Path) -> None:
     assert found.left_out == ["data/a: 8,796,093,022,208 bytes, more than a backup may still hold"]
     assert "data/holes" in found.sums
     with (export / "a").open("r+b") as file:
-        file.truncate(stream.BEYOND + (64 << 20))
+        file.truncate(packing.BEYOND + (64 << 20))
     found = packed(export)
     assert found.left_out == ["data/a: 1,140,850,688 bytes, with holes or links"]
     assert found.size < 2 << 20
 
 
 def test_names_of_one_file_take_room_once(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "BEYOND", 150_000)
+    monkeypatch.setattr(packing, "BEYOND", 150_000)
     (export / "a").write_bytes(os.urandom(100_000))
     for name in "bcd":
         os.link(export / "a", export / name)
@@ -102,19 +102,19 @@ def test_paths_that_are_too_long_end_neither_the_look_nor_the_backup(export: Pat
 def test_a_file_that_cannot_be_opened_does_not_end_the_backup(
     export: Path, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = stream.open_regular
+    plain = packing.open_regular
 
     def opened(name: str, folder: int) -> int:
         if name == "x":
             raise OSError(code, os.strerror(code), name)
         return plain(name, folder)
 
-    monkeypatch.setattr(stream, "open_regular", opened)
+    monkeypatch.setattr(packing, "open_regular", opened)
     (export / "x").write_bytes(b"x")
     (said,) = packed(export).left_out
     assert said.startswith("data/x: ")
     with pytest.raises(OSError, match=os.strerror(code)):
-        stream.Packer(io.BytesIO()).path(export / "x", "server/x")
+        packing.Packer(io.BytesIO()).path(export / "x", "server/x")
 
 
 def test_a_link_that_became_a_file_does_not_end_the_backup(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +123,7 @@ def test_a_link_that_became_a_file_does_not_end_the_backup(export: Path, monkeyp
     def read(*_: Any, **__: Any) -> str:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
-    monkeypatch.setattr(stream.os, "readlink", read)
+    monkeypatch.setattr(packing.os, "readlink", read)
     assert packed(export).left_out == ["data/x: cannot be read (Invalid argument)"]
 
 
@@ -131,9 +131,9 @@ def test_a_link_that_became_a_file_does_not_end_the_backup(export: Path, monkeyp
 def test_a_file_that_always_changes_does_not_end_the_backup(
     export: Path, whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "WHOLE", whole)
-    monkeypatch.setattr(stream.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(stream, "still", lambda before, after: before.st_size < 10)
+    monkeypatch.setattr(packing, "WHOLE", whole)
+    monkeypatch.setattr(packing.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(packing, "still", lambda before, after: before.st_size < 10)
     (export / "x").write_bytes(bytes(2000))
     found = packed(export)
     assert len(found.left_out) == 1
@@ -142,34 +142,34 @@ def test_a_file_that_always_changes_does_not_end_the_backup(
 
 def test_it_is_not_waited_for_thousands_of_files_that_change(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(stream.time, "sleep", waits.append)
-    monkeypatch.setattr(stream, "still", lambda before, after: before.st_size != 2)
+    monkeypatch.setattr(packing.time, "sleep", waits.append)
+    monkeypatch.setattr(packing, "still", lambda before, after: before.st_size != 2)
     for number in range(500):
         (export / f"x{number}").write_bytes(b"xx")
     found = packed(export)
     assert len(waits) < 2 * 500
-    assert sum(waits[: stream.PATIENCE]) < 120
-    assert len(found.left_out) == stream.NAMED + 1
+    assert sum(waits[: packing.PATIENCE]) < 120
+    assert len(found.left_out) == packing.NAMED + 1
     assert found.left_out[-1] == "and 400 more"
 
 
 def test_a_long_file_that_becomes_shorter_is_filled_up(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "WHOLE", 1000)
+    monkeypatch.setattr(packing, "WHOLE", 1000)
     (export / "x").write_bytes(b"x" * 100_000)
-    plain = stream.Digesting.read
+    plain = packing.Digesting.read
 
     def read(self: Any, size: int = -1) -> bytes:
         os.truncate(export / "x", 10)
         return plain(self, size)
 
-    monkeypatch.setattr(stream.Digesting, "read", read)
+    monkeypatch.setattr(packing.Digesting, "read", read)
     found = packed(export)
     assert found.left_out == ["data/x: parts of it, because it changed while it was read"]
     assert found.size >= 100_000
 
 
 def test_a_folder_with_too_many_files_is_left_out(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "MOST", 20)
+    monkeypatch.setattr(packing, "MOST", 20)
     (export / "many").mkdir()
     for number in range(30):
         (export / f"many/{number}").touch()
@@ -177,7 +177,7 @@ def test_a_folder_with_too_many_files_is_left_out(export: Path, monkeypatch: pyt
 
 
 def test_names_are_kept_up_to_a_limit(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "NAMES", 1000)
+    monkeypatch.setattr(packing, "NAMES", 1000)
     (export / "z").mkdir()
     for number in range(10):
         (export / "z" / f"{number}{'x' * 200}").touch()
@@ -218,13 +218,13 @@ def test_names_of_an_archive_are_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_record_of_gigabytes_is_a_fault_before_it_is_read() -> None:
-    tar = gzip.compress(head(tarfile.REGTYPE, 10 << 30, stream.SUMS))
-    assert archive.contents(io.BytesIO(tar), "data").faults == [f"has a {stream.SUMS} of 10,737,418,240 bytes"]
+    tar = gzip.compress(head(tarfile.REGTYPE, 10 << 30, packing.SUMS))
+    assert archive.contents(io.BytesIO(tar), "data").faults == [f"has a {packing.SUMS} of 10,737,418,240 bytes"]
 
 
 def with_record(record: bytes) -> archive.Contents:
     """Of an archive that has no file, and ends with this record."""
-    tar = head(tarfile.REGTYPE, len(record), stream.SUMS) + record + bytes(-len(record) % 512 + 1024)
+    tar = head(tarfile.REGTYPE, len(record), packing.SUMS) + record + bytes(-len(record) % 512 + 1024)
     return archive.contents(io.BytesIO(gzip.compress(tar)), "data")
 
 
@@ -232,18 +232,18 @@ def test_of_what_a_board_says_was_left_out_the_beginning_is_kept() -> None:
     """It is a part of the manifest, of which 4 MiB are read."""
     found = with_record(json.dumps({"sha256": {}, "left_out": ["\N{BELL}" * 1000] * 20_000}).encode())
     assert found.faults == []
-    assert len(found.left_out) == stream.NAMED + 1
-    assert len(json.dumps(found.left_out)) < archive.LONGEST // 4
+    assert len(found.left_out) == packing.NAMED + 1
+    assert len(json.dumps(found.left_out)) < generations.LONGEST // 4
 
 
 @pytest.mark.parametrize(
     "record", [b"[" * 100_000, b'{"sha256": {"a": []}, "left_out": []}', b'{"sha256": {}, "left_out": {}}']
 )
 def test_a_record_that_is_none_is_a_fault(record: bytes) -> None:
-    assert with_record(record).faults == [f"has no {stream.SUMS} at its end: it is incomplete"]
+    assert with_record(record).faults == [f"has no {packing.SUMS} at its end: it is incomplete"]
 
 
-@pytest.mark.parametrize(("name", "size"), [(stream.SUMS, 10 << 30), ("etcd-snapshot", 1)])
+@pytest.mark.parametrize(("name", "size"), [(packing.SUMS, 10 << 30), ("etcd-snapshot", 1)])
 def test_a_board_takes_nothing_into_memory_but_the_record_of_data(tmp_path: Path, name: str, size: int) -> None:
     sources = transfer.program()
     argv = [sys.executable, "-I", "-c", transfer.LOADER, str(len(sources)), "take-data", "--stamp", "x", "--export"]
@@ -257,7 +257,7 @@ def test_a_board_takes_a_snapshot_that_is_longer_than_its_memory(tmp_path: Path)
     size = 128 << 20
     content = bytes(size)
     sums = json.dumps({"sha256": {"etcd-snapshot": hashlib.sha256(content).hexdigest()}}).encode()
-    tar = head(tarfile.REGTYPE, size, "etcd-snapshot") + content + head(tarfile.REGTYPE, len(sums), stream.SUMS)
+    tar = head(tarfile.REGTYPE, size, "etcd-snapshot") + content + head(tarfile.REGTYPE, len(sums), packing.SUMS)
     packed = gzip.compress(tar + sums + bytes(2048), 1)
     sources = transfer.program()
     argv = ["sh", "-c", 'ulimit -d 102400; exec "$@"', "sh", sys.executable, "-I", "-c", transfer.LOADER]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils.command import Done
 from ansible_collections.edge_ai.cluster.plugins.modules import cluster_check_board as module
 
 CARD = """\
@@ -119,10 +120,6 @@ def test_a_share_is_asked_once_and_must_answer(tmp_path: Path) -> None:
     assert problem.startswith(f"the share other:/ answers with an error at {tmp_path}/gone")
 
 
-def test_what_does_not_end_in_time_is_ended() -> None:
-    assert module.run(["sleep", "30"], 1) == (124, "")
-
-
 def test_use_is_counted_as_df_counts(tmp_path: Path) -> None:
     room, inodes = module.usage(str(tmp_path))
     assert 0 <= room <= 100
@@ -135,9 +132,9 @@ def test_a_wait_for_the_time_that_came_later_is_no_problem(
 ) -> None:
     listed = "ssh.service loaded failed failed OpenSSH\nsystemd-time-wait-sync.service loaded failed failed Wait\n"
 
-    def run(argv: list[str], timeout: int) -> tuple[int, str]:
+    def run(*argv: str, timeout: int) -> Done:
         del timeout
-        return 0, {"list-units": listed, "is-active": "active\n", "show": f"{synchronized}\n"}[argv[1]]
+        return Done(0, {"list-units": listed, "is-active": "active\n", "show": f"{synchronized}\n"}[argv[1]], "")
 
     monkeypatch.setattr(module, "run", run)
     assert [problem.split()[1] for problem in module.failed_units("k3s")] == [f"{each}.service" for each in reported]
@@ -165,5 +162,5 @@ def test_what_was_moved_aside_is_shown_with_its_size(tmp_path: Path, monkeypatch
         f"{export}.before-convert",
     ]
     assert module.kept(tmp_path / "none", None) == []
-    monkeypatch.setattr(module, "run", lambda argv, timeout: (124, ""))
+    monkeypatch.setattr(module, "run", lambda *argv, timeout: Done(124, "", ""))
     assert "not measured within 20 s" in module.kept(data, None)[0]

@@ -59,7 +59,7 @@ def test_programs_that_k3s_brings_are_found(tmp_path: Path, monkeypatch: pytest.
     program.write_text("#!/bin/sh\nprintf 'KUBE-DST-A\\nblocked\\n'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", "/nowhere")
-    board = clean.Board({"units": [], "binary": "", "data_dir": str(tmp_path), "pod_networks": []})
+    board = clean.Board({"binary": "", "data_dir": str(tmp_path), "pod_networks": []})
     assert board.sets() == ["KUBE-DST-A"]
 
 
