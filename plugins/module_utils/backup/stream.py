@@ -17,6 +17,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -27,11 +28,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import (
     FOLDER,
     NAMES,
+    Content,
     Entry,
     Limits,
     Target,
@@ -62,6 +64,12 @@ RESTART = f"{STAGING}pods"
 MOST, DEPTH, ARCHIVE = 1_000_000, 64, 1 << 40
 # The longest last member of an archive (bytes): each name with a digest.
 LISTING = 512 << 20
+# How that member is written, by json.dumps: its beginning, and the entry of a file, which has this many bytes at most.
+BEGIN, LAST = re.compile(rb'{\s*"sha256"\s*:\s*{'), re.compile(rb"\s*}")
+ENTRY = re.compile(rb'\s*("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*"([0-9a-f]{64})"\s*(?:,|(?=}))')
+LONGEST = 256 << 10
+# Bytes of all that follows the entries: what was left out.
+REST = 1 << 20
 # Of an export: bytes that files may take in a backup beyond what they take there, as holes do and further names of a
 # file (hard links); how often, in all, it is waited for one that changes; and how much of what is left out is named.
 BEYOND, PATIENCE, NAMED = 1 << 30, 200, 100
@@ -271,6 +279,50 @@ class Packer:
         self.tar.close()
 
 
+def compare(source: Content, sums: dict[str, str]) -> tuple[str | None, list[Any]]:
+    """Compare the digests of an archive's files, in their order there, with its last member, which is `source`.
+
+    The name of the first file that differs, None for none, and what the member says was left out. Whoever made the
+    archive may write anything there: no more than one entry of it is in memory. Raises ValueError for what is no such
+    member.
+    """
+    text, at = b"", 0
+
+    def take(*patterns: re.Pattern[bytes]) -> re.Match[bytes]:
+        nonlocal text, at
+        while True:
+            for pattern in patterns:
+                if found := pattern.match(text, at):
+                    at = found.end()
+                    return found
+            block = source.read(1 << 16)
+            if not block or len(text) - at > LONGEST:
+                raise ValueError("no entry of a file")
+            text, at = text[at:] + block, 0
+
+    take(BEGIN)
+    own = iter(sums.items())
+    differs: str | None = None
+    while (found := take(ENTRY, LAST)).re is ENTRY:
+        if differs is not None:
+            continue
+        name, digest = json.loads(found[1]), found[2].decode()
+        there = next(own, None)
+        if there != (name, digest):
+            differs = name if there is None or sums.get(name) != digest else there[0]
+    if differs is None:
+        differs = next(own, (None, ""))[0]
+    while len(text) - at <= REST and (block := source.read(1 << 16)):
+        text += block
+    if len(text) - at > REST:
+        raise ValueError(f"more than {REST:,} bytes of what was left out")
+    try:
+        rest = json.loads(b"{" + text[at:].lstrip().removeprefix(b","))
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    return differs, rest.get("left_out", [])
+
+
 class Digesting(io.RawIOBase):
     """Reads from a file and digests on the way; with `fill`, zeros come where it became shorter or unreadable."""
 
@@ -371,13 +423,21 @@ def send_data(options: argparse.Namespace) -> None:
 def unpack(target: Target, top: str, seconds: float, beside: Target | None = None) -> None:
     """Standard input below `target`, members named `top`/...; those of BESIDE to `beside`. Raises Refused."""
     sums: dict[str, str] = {}
-    record = b""
+    complete = False
     times: list[tuple[tuple[str, ...], Entry]] = []
     limits = Limits(ARCHIVE, MOST, DEPTH + 8, seconds)
     for member in members(sys.stdin.buffer, limits, links=True):
         info, below = member.info, member.parts[1:]
+        if complete:
+            raise Refused(f"the archive goes on after {SUMS}")
         if info.name == SUMS and member.content is not None and info.size <= LISTING:
-            record = member.content.read()
+            try:
+                differs, _ = compare(member.content, sums)
+            except ValueError:
+                break
+            if differs is not None:
+                raise Refused(f"what arrived is not what was backed up: the digest of {printable(differs)} differs")
+            complete = True
             continue
         if member.parts[0] != top:
             if beside is None or info.name not in BESIDE or info.name == SUMS or member.content is None:
@@ -397,12 +457,8 @@ def unpack(target: Target, top: str, seconds: float, beside: Target | None = Non
         else:
             target.make_folder(below, entry)
             times.append((below, entry))
-    try:
-        expected = json.loads(record)["sha256"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise Refused(f"the archive has no {SUMS} at its end: it is incomplete") from None
-    if expected != sums:
-        raise Refused("what arrived is not what was backed up: digests differ")
+    if not complete:
+        raise Refused(f"the archive has no {SUMS} at its end: it is incomplete")
     # k3s compares times of its files with those in the datastore. Directories last: what they hold is there now.
     for below, entry in reversed(times):
         target.set(below, entry)
