@@ -26,7 +26,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -137,14 +137,14 @@ class Packer:
         with contextlib.suppress(FileNotFoundError), contextlib.closing(Target(path.parent)) as folder:
             self.entry(folder.descriptor, path.name, name)
 
-    def tree(self, folder: int, name: str, skip: set[str]) -> None:
-        """An open folder with all that is in it but the entries at its top named in `skip`."""
+    def tree(self, folder: int, name: str, skip: Callable[[str], bool] = lambda name: False) -> None:
+        """An open folder with all that is in it but the entries at its top whose names are to be skipped."""
         info = self.info(name, os.fstat(folder))
         info.type = tarfile.DIRTYPE
         self.tar.addfile(info)
         try:
             with os.scandir(folder) as entries:
-                wanted = (each.name for each in entries if each.name not in skip)
+                wanted = (each.name for each in entries if not skip(each.name))
                 found = sorted(itertools.islice(wanted, self.entries + 1))
         except OSError as error:
             self.unreadable(name, error)
@@ -179,7 +179,7 @@ class Packer:
                 if name.count("/") > DEPTH:
                     self.leave_out(name, f"more than {DEPTH} folders in one another")
                 else:
-                    self.tree(below, name, set())
+                    self.tree(below, name)
             finally:
                 os.close(below)
         elif link:
@@ -381,7 +381,7 @@ def send_server(options: argparse.Namespace) -> None:
     packer = Packer(sys.stdout.buffer)
     with scratch(data) as temporary:
         server = Target(data / "server")
-        packer.tree(server.descriptor, "server", {"db", "logs"})
+        packer.tree(server.descriptor, "server", {"db", "logs"}.__contains__)
         server.close()
         # Last: what the datastore refers to is never younger than the datastore.
         if options.datastore == "sqlite":
@@ -414,7 +414,7 @@ def send_data(options: argparse.Namespace) -> None:
     export = Target(Path(options.export))
     packer = Packer(sys.stdout.buffer, options.limit, shared=True)
     with as_owner(export.path):
-        packer.tree(export.descriptor, "data", {each for each in names(export) if not_data(each)})
+        packer.tree(export.descriptor, "data", not_data)
     packer.close()
     for each in packer.reported()[:20]:
         print(f"left out {each}", file=sys.stderr)
@@ -557,7 +557,8 @@ def take_data(options: argparse.Namespace) -> None:
     export = Target(Path(options.export))
     root, part, whole = export.descriptor, f"{STAGING}part", f"{STAGING}{options.stamp}"
     if not present(root, whole):
-        empty = all(not_data(each) for each in names(export))
+        with os.scandir(root) as entries:
+            empty = all(not_data(each.name) for each in entries)
         if not options.replace and not empty:
             raise Refused(f"{export.path} is not empty")
         if empty and options.restart_pods:

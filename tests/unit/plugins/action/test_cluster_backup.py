@@ -474,6 +474,23 @@ def test_what_is_no_api_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         thread.join()
 
 
+def test_an_api_that_sends_a_byte_at_a_time_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                for _ in range(100):
+                    connection.sendall(b"x")
+                    time.sleep(0.1)
+
+        threading.Thread(target=drip, daemon=True).start()
+        begun = time.monotonic()
+        assert action.running_apis([f"http://127.0.0.1:{server.getsockname()[1]}"], seconds=1) == {}
+        assert time.monotonic() - begun < 5
+
+
 def test_only_the_oldest_of_this_cluster_go_and_none_by_default(backup: Path, owner: Owner) -> None:
     there = backup.parent
     for hour in (6, 7, 8):

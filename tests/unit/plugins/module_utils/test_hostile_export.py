@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, shared_data
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, stream, transfer
+from ansible_collections.edge_ai.cluster.plugins.modules import cluster_backup_state
 from ansible_collections.edge_ai.cluster.plugins.modules.cluster_backup_state import state_of_export
 
 
@@ -38,7 +39,7 @@ def packed(export: Path, limit: int = stream.ARCHIVE) -> archive.Contents:
     target = io.BytesIO()
     packer = stream.Packer(target, limit, shared=True)
     folder = archives.Target(export)
-    packer.tree(folder.descriptor, "data", set())
+    packer.tree(folder.descriptor, "data")
     packer.close()
     folder.close()
     found = archive.contents(io.BytesIO(gzip.compress(target.getvalue(), 1)), "data")
@@ -168,6 +169,26 @@ def test_a_long_file_that_becomes_shorter_is_filled_up(export: Path, monkeypatch
     found = packed(export)
     assert found.left_out == ["data/x: parts of it, because it changed while it was read"]
     assert found.size >= 100_000
+
+
+def test_no_more_of_an_export_is_listed_than_a_backup_holds(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notebooks may make as many files as the disk has; their names would be in the memory of the NFS server."""
+    monkeypatch.setattr(cluster_backup_state, "MOST", 20)
+    before = state_of_export(export)
+    (export / "many").mkdir()
+    for number in range(30):
+        (export / f"many/{number}").touch()
+        (export / f".restore-{number}").touch()
+    after = state_of_export(export)
+    assert (after["files"], after["digest"]) == (before["files"], before["digest"])
+    assert (before["empty"], after["empty"], after["resuming"]) == (False, False, [])
+
+
+def test_a_token_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    with (tmp_path / "token").open("wb") as file:
+        file.write(b"K10")
+        file.truncate(1 << 40)
+    assert len(cluster_backup_state.text_of(tmp_path / "token")) < 1 << 17
 
 
 def test_a_folder_with_too_many_files_is_left_out(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
