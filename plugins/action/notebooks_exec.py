@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -12,6 +13,21 @@ from kubernetes.stream import stream
 from kubernetes.stream.ws_client import ABNF, STDOUT_CHANNEL
 from urllib3.exceptions import HTTPError
 from websocket import WebSocketException
+
+
+def bounded(receive: Callable[[int], bytes], limit: int, message: str) -> Callable[[int], bytes]:
+    """`receive`, which raises AnsibleActionFail beyond a number of bytes in all."""
+    left = limit
+
+    def counted(size: int) -> bytes:
+        nonlocal left
+        content = receive(size)
+        left -= len(content)
+        if left < 0:
+            raise AnsibleActionFail(message)
+        return content
+
+    return counted
 
 
 def output(api: client.ApiClient, task: dict[str, Any]) -> str:
@@ -28,6 +44,9 @@ def output(api: client.ApiClient, task: dict[str, Any]) -> str:
         tty=False,
         _preload_content=False,
     )
+    message = f"A command in the pod {task['pod']} writes more than {task['limit']} bytes: see what runs in that pod"
+    # A frame has any length that its head says, and may be in parts; a pod may write a byte in each.
+    opened.sock.frame_buffer.recv = bounded(opened.sock.frame_buffer.recv, 8 * task["limit"] + (64 << 10), message)
     found = b""
     try:
         # Not by methods of the library, which read for as long as there is more.
@@ -39,9 +58,7 @@ def output(api: client.ApiClient, task: dict[str, Any]) -> str:
                 found += frame.data[1:]
     finally:
         opened.sock.shutdown()
-    raise AnsibleActionFail(
-        f"A command in the pod {task['pod']} writes more than {task['limit']} bytes: see what runs in that pod"
-    )
+    raise AnsibleActionFail(message)
 
 
 class ActionModule(ActionBase):
