@@ -9,6 +9,7 @@ import os
 import shutil
 import ssl
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -170,17 +171,26 @@ def copy(task: dict[str, Any], backup: Path, cluster_name: str) -> str:
     return f"\nCopied to {to}" + (f"; removed there: {', '.join(gone)}" if gone else "")
 
 
-def running_apis(apis: list[str]) -> dict[str, str]:
-    """URL of each API that answers, to the hash of the CA that it presents."""
-    found = {}
+def running_apis(apis: list[str], seconds: float = 30) -> dict[str, str]:
+    """URL of each API that answers within that time, to the hash of the CA that it presents."""
+    found: dict[str, str] = {}
     # Not verified: the CA that the server presents is what is read here.
     context = ssl._create_unverified_context()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
-    for api in apis:
+
+    def ask(api: str) -> None:
         # Whatever answers there: it is not known yet.
-        with suppress(OSError, HTTPException), opener.open(f"{api}/cacerts", timeout=5) as answer:
+        with suppress(OSError, ValueError, HTTPException), opener.open(f"{api}/cacerts", timeout=5) as answer:
             found[api] = hashlib.sha256(answer.read(1 << 20)).hexdigest()
-    return found
+
+    # The time-out above is for each wait; a server may send a byte at a time.
+    asking = [threading.Thread(target=ask, args=(api,), daemon=True) for api in apis]
+    for each in asking:
+        each.start()
+    until = time.monotonic() + seconds
+    for each in asking:
+        each.join(max(0.0, until - time.monotonic()))
+    return dict(found)
 
 
 def reachable(ports: list[dict[str, Any]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -18,6 +19,21 @@ from websocket import WebSocketException
 LIMIT = 4096
 
 
+def bounded(receive: Callable[[int], bytes], limit: int, message: str) -> Callable[[int], bytes]:
+    """`receive`, which raises AnsibleActionFail beyond a number of bytes in all."""
+    left = limit
+
+    def counted(size: int) -> bytes:
+        nonlocal left
+        content = receive(size)
+        left -= len(content)
+        if left < 0:
+            raise AnsibleActionFail(message)
+        return content
+
+    return counted
+
+
 def output(api: client.ApiClient, task: dict[str, Any]) -> str:
     """What a command in a pod writes until it ends. Raises AnsibleActionFail when that is more than the limit."""
     opened: Any = stream(
@@ -32,6 +48,9 @@ def output(api: client.ApiClient, task: dict[str, Any]) -> str:
         tty=False,
         _preload_content=False,
     )
+    message = f"A command in the pod {task['pod']} writes more than {LIMIT} bytes: see what runs in that pod"
+    # A frame has any length that its head says, and may be in parts; a pod may write a byte in each.
+    opened.sock.frame_buffer.recv = bounded(opened.sock.frame_buffer.recv, 8 * LIMIT + (64 << 10), message)
     found = b""
     try:
         # Not by methods of the library, which read for as long as there is more.
@@ -43,9 +62,7 @@ def output(api: client.ApiClient, task: dict[str, Any]) -> str:
                 found += frame.data[1:]
     finally:
         opened.sock.shutdown()
-    raise AnsibleActionFail(
-        f"A command in the pod {task['pod']} writes more than {LIMIT} bytes: see what runs in that pod"
-    )
+    raise AnsibleActionFail(message)
 
 
 class ActionModule(ActionBase):

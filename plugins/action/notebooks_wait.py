@@ -8,7 +8,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import connected
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, lines, parse_json, printable
 from kubernetes import client, watch
 from urllib3.exceptions import HTTPError
@@ -17,6 +17,10 @@ from urllib3.exceptions import HTTPError
 INTERVAL = 10
 #: Seconds that a pod may be unschedulable: the node may just be restarting, or an old pod terminating.
 UNSCHEDULABLE_GRACE = 30
+#: Of a pod's output: lines at its end, bytes, and seconds for all of it. A kubelet that others control may send more.
+LOG_LINES, LOG_BYTES, LOG_SECONDS = 15, 1 << 16, 30
+#: Events of one object that are asked for: every board may make them, for any object.
+EVENTS = 50
 #: A container that waits for one of these reasons does not start without a change by the user.
 CANNOT_START = (
     "CreateContainerConfigError",
@@ -34,9 +38,9 @@ def state(pod: Any) -> str:
     if phase == "Pending":
         waiting = pod.status.container_statuses and pod.status.container_statuses[0].state.waiting
         if waiting and waiting.reason != "ContainerCreating":
-            return f"waiting ({waiting.reason})"
+            return f"waiting ({printable(waiting.reason, 80)})"
         return "starting" if pod.spec.node_name else "waiting for a node"
-    return {"Running": "running", "Succeeded": "done", "Failed": "failed"}.get(phase, phase.lower())
+    return {"Running": "running", "Succeeded": "done", "Failed": "failed"}.get(phase, printable(phase.lower(), 80))
 
 
 def place(pod: Any) -> str:
@@ -48,7 +52,7 @@ def unschedulable(pod: Any) -> str:
     """The scheduler's reason if a pod is unschedulable; else empty."""
     for condition in pod.status.conditions or []:
         if condition.type == "PodScheduled" and condition.status == "False" and condition.reason == "Unschedulable":
-            return str(condition.message)
+            return printable(condition.message)
     return ""
 
 
@@ -57,7 +61,7 @@ def cannot_start(pod: Any) -> str:
     for status in pod.status.container_statuses or []:
         waiting = status.state.waiting
         if waiting and waiting.reason in CANNOT_START:
-            return f"{waiting.reason}: {waiting.message or status.image}"
+            return f"{waiting.reason}: {printable(waiting.message or status.image)}"
     return ""
 
 
@@ -96,8 +100,8 @@ def failure(pod: Any, title: str, export: str, log: str) -> str:
         limits = pod.spec.containers[0].resources.limits or {}
         return f"{failed}: it used more memory than its limit of {limits.get('memory', 'none')} (OOMKilled)"
     reason = pod.status.reason or (ended and f"{ended.reason}, exit status {ended.exit_code}") or "unknown reason"
-    last = quoted([printable(line, 200) for line in log.split("\n")[-15:]]) or "    (nothing)"
-    return f"{failed}: {reason} {printable(pod.status.message or '')}\nIts last output:\n{last}"
+    last = quoted([printable(line, 200) for line in log.split("\n")[-LOG_LINES:]]) or "    (nothing)"
+    return f"{failed}: {printable(reason)} {printable(pod.status.message or '')}\nIts last output:\n{last}"
 
 
 class Watcher:
@@ -141,7 +145,9 @@ class Watcher:
     def check_job(self, pod: Any) -> None:
         """Raise AnsibleActionFail for a Job that failed without a failed pod, as when a board was lost."""
         try:
-            status: Any = self.jobs.read_namespaced_job(self.task["job"], self.task["namespace"]).status
+            status: Any = self.jobs.read_namespaced_job(
+                self.task["job"], self.task["namespace"], _request_timeout=REQUEST
+            ).status
         except client.ApiException as error:
             if error.status == 404:
                 raise AnsibleActionFail(f"{self.task['title']}: its Job {self.task['job']} was deleted") from error
@@ -149,28 +155,48 @@ class Watcher:
         for condition in status.conditions or []:
             if condition.type == "Failed" and condition.status == "True":
                 # The pod may have failed at this moment, and has more details.
-                for last in self.api.list_namespaced_pod(self.task["namespace"], label_selector=self.selector).items:
+                pods = self.api.list_namespaced_pod(
+                    self.task["namespace"], label_selector=self.selector, _request_timeout=REQUEST
+                )
+                for last in pods.items:
                     self.check_pod(last)
                 if condition.reason == "DeadlineExceeded":
                     raise AnsibleActionFail(self.timeout_message(pod, ""))
                 where = f", its pod was {state(pod)}{place(pod)}" if pod is not None else ""
                 raise AnsibleActionFail(
-                    f"{self.task['title']}: its Job failed{where}: {condition.reason}: {condition.message}"
+                    f"{self.task['title']}: its Job failed{where}: {condition.reason}: {printable(condition.message)}"
                 )
 
     def log(self, pod: Any) -> str:
         """The end of a pod's output; empty when it is unavailable."""
+        found = b""
         try:
-            name, namespace = pod.metadata.name, self.task["namespace"]
-            return str(self.api.read_namespaced_pod_log(name, namespace, tail_lines=15, limit_bytes=1 << 16))
+            # Not as a whole: the API hands on what the board's kubelet sends, whatever it was asked for.
+            answer: Any = self.api.read_namespaced_pod_log(
+                pod.metadata.name,
+                self.task["namespace"],
+                tail_lines=LOG_LINES,
+                limit_bytes=LOG_BYTES,
+                _preload_content=False,
+                _request_timeout=REQUEST,
+            )
+            with answer:
+                until = time.monotonic() + LOG_SECONDS
+                while len(found) < LOG_BYTES and time.monotonic() < until:
+                    if not (block := answer.read1(LOG_BYTES - len(found), decode_content=False)):
+                        break
+                    found += block
         except (client.ApiException, HTTPError):
-            return ""
+            pass
+        return found.decode(errors="replace")
 
     def warning(self, kind: str, name: str) -> str:
         """The latest warning event of an object; empty when there is none."""
         selector = f"involvedObject.kind={kind},involvedObject.name={name},type=Warning"
-        events = self.api.list_namespaced_event(self.task["namespace"], field_selector=selector).items
-        return f"{events[-1].reason}: {events[-1].message}" if events else ""
+        events = self.api.list_namespaced_event(
+            self.task["namespace"], field_selector=selector, limit=EVENTS, _request_timeout=REQUEST
+        ).items
+        return printable(f"{events[-1].reason}: {events[-1].message}") if events else ""
 
     def wait(self) -> Any:
         """The pod, once it has succeeded. Raises AnsibleActionFail."""

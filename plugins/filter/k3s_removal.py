@@ -23,8 +23,8 @@ def k3s_removal_errors(
 ) -> list[str]:
     """Every reason against removing `boards` at once, a line each; empty when they can be removed.
 
-    `boards`: {host, node, first, answers, runs} of each board; `first` is the server that others join through, `runs`
-    is whether k3s or pods run there.
+    `boards`: {host, node, address, first, answers, runs} of each board; `first` is the server that others join through,
+    `runs` is whether k3s or pods run there.
     `cluster`: nodes and volumes (PersistentVolumes) as the API returns them, blockers as k3s_drain does.
     `rules`: refused ({host: reason}), sole_labels (keys of which each value must remain on another node), accept (words
     of ACCEPTABLE).
@@ -63,7 +63,7 @@ def k3s_removal_errors(
             errors += [f"{host} {text}" for text in sole_labels(node, staying, rules["sole_labels"])]
         if "data" not in rules["accept"]:
             errors += [f"{host}: {text}" for text in local_volumes(node, cluster["volumes"])]
-        errors += [f"{host}: {text}" for text in served_volumes(node, cluster["volumes"])]
+        errors += [f"{host}: {text}" for text in served_volumes(board, cluster["volumes"])]
         # Pods of a board that is off are lost already; what they had is, too.
         if board["answers"] and is_ready(node):
             errors += [f"{host}: {text}" for text in pods_at_risk(board["node"], cluster["blockers"])]
@@ -107,7 +107,8 @@ def sole_labels(node: dict[str, Any], staying: list[dict[str, Any]], keys: list[
 
 def local_volumes(node: dict[str, Any], volumes: list[dict[str, Any]]) -> list[str]:
     """PersistentVolumes whose data lies on this node's disk alone."""
-    names = {node["metadata"]["name"], labels_of(node).get("kubernetes.io/hostname")}
+    # k3s gives a Node's name as its label kubernetes.io/hostname, which its kubelet may change.
+    name = node["metadata"]["name"]
     found = []
     for volume in volumes:
         if not {"local", "hostPath"} & set(volume["spec"]) or not volume["spec"].get("claimRef"):
@@ -120,7 +121,7 @@ def local_volumes(node: dict[str, Any], volumes: list[dict[str, Any]]) -> list[s
             if each["key"] == "kubernetes.io/hostname" and each["operator"] == "In"
             for value in each.get("values") or []
         }
-        if values & names:
+        if name in values:
             claim = volume["spec"]["claimRef"]
             found.append(
                 f"PersistentVolume {volume['metadata']['name']} (claim {claim['namespace']}/{claim['name']}) lies on "
@@ -130,14 +131,17 @@ def local_volumes(node: dict[str, Any], volumes: list[dict[str, Any]]) -> list[s
     return found
 
 
-def served_volumes(node: dict[str, Any], volumes: list[dict[str, Any]]) -> list[str]:
-    """PersistentVolumes that this node serves to others by NFS."""
-    addresses = {each["address"] for each in node.get("status", {}).get("addresses") or []}
+def served_volumes(board: dict[str, Any], volumes: list[dict[str, Any]]) -> list[str]:
+    """PersistentVolumes that this board serves to others by NFS.
+
+    By the inventory: a Node's addresses are what its kubelet says, and one could keep itself from being removed.
+    """
+    names = {board["address"], board["host"], board["node"]}
     return [
         f"PersistentVolume {volume['metadata']['name']} is served by it ({nfs['server']}:{nfs['path']}): the other "
         "nodes would hang. Move the data to another server first"
         for volume in volumes
-        if (nfs := volume["spec"].get("nfs")) and nfs["server"] in addresses
+        if (nfs := volume["spec"].get("nfs")) and nfs["server"] in names
     ]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+#: A label that no kubelet may set on its own Node (admission NodeRestriction): what of the annotation is ours.
+SEAL = "node-restriction.kubernetes.io/edge-ai-cluster-managed"
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
@@ -45,13 +48,30 @@ def node_labels_desired(
     return result
 
 
+def seal_of(mark: str) -> str:
+    """The value of the label that belongs to an annotation."""
+    return hashlib.sha256(mark.encode()).hexdigest()[:32]
+
+
+def managed(metadata: dict[str, Any], annotation: str) -> dict[str, Any]:
+    """The labels and taints of a Node that this role set.
+
+    Nothing where the annotation is not the one that was written then. A kubelet may change it: one of a board that
+    others control would have an operator's taints, or labels that it may not change itself, removed from here.
+    """
+    mark = (metadata.get("annotations") or {}).get(annotation) or ""
+    sealed = (metadata.get("labels") or {}).get(SEAL) == seal_of(mark)
+    return json.loads(mark) if mark and sealed else {}
+
+
 def node_labels_patches(
     nodes: list[dict[str, Any]], desired: dict[str, dict[str, Any]], annotation: str
 ) -> list[dict[str, Any]]:
     """Merge patches for those `nodes` (objects of the API) which differ from `desired`.
 
-    The annotation lists the labels and taints that this role set. Only those are removed when they are no longer
-    desired; an existing desired one is adopted. Raises when a desired node does not exist.
+    The annotation lists the labels and taints that this role set, and the label SEAL shows that it does. Only those
+    are removed when they are no longer desired; an existing desired one is adopted. Raises when a desired node does
+    not exist.
     """
     present = {node["metadata"]["name"]: node for node in nodes}
     if missing := sorted(set(desired) - set(present)):
@@ -62,14 +82,24 @@ def node_labels_patches(
     for name, target in sorted(desired.items()):
         metadata, spec = present[name]["metadata"], present[name].get("spec", {})
         labels, taints = metadata.get("labels") or {}, spec.get("taints") or []
-        mark = (metadata.get("annotations") or {}).get(annotation)
-        own = json.loads(mark) if mark else {}
+        own = managed(metadata, annotation)
         own_taints = {tuple(pair) for pair in own.get("taints", [])}
         desired_taints = {(t["key"], t["effect"]) for t in target["taints"]}
         patch: dict[str, Any] = {}
 
+        mark = json.dumps(
+            {"labels": sorted(target["labels"]), "taints": sorted(map(list, desired_taints))}, sort_keys=True
+        )
         changed: dict[str, str | None] = {k: v for k, v in target["labels"].items() if labels.get(k) != v}
         changed |= {k: None for k in own.get("labels", []) if k not in target["labels"] and k in labels}
+        if target["labels"] or target["taints"]:
+            if labels.get(SEAL) != seal_of(mark):
+                changed[SEAL] = seal_of(mark)
+            if (metadata.get("annotations") or {}).get(annotation) != mark:
+                patch["metadata"] = {"annotations": {annotation: mark}}
+        elif own:
+            changed[SEAL] = None
+            patch["metadata"] = {"annotations": {annotation: None}}
         if changed:
             patch.setdefault("metadata", {})["labels"] = changed
 
@@ -79,9 +109,6 @@ def node_labels_patches(
             # The list of taints can only be replaced as a whole.
             patch["spec"] = {"taints": result}
 
-        new_own = {"labels": sorted(target["labels"]), "taints": sorted(map(list, desired_taints))}
-        if own != new_own and (mark or target["labels"] or target["taints"]):
-            patch.setdefault("metadata", {})["annotations"] = {annotation: json.dumps(new_own, sort_keys=True)}
         if patch:
             patch.setdefault("metadata", {})["name"] = name
             patches.append({"apiVersion": "v1", "kind": "Node", **patch})
@@ -96,7 +123,7 @@ def node_labels_problems(nodes: list[dict[str, Any]], desired: dict[str, dict[st
     present = {node["metadata"]["name"] for node in nodes}
     problems = []
     for patch in node_labels_patches(nodes, {k: v for k, v in desired.items() if k in present}, annotation):
-        labels = patch["metadata"].get("labels") or {}
+        labels = set(patch["metadata"].get("labels") or {}) - {SEAL}
         differing = [f"label {key}" for key in sorted(labels)] + (["taints"] if "spec" in patch else [])
         if differing:
             problems.append(

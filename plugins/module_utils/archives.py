@@ -114,7 +114,7 @@ def members(source: IO[bytes], limits: Limits, links: bool = False) -> Iterator[
                         raise Refused(f"holds more than {limits.members:,} members")
                     if size > limits.size:
                         raise Refused(f"holds {printable(repr(info.name))}: more than {limits.size:,} bytes in all")
-                    names += len(info.name)
+                    names += len(os.fsencode(info.name))
                     if names > NAMES:
                         raise Refused(f"holds names of more than {NAMES >> 20} MiB")
                     parts = _parts(info, limits, links)

@@ -6,6 +6,9 @@ import hashlib
 import os
 from pathlib import Path
 
+#: Bytes that are read of a small file, such as a token, a unit, or what the kernel says.
+LONGEST = 1 << 20
+
 
 def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file in hex. Raises OSError."""
@@ -14,9 +17,10 @@ def sha256_of(path: str | Path) -> str:
 
 
 def text_of(path: str | Path) -> str:
-    """A small file's text; empty when it cannot be read."""
+    """A small file's text; empty when it cannot be read. What is longer than such files are is cut."""
     try:
-        return Path(path).read_text(errors="replace")
+        with Path(path).open("rb") as file:
+            return file.read(LONGEST).decode(errors="replace")
     except OSError:
         return ""
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -93,20 +96,36 @@ class Tail(threading.Thread):
         return self.kept.decode(errors="replace").strip()
 
 
-def captured(argv: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
-    """Run a command that asks a board: its exit status, and the last MiB of its output and of its errors.
+def captured(argv: Sequence[str], timeout: float, text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command that asks a board, with `text` as its input: its exit status, and the last MiB of its output and
+    of its errors.
 
     Raises subprocess.TimeoutExpired.
     """
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with tempfile.TemporaryFile() as given:
+        given.write(text.encode())
+        given.seek(0)
+        process = subprocess.Popen(argv, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout and process.stderr
     output, errors = Tail(process.stdout, 1 << 20), Tail(process.stderr, 1 << 20)
     try:
         code = process.wait(timeout)
     finally:
-        process.kill()
-        process.wait()
+        _end(process)
     return subprocess.CompletedProcess(argv, code, output.text(), errors.text())
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that may have ended, and before it what it started: the ssh of an sftp waits for its server.
+
+    Not by a group of its own: Ansible ends its workers with all of theirs.
+    """
+    if process.poll() is None:
+        with suppress(OSError):
+            for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+    process.kill()
+    process.wait()
 
 
 def _needs_sudo(ssh: Mapping[str, Any]) -> bool:

@@ -44,40 +44,53 @@ restart_pods: {description: Whether no run has stopped the pods since data was r
 """
 
 import hashlib
+import itertools
 import os
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.packing import DEPTH
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.packing import DEPTH, MOST
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import ASIDE, RESTART, STAGING, not_data
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import free_at, text_of
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token, version
 
 
 def listed(root: Path, skip: tuple[str, ...] = ()) -> tuple[int, int, str]:
-    """Bytes and number of the regular files below `root`, and a digest of their names, sizes and times (seconds).
+    """Bytes and number of the files below `root`, and a digest of names, sizes and times (seconds) of regular ones.
 
     The bytes are those that the disk has, each once: a file may have holes, and several names. Entries at its top that
-    begin with `skip` are left out, as is what a client's NFS keeps of deleted files, and what a backup leaves out
-    because it lies too deep.
+    begin with `skip` are left out, as is what a client's NFS keeps of deleted files, and what a backup leaves out:
+    what lies too deep, and folders with more entries than it may still hold.
     """
     total = count = 0
     digest = hashlib.sha256()
     linked: set[tuple[int, int]] = set()
-    for folder, names, files in os.walk(root):
-        if Path(folder) == root and skip:
-            names[:] = [name for name in names if not name.startswith(skip)]
-        if len(Path(folder).relative_to(root).parts) >= DEPTH:
-            names.clear()
-        names.sort()
-        for name in sorted(files):
-            path = Path(folder) / name
+    # As stream.Packer counts them.
+    left, waiting = MOST - 2, [""]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(root / folder) as entries:
+                wanted = (each.name for each in entries if folder or not each.name.startswith(skip))
+                found = sorted(itertools.islice(wanted, left + 1))
+        except OSError:  # gone meanwhile, or its path is too long
+            continue
+        if len(found) > left:
+            continue
+        left -= len(found)
+        below = []
+        for name in found:
+            path = f"{folder}/{name}" if folder else name
             try:
-                status = path.lstat()
-            except OSError:  # gone meanwhile, or its path is too long
+                status = (root / path).lstat()
+            except OSError:
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                below.append(path)
                 continue
             count += 1
             if status.st_nlink == 1 or (status.st_dev, status.st_ino) not in linked:
@@ -85,11 +98,9 @@ def listed(root: Path, skip: tuple[str, ...] = ()) -> tuple[int, int, str]:
                 if status.st_nlink > 1:
                     linked.add((status.st_dev, status.st_ino))
             if stat.S_ISREG(status.st_mode) and not name.startswith(".nfs"):
-                digest.update(
-                    f"{path.relative_to(root)}\0{status.st_size}\0{int(status.st_mtime)}\0".encode(
-                        errors="surrogateescape"
-                    )
-                )
+                digest.update(f"{path}\0{status.st_size}\0{int(status.st_mtime)}\0".encode(errors="surrogateescape"))
+        if folder.count("/") + bool(folder) < DEPTH:
+            waiting += reversed(below)
     return total, count, digest.hexdigest()
 
 
@@ -111,16 +122,22 @@ def interrupted(path: Path) -> bool:
 
 def state_of_export(export: Path) -> dict[str, Any]:
     """What a restore has to know about an export, which may not exist yet."""
-    there = sorted(each.name for each in export.iterdir()) if export.is_dir() else []
-    size, files, digest = listed(export, (STAGING, ASIDE, "lost+found")) if export.is_dir() else (0, 0, "")
+    size, files, digest = listed(export, (STAGING, ASIDE, "lost+found"))
+    empty, resuming = True, []
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(export) as entries:
+        for each in entries:
+            empty = empty and not_data(each.name)
+            if interrupted(export / each.name):
+                resuming.append(each.name.removeprefix(STAGING))
+    restart = export / RESTART
     return {
         "bytes": size,
         "free": free_at(export) + freed(export / f"{STAGING}part"),
         "files": files,
         "digest": digest,
-        "empty": all(not_data(name) for name in there),
-        "resuming": [name.removeprefix(STAGING) for name in there if interrupted(export / name)],
-        "restart_pods": RESTART in there and made_by_restore(export / RESTART),
+        "empty": empty,
+        "resuming": sorted(resuming),
+        "restart_pods": os.path.lexists(restart) and made_by_restore(restart),
     }
 
 

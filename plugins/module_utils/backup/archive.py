@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tarfile
@@ -27,7 +26,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import
 
 from ..files import sha256_of
 from ..k3s import token
-from .packing import ARCHIVE, LISTING, MOST, NAMED, SUMS, Packer
+from .packing import ARCHIVE, LISTING, MOST, NAMED, SUMS, Packer, compare
 from .seal import BackupError, Key, decrypting, encrypting
 from .stream import BESIDE
 
@@ -56,17 +55,28 @@ class Contents:
 def contents(source: IO[bytes], top: str, limits: Limits = LIMITS) -> Contents:
     """Read a tar to its end, and compare each file with the digest that was taken where it was read first."""
     found = Contents()
-    record = b""
+    complete = False
     try:
         for member in members(source, limits, links=True):
             name = member.info.name
+            if complete:
+                found.faults.append(f"goes on after {SUMS}")
+                return found
             if member.content is None:
                 continue
             if name == SUMS:
                 if member.info.size > LISTING:
                     found.faults.append(f"has a {SUMS} of {member.info.size:,} bytes")
                     return found
-                record = member.content.read()
+                try:
+                    differs, left_out = compare(member.content, found.sums)
+                    # Of a board that says more of it, the manifest would be longer than one may be.
+                    found.left_out = [printable(each) for each in left_out[: NAMED + 1]]
+                except (ValueError, KeyError, TypeError):
+                    break
+                if differs is not None:
+                    found.faults.append(f"{printable(repr(differs))} differs from the file that was read")
+                complete = True
                 continue
             if member.parts[0] != top and name not in BESIDE:
                 found.faults.append(f"holds {printable(repr(name))}, which is not a part of a backup")
@@ -82,15 +92,8 @@ def contents(source: IO[bytes], top: str, limits: Limits = LIMITS) -> Contents:
     except (Refused, OSError) as error:
         found.faults.append(str(error))
         return found
-    try:
-        recorded = json.loads(record)
-        # Of a board that says more of it, the manifest would be longer than one may be.
-        found.left_out = [printable(each) for each in recorded["left_out"][: NAMED + 1]]
-        different = dict(dict(recorded["sha256"]).items() ^ found.sums.items())
-    except (ValueError, KeyError, TypeError, RecursionError):
+    if not complete:
         found.faults.append(f"has no {SUMS} at its end: it is incomplete")
-        return found
-    found.faults += [f"{printable(repr(each))} differs from the file that was read" for each in sorted(different)]
     return found
 
 

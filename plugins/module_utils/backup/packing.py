@@ -12,13 +12,15 @@ import io
 import itertools
 import json
 import os
+import re
 import stat
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import FOLDER, NAMES, Target
+from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import FOLDER, NAMES, Content, Target
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, open_regular, printable
 
 # Last member of every tar: the digest of each file as it was read here, and what was left out (JSON).
@@ -29,6 +31,12 @@ WHOLE = 64 << 20
 MOST, DEPTH, ARCHIVE = 1_000_000, 64, 1 << 40
 # The longest last member of an archive (bytes): each name with a digest.
 LISTING = 512 << 20
+# How that member is written, by json.dumps: its beginning, and the entry of a file, which has this many bytes at most.
+BEGIN, LAST = re.compile(rb'{\s*"sha256"\s*:\s*{'), re.compile(rb"\s*}")
+ENTRY = re.compile(rb'\s*("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*"([0-9a-f]{64})"\s*(?:,|(?=}))')
+LONGEST = 256 << 10
+# Bytes of all that follows the entries: what was left out.
+REST = 1 << 20
 # Of an export: bytes that files may take in a backup beyond what they take there, as holes do and further names of a
 # file (hard links); how often, in all, it is waited for one that changes; and how much of what is left out is named.
 BEYOND, PATIENCE, NAMED = 1 << 30, 200, 100
@@ -91,14 +99,14 @@ class Packer:
         with contextlib.suppress(FileNotFoundError), contextlib.closing(Target(path.parent)) as folder:
             self.entry(folder.descriptor, path.name, name)
 
-    def tree(self, folder: int, name: str, skip: set[str]) -> None:
-        """An open folder with all that is in it but the entries at its top named in `skip`."""
+    def tree(self, folder: int, name: str, skip: Callable[[str], bool] = lambda name: False) -> None:
+        """An open folder with all that is in it but the entries at its top whose names are to be skipped."""
         info = self.info(name, os.fstat(folder))
         info.type = tarfile.DIRTYPE
         self.tar.addfile(info)
         try:
             with os.scandir(folder) as entries:
-                wanted = (each.name for each in entries if each.name not in skip)
+                wanted = (each.name for each in entries if not skip(each.name))
                 found = sorted(itertools.islice(wanted, self.entries + 1))
         except OSError as error:
             self.unreadable(name, error)
@@ -133,7 +141,7 @@ class Packer:
                 if name.count("/") > DEPTH:
                     self.leave_out(name, f"more than {DEPTH} folders in one another")
                 else:
-                    self.tree(below, name, set())
+                    self.tree(below, name)
             finally:
                 os.close(below)
         elif link:
@@ -231,6 +239,50 @@ class Packer:
         info.size = len(content)
         self.tar.addfile(info, io.BytesIO(content))
         self.tar.close()
+
+
+def compare(source: Content, sums: dict[str, str]) -> tuple[str | None, list[Any]]:
+    """Compare the digests of an archive's files, in their order there, with its last member, which is `source`.
+
+    The name of the first file that differs, None for none, and what the member says was left out. Whoever made the
+    archive may write anything there: no more than one entry of it is in memory. Raises ValueError for what is no such
+    member.
+    """
+    text, at = b"", 0
+
+    def take(*patterns: re.Pattern[bytes]) -> re.Match[bytes]:
+        nonlocal text, at
+        while True:
+            for pattern in patterns:
+                if found := pattern.match(text, at):
+                    at = found.end()
+                    return found
+            block = source.read(1 << 16)
+            if not block or len(text) - at > LONGEST:
+                raise ValueError("no entry of a file")
+            text, at = text[at:] + block, 0
+
+    take(BEGIN)
+    own = iter(sums.items())
+    differs: str | None = None
+    while (found := take(ENTRY, LAST)).re is ENTRY:
+        if differs is not None:
+            continue
+        name, digest = json.loads(found[1]), found[2].decode()
+        there = next(own, None)
+        if there != (name, digest):
+            differs = name if there is None or sums.get(name) != digest else there[0]
+    if differs is None:
+        differs = next(own, (None, ""))[0]
+    while len(text) - at <= REST and (block := source.read(1 << 16)):
+        text += block
+    if len(text) - at > REST:
+        raise ValueError(f"more than {REST:,} bytes of what was left out")
+    try:
+        rest = json.loads(b"{" + text[at:].lstrip().removeprefix(b","))
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    return differs, rest.get("left_out", [])
 
 
 class Digesting(io.RawIOBase):

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..files import sha256_of
+from ..shared_data import printable
+from ..ssh import captured
 from .generations import STAMP, prune, surplus
 from .seal import BackupError
 
@@ -123,7 +125,8 @@ def _sftp(host: str, commands: Sequence[str], ssh_args: str, timeout: float) -> 
         argv += ["-o", f"{name}={value}"]
     argv += [*shlex.split(ssh_args), host]
     try:
-        done = subprocess.run(argv, input="\n".join(commands) + "\n", capture_output=True, text=True, timeout=timeout)
+        # Whoever has the place by now may say anything, without end.
+        done = captured(argv, timeout, "\n".join(commands) + "\n")
     except FileNotFoundError:
         raise BackupError(
             "sftp: not installed on the control node; install the Debian package openssh-client"
@@ -131,7 +134,7 @@ def _sftp(host: str, commands: Sequence[str], ssh_args: str, timeout: float) -> 
     except subprocess.TimeoutExpired:
         raise BackupError(f"{host}: not done after {timeout:.0f} s (cluster_backup_timeout)") from None
     if done.returncode:
-        reason = " ".join(done.stderr.split())[-500:]
+        reason = printable(" ".join(done.stderr.split())[-500:])
         hints = {
             "Host key verification failed": "; connect once by hand (ssh), compare the fingerprint, and accept it",
             "not found": "; create the directory there",

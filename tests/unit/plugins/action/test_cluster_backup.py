@@ -16,6 +16,7 @@ import sys
 import tarfile
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -479,6 +480,23 @@ def test_what_is_no_api_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         thread.start()
         assert action.running_apis([f"http://127.0.0.1:{server.getsockname()[1]}"]) == {}
         thread.join()
+
+
+def test_an_api_that_sends_a_byte_at_a_time_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                for _ in range(100):
+                    connection.sendall(b"x")
+                    time.sleep(0.1)
+
+        threading.Thread(target=drip, daemon=True).start()
+        begun = time.monotonic()
+        assert action.running_apis([f"http://127.0.0.1:{server.getsockname()[1]}"], seconds=1) == {}
+        assert time.monotonic() - begun < 5
 
 
 def test_only_the_oldest_of_this_cluster_go_and_none_by_default(backup: Path, owner: Owner) -> None:
@@ -1156,6 +1174,38 @@ def test_copies_at_a_second_directory_are_whole_and_few(backup: Path, owner: Own
         path.name: path.read_bytes() for path in later.iterdir()
     }
     assert {path.stat().st_mode & 0o777 for path in copied.iterdir()} == {0o600}
+
+
+def place_of(tmp_path: Path, script: str) -> str:
+    """Options that have sftp start a program in the place of its server."""
+    server = tmp_path / "server"
+    server.write_text(f"#!/bin/sh\n{script}\n")
+    server.chmod(0o755)
+    return f"-D {server}"
+
+
+def test_a_place_that_says_what_it_likes_moves_no_cursor_and_fills_no_memory(backup: Path, tmp_path: Path) -> None:
+    says = place_of(tmp_path, r"head -c 64000000 /dev/zero >&2; printf '\033[2Jfull' >&2; exit 1")
+    tracemalloc.start()
+    try:
+        with pytest.raises(seal.BackupError) as raised:
+            place.copy(backup, f"pi@nas:{tmp_path}", "home", 0, says, 60)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert r"\x1b[2Jfull" in str(raised.value)
+    assert str(raised.value).isprintable()
+
+
+def test_nothing_waits_for_a_place_that_does_not_answer(backup: Path, tmp_path: Path) -> None:
+    silent = place_of(tmp_path, f"echo $$ >{tmp_path}/pid; exec sleep 600")
+    with pytest.raises(seal.BackupError, match=r"^nas: not done after 1 s \(cluster_backup_timeout\)$"):
+        place.copy(backup, f"nas:{tmp_path}", "home", 0, silent, 1)
+    state = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
+    until = time.monotonic() + 10
+    while state.exists() and ") Z " not in state.read_text() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not state.exists() or ") Z " in state.read_text()
 
 
 def test_copies_over_sftp_are_whole_and_few(backup: Path, owner: Owner, tmp_path: Path) -> None:

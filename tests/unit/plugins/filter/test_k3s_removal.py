@@ -27,7 +27,14 @@ def server(name: str, ready: bool = True, etcd: bool = True) -> dict[str, Any]:
 
 
 def board(name: str, **other: Any) -> dict[str, Any]:
-    return {"host": name, "node": name, "first": False, "answers": True, "runs": True} | other
+    return {
+        "host": name,
+        "node": name,
+        "address": f"192.168.1.{int(name[-2:]) + 10}",
+        "first": False,
+        "answers": True,
+        "runs": True,
+    } | other
 
 
 def blocker(kind: str, on: str) -> dict[str, Any]:
@@ -120,6 +127,24 @@ def test_a_failed_board_may_be_removed_but_not_one_that_only_ssh_misses() -> Non
     assert errors([silent], [server("pi-01"), node("pi-05", ready=False)], [blocker("controller", "pi-05")]) == ""
     assert "its Node is Ready" in errors([silent], [server("pi-01"), node("pi-05")])
     assert errors([silent], [server("pi-01")]) == ""
+
+
+def test_a_kubelet_cannot_keep_its_board_from_being_removed() -> None:
+    """What it says of its addresses and host name is not the inventory's."""
+    taken = node("pi-05")
+    taken["metadata"]["labels"]["kubernetes.io/hostname"] = "pi-01"
+    taken["status"]["addresses"] = [{"type": "InternalIP", "address": "192.168.1.11"}]
+    export = {"metadata": {"name": "nfs"}, "spec": {"nfs": {"server": "192.168.1.11", "path": "/"}}}
+    terms = [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["pi-01"]}]}]
+    disk = {
+        "metadata": {"name": "disk"},
+        "spec": {
+            "local": {"path": "/mnt"},
+            "claimRef": {"namespace": "shop", "name": "data"},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": terms}},
+        },
+    }
+    assert errors([board("pi-05")], [server("pi-01"), taken], [], [export, disk]) == ""
 
 
 def test_another_machine_of_that_name_is_not_removed() -> None:

@@ -42,6 +42,11 @@ def step(nodes: list[dict[str, Any]], wanted: dict[str, Any]) -> list[dict[str, 
     return after
 
 
+def labels(node: dict[str, Any]) -> dict[str, str]:
+    """Those that are in the inventory, or others'."""
+    return {key: value for key, value in node["metadata"]["labels"].items() if key != plugin.SEAL}
+
+
 def want(labels: dict[str, str] | None = None, taints: list[dict[str, str]] | None = None) -> dict[str, Any]:
     return {"pi-02": {"labels": labels or {}, "taints": taints or []}}
 
@@ -80,9 +85,9 @@ def test_other_labels_are_never_changed() -> None:
     others = {"kubernetes.io/hostname": "pi-02", "team": "blue"}
     nodes = [node("pi-02", others), node("pi-01", {"role": "theirs"})]
     nodes = step(nodes, want({"role": "training", "disk": "ssd"}))
-    assert nodes[0]["metadata"]["labels"] == {**others, "role": "training", "disk": "ssd"}
+    assert labels(nodes[0]) == {**others, "role": "training", "disk": "ssd"}
     nodes = step(nodes, want({"role": "prediction"}))
-    assert nodes[0]["metadata"]["labels"] == {**others, "role": "prediction"}
+    assert labels(nodes[0]) == {**others, "role": "prediction"}
     nodes = step(nodes, want())
     assert nodes[0]["metadata"]["labels"] == others
     assert nodes[1] == node("pi-01", {"role": "theirs"})
@@ -96,6 +101,24 @@ def test_existing_label_is_adopted_and_then_removed_with_the_others() -> None:
 
 def test_node_without_settings_gets_no_annotation() -> None:
     assert plugin.node_labels_patches([node("pi-02")], want(), MARK) == []
+
+
+FORGED = '{"labels": ["team", "restricted"], "taints": [["quarantine", "NoExecute"]]}'
+
+
+@pytest.mark.parametrize("forged", [FORGED, "[", "[[[", '{"taints": [1]}', '"x"', '{"labels": 3}'])
+def test_an_annotation_that_a_kubelet_wrote_removes_nothing(forged: str) -> None:
+    """A kubelet may change its Node's annotations, and neither taints nor labels below node-restriction."""
+    quarantine = {"key": "quarantine", "effect": "NoExecute"}
+    (before,) = step([node("pi-02", {"team": "blue", "restricted": "1"}, [quarantine])], want({"role": "training"}))
+    before["metadata"]["annotations"] = {MARK: forged}
+    (after,) = step([before], want({"role": "training"}))
+    assert labels(after) == {"team": "blue", "restricted": "1", "role": "training"}
+    assert after["spec"]["taints"] == [quarantine]
+    assert after["metadata"]["annotations"][MARK] == '{"labels": ["role"], "taints": []}'
+    assert plugin.node_labels_problems([before], want({"role": "training"}), MARK) == []
+    (alone,) = step([node("pi-02", {"team": "blue"}) | {"spec": {"taints": [quarantine]}}], want())
+    assert alone["spec"]["taints"] == [quarantine]
 
 
 def test_taints_of_the_cluster_stay() -> None:
@@ -112,7 +135,7 @@ def test_what_differs_is_reported() -> None:
     (labelled,) = step([node("pi-02")], want({"role": "training"}, [{"key": "gpu", "effect": "NoSchedule"}]))
     wanted = want({"role": "training"}, [{"key": "gpu", "effect": "NoSchedule"}])
     assert plugin.node_labels_problems([labelled], wanted, MARK) == []
-    labelled["metadata"]["labels"] = {"role": "prediction", "own": "1"}
+    labelled["metadata"]["labels"] |= {"role": "prediction", "own": "1"}
     labelled["spec"]["taints"] = []
     assert plugin.node_labels_problems([labelled], wanted, MARK) == [
         "Node pi-02 has not what the inventory says (label role, taints): run ansible-playbook site.yml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gzip
 import hashlib
@@ -11,13 +12,15 @@ import os
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, shared_data
+from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, files, shared_data
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, generations, packing, transfer
+from ansible_collections.edge_ai.cluster.plugins.modules import cluster_backup_state
 from ansible_collections.edge_ai.cluster.plugins.modules.cluster_backup_state import state_of_export
 
 
@@ -36,7 +39,7 @@ def packed(export: Path, limit: int = packing.ARCHIVE) -> archive.Contents:
     target = io.BytesIO()
     packer = packing.Packer(target, limit, shared=True)
     folder = archives.Target(export)
-    packer.tree(folder.descriptor, "data", set())
+    packer.tree(folder.descriptor, "data")
     packer.close()
     folder.close()
     found = archive.contents(io.BytesIO(gzip.compress(target.getvalue(), 1)), "data")
@@ -168,6 +171,26 @@ def test_a_long_file_that_becomes_shorter_is_filled_up(export: Path, monkeypatch
     assert found.size >= 100_000
 
 
+def test_no_more_of_an_export_is_listed_than_a_backup_holds(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notebooks may make as many files as the disk has; their names would be in the memory of the NFS server."""
+    monkeypatch.setattr(cluster_backup_state, "MOST", 20)
+    before = state_of_export(export)
+    (export / "many").mkdir()
+    for number in range(30):
+        (export / f"many/{number}").touch()
+        (export / f".restore-{number}").touch()
+    after = state_of_export(export)
+    assert (after["files"], after["digest"]) == (before["files"], before["digest"])
+    assert (before["empty"], after["empty"], after["resuming"]) == (False, False, [])
+
+
+def test_a_token_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    with (tmp_path / "token").open("wb") as file:
+        file.write(b"K10")
+        file.truncate(1 << 40)
+    assert len(files.text_of(tmp_path / "token")) < 1 << 21
+
+
 def test_a_folder_with_too_many_files_is_left_out(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "MOST", 20)
     (export / "many").mkdir()
@@ -230,17 +253,90 @@ def with_record(record: bytes) -> archive.Contents:
 
 def test_of_what_a_board_says_was_left_out_the_beginning_is_kept() -> None:
     """It is a part of the manifest, of which 4 MiB are read."""
-    found = with_record(json.dumps({"sha256": {}, "left_out": ["\N{BELL}" * 1000] * 20_000}).encode())
+    found = with_record(json.dumps({"sha256": {}, "left_out": ["\N{BELL}" * 500] * 150}).encode())
     assert found.faults == []
     assert len(found.left_out) == packing.NAMED + 1
     assert len(json.dumps(found.left_out)) < generations.LONGEST // 4
 
 
 @pytest.mark.parametrize(
-    "record", [b"[" * 100_000, b'{"sha256": {"a": []}, "left_out": []}', b'{"sha256": {}, "left_out": {}}']
+    "record",
+    [
+        b"[" * 100_000,
+        b'{"sha256": {"a": []}, "left_out": []}',
+        b'{"sha256": {}, "left_out": {}}',
+        b'{"sha256": {}, "left_out": ' + b"[" * 100_000,
+        b'{"sha256": {}, "left_out": ["' + b"x" * packing.REST + b'"]}',
+        b'{"sha256": {"a' + b"a" * 2 * packing.LONGEST + b'": "' + b"0" * 64 + b'"}, "left_out": []}',
+    ],
 )
 def test_a_record_that_is_none_is_a_fault(record: bytes) -> None:
     assert with_record(record).faults == [f"has no {packing.SUMS} at its end: it is incomplete"]
+
+
+SIZE = 8 << 20
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"[" + b"[]," * (SIZE // 3) + b"[]]",
+        b'{"sha256": {"' + b"a" * SIZE + b'": ""}}',
+        b'{"sha256": {' + b'"a": {},' * (SIZE // 8) + b'"a": {}}}',
+        b'{"sha256": {"a": "' + b"0" * 64 + b'"' + b" " * SIZE + b"}}",
+        b'{"sha256": {}, "left_out": [' + b"[]," * (SIZE // 3) + b"[]]}",
+        b'{"sha256": {'
+        + b",".join(b'"%06d": "%064d"' % (each, 0) for each in range(SIZE // 80))
+        + b'}, "left_out": []}',
+    ],
+    ids=["lists", "name", "no-digest", "blanks", "left-out", "other-files"],
+)
+def test_of_a_record_an_entry_is_in_memory(record: bytes) -> None:
+    """One of 512 MiB would take gigabytes, of the control node and of the board that takes the data of another one."""
+    source = io.BytesIO(record)
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(ValueError):
+            assert packing.compare(archives.Content(source), {"a": "0" * 64}) == ("000000", [])
+        assert tracemalloc.get_traced_memory()[1] < SIZE / 2
+    finally:
+        tracemalloc.stop()
+
+
+ZERO, ONE = "0" * 64, "1" * 64
+
+
+@pytest.mark.parametrize(
+    ("recorded", "differs"),
+    [
+        ({"a": ZERO, "b": ZERO}, None),
+        ({"a": ZERO, "b": ONE}, "b"),
+        ({"a": ZERO}, "b"),
+        ({"b": ZERO}, "a"),
+        ({"a": ZERO, "b": ZERO, "c": ZERO}, "c"),
+        ({"": ZERO, "b": ZERO}, ""),
+        ({"b": ZERO, "a": ZERO}, "a"),
+        ({}, "a"),
+    ],
+)
+def test_a_record_has_each_file_in_its_place(recorded: dict[str, str], differs: str | None) -> None:
+    content = io.BytesIO(json.dumps({"sha256": recorded, "left_out": ["x"]}, indent=1).encode())
+    assert packing.compare(archives.Content(content), {"a": ZERO, "b": ZERO}) == (differs, ["x"])
+
+
+def test_names_of_a_record_are_those_of_files_whatever_they_hold() -> None:
+    names = ['"', "\\", "\n", "\udcff", "\U0001f600", "x" * 30_000]
+    sums = dict.fromkeys(names, ZERO)
+    content = json.dumps({"sha256": sums, "left_out": []}).encode()
+    assert packing.compare(archives.Content(io.BytesIO(content)), sums) == (None, [])
+    assert with_record(content).faults == ["'\"' differs from the file that was read"]
+
+
+def test_nothing_follows_the_record() -> None:
+    record = b'{"sha256": {}, "left_out": []}'
+    member = head(tarfile.REGTYPE, len(record), packing.SUMS) + record + bytes(-len(record) % 512)
+    found = archive.contents(io.BytesIO(gzip.compress(member + member + bytes(1024))), "data")
+    assert found.faults == [f"goes on after {packing.SUMS}"]
 
 
 @pytest.mark.parametrize(("name", "size"), [(packing.SUMS, 10 << 30), ("etcd-snapshot", 1)])

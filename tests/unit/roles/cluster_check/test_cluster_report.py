@@ -105,6 +105,10 @@ def test_no_text_of_a_board_begins_a_line_about_another(api: Api, tmp_path: Path
     code, text = check(tmp_path, api, __cluster_check_board={key: forged for key in BOARD} | {"kept": [forged]})
     assert code == 0, text
     assert text.count(r"swap is on\n  pi-02: run this there\x1b[2J") == 3, text
+    homes = {"homes": {"alice": {"used_mb": forged, "limit_mb": 0}}}
+    code, text = check(tmp_path, api, options=("-e", json.dumps({"__cluster_check_homes": homes})))
+    assert code == 0, text
+    assert r"home of alice: swap is on\n  pi-02: run this there\x1b[2J MB" in text, text
 
 
 @pytest.mark.parametrize("kubeconfig", [None, "{}"])
