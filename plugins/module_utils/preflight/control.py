@@ -172,10 +172,9 @@ def _command_line(inventory: Inventory, boards: list[Host], report: Report) -> N
     _shared_by_boards(boards, report)
     setting = boards[0].settings.get("flash_reflash") if boards else None
     if setting and setting.from_command_line:
-        names = setting.value.split(",") if isinstance(setting.value, str) else setting.value
         known = {host.name for host in boards}
         # One that there is not is reported elsewhere.
-        names = [str(each).strip() for each in names] if isinstance(names, list) else []
+        names = setting.value if isinstance(setting.value, list) else []
         left_out = [each for each in names if each in inventory.hosts and each not in known]
         if left_out:
             problem = f"--limit leaves out {', '.join(left_out)}"

@@ -267,7 +267,7 @@ def test_a_limit_that_leaves_out_a_part_of_the_cluster_is_reported_where_all_of_
 
 def test_a_board_to_reflash_that_the_limit_leaves_out_is_reported(tmp_path: Path) -> None:
     def found(place: Place, scope: list[str]) -> list[str]:
-        inventory = board(tmp_path, flash_reflash="pi-02, pi-99")
+        inventory = board(tmp_path, flash_reflash=["pi-02", "pi-99"])
         host = inventory.hosts["pi-01"]
         host.settings["flash_reflash"] = replace(host.settings["flash_reflash"], place=place)
         inventory.hosts["pi-02"] = replace(host, name="pi-02")
@@ -277,7 +277,7 @@ def test_a_board_to_reflash_that_the_limit_leaves_out_is_reported(tmp_path: Path
 
     given = Place("command line (-e)")
     assert found(given, ["pi-01"]) == [
-        "command line (-e): flash_reflash = pi-02, pi-99: --limit leaves out pi-02; name the same boards in both"
+        'command line (-e): flash_reflash = ["pi-02", "pi-99"]: --limit leaves out pi-02; name the same boards in both'
     ]
     assert found(given, ["pi-01", "pi-02"]) == []
     assert found(FILE, ["pi-01"]) == []
