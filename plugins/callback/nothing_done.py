@@ -65,6 +65,8 @@ def wrong_options(playbook: str, options: dict[str, Any], tags: Iterable[str], i
     found = []
     if options.get("start_at_task"):
         found.append("--start-at-task leaves out the validation, and what tasks before it find out: use --tags instead")
+    if options.get("step"):
+        found.append("--step leaves out tasks that the others need: use --tags instead")
     known = sorted(set(tags) - SPECIAL)
     remedy = f"name some of {', '.join(known)}" if known else "omit it"
     # never is not run in any case.

@@ -105,6 +105,12 @@ def test_a_start_elsewhere_leaves_the_validation_out_and_fails(tmp_path: Path) -
     assert "--start-at-task leaves out the validation" in error
 
 
+def test_tasks_are_not_left_out_one_by_one(tmp_path: Path) -> None:
+    code, error = run(tmp_path, [play("servers", "first")], "--step")
+    assert code == 1
+    assert "--step leaves out tasks that the others need" in error
+
+
 @pytest.mark.parametrize("option", ["--tags", "--skip-tags"])
 def test_of_a_playbook_that_changes_the_cluster_as_a_whole_no_part_is_run(tmp_path: Path, option: str) -> None:
     """As move-storage.yml --skip-tags workload, after which no pod found its data."""
