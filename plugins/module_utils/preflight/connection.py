@@ -276,7 +276,7 @@ PLUGINS = (
     Rule("private_key_file", _never, _ARGS, f"{_IN_INVENTORY} ansible_ssh_private_key_file"),
     Rule("control_path", _is_path_of_each, _ONE_SOCKET, "unset ANSIBLE_SSH_CONTROL_PATH, or have %C in it"),
     Rule("become_exe", _is_program_sudo, "stages become root by sudo", "unset ANSIBLE_BECOME_EXE"),
-    Rule("become_user", lambda value: value == "root", _OTHER_USER, "unset ANSIBLE_BECOME_USER"),
+    Rule("become_user", lambda value: value == "root", _OTHER_USER, "unset ANSIBLE_BECOME_USER and ANSIBLE_SUDO_USER"),
     Rule("sudo_chdir", _never, "sudo takes no directory, unless sudoers has one", "unset ANSIBLE_SUDO_CHDIR"),
 )
 

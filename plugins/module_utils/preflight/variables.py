@@ -204,16 +204,16 @@ def is_type(value: Any, kind: str) -> bool:
 
 
 def _instead_of(setting: Setting, option: Option) -> str:
-    """What to write for a text of another type, which depends on where it is written."""
+    """What to write for a value of another type, which depends on where it is written."""
     kind = option.type
     if option.choices and kind == "str":
         return _choose(setting.value, option.choices)
-    if not isinstance(setting.value, str) or kind not in _PYTHON:
-        return _instead(setting.value, kind)
-    if setting.from_command_line:
+    if setting.from_command_line and kind in _PYTHON:
         if kind == "dict":
             return f'write -e \'{{"{setting.name}": {{"name": "value"}}}}\''
         return f"write -e {setting.name}={','.join(map(str, option.choices[:2])) or _WORD[kind]}"
+    if not isinstance(setting.value, str) or kind not in _PYTHON:
+        return _instead(setting.value, kind)
     if not setting.plain and not setting.hidden and kind in ("int", "float", "bool"):
         return f"end the template with `| {kind}`"
     if setting.place.file.endswith(_INI) or "." not in PurePath(setting.place.file).name:
