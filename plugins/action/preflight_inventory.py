@@ -68,8 +68,10 @@ class ActionModule(ActionBase):
         control.check_configuration(constants.CONFIG_FILE, checkout, settings, report)
         connection.check_options(context.CLIARGS, report)
         connection.check_flags(inventory, context.CLIARGS, settings, report)
+        limit = context.CLIARGS["subset"]
+        control.check_limit(limit, _unmatched(hostvars._inventory), inventory, report)
         if is_whole:
-            control.check_whole(inventory, scope, str(context.CLIARGS["subset"] or ""), report)
+            control.check_whole(inventory, scope, str(limit or ""), report)
         control.check(inventory, scope, needs, report)
         secrets.check_files(inventory, base, report)
         tokens.check_files(inventory, base, report)
@@ -81,3 +83,12 @@ class ActionModule(ActionBase):
 
     def _failed(self, found: list[Finding]) -> dict[str, Any]:
         return {"failed": True, "msg": as_text(found, HEADLINE)}
+
+
+def _unmatched(inventory: Any) -> list[str]:
+    """Parts of the limit, also of its files, for which the inventory has neither a host nor a group."""
+    # A file of patterns may have empty lines.
+    parts = [str(part).lstrip("!&") for part in inventory._subset or () if part]
+    return [
+        each for each in dict.fromkeys(parts) if each not in inventory.groups and not inventory._match_one_pattern(each)
+    ]

@@ -24,7 +24,7 @@ requirements: [enable in ansible.cfg]
 
 #: Runs with every limit and every tag.
 VALIDATION = "preflight_inventory"
-#: Tags of Ansible itself.
+#: Tags of Ansible itself, which name no stage.
 SPECIAL = {"all", "always", "never", "tagged", "untagged"}
 
 
@@ -57,14 +57,26 @@ def message(
     return "\n".join(reasons)
 
 
-def wrong_options(playbook: str, options: dict[str, Any], tags: Iterable[str]) -> list[str]:
-    """What is wrong with options of ansible-playbook, by their names, for a playbook with these tags."""
+def wrong_options(playbook: str, options: dict[str, Any], tags: Iterable[str], is_whole: bool) -> list[str]:
+    """What is wrong with options of ansible-playbook, by their names, for a playbook with these tags.
+
+    Of one that is whole, no part can be left out.
+    """
     found = []
     if options.get("start_at_task"):
         found.append("--start-at-task leaves out the validation, and what tasks before it find out: use --tags instead")
-    if "always" in (options.get("skip_tags") or ()):
-        found.append("--skip-tags always leaves out the validation: name other tags")
+    if options.get("step"):
+        found.append("--step leaves out tasks that the others need: use --tags instead")
     known = sorted(set(tags) - SPECIAL)
+    remedy = f"name some of {', '.join(known)}" if known else "omit it"
+    # never is not run in any case.
+    for tag in sorted(set(options.get("skip_tags") or ()) & SPECIAL - {"never"}):
+        found.append(f"--skip-tags {tag} leaves out the validation, or all but that: {remedy}")
+    for tag in sorted(set(options.get("tags") or ()) & SPECIAL - {"all"}):
+        found.append(f"--tags {tag} names no stage: {remedy}")
+    for name in ("tags", "skip_tags") if is_whole else ():
+        if parts := ", ".join(sorted(set(options.get(name) or ()) & set(known))):
+            found.append(f"--{name.replace('_', '-')} {parts}: {playbook} changes the cluster as a whole; omit it")
     for tag in sorted(set(options.get("tags") or ()) - set(known) - SPECIAL):
         remedy = did_you_mean(tag, known, f"use {', '.join(known)}" if known else "omit it")
         found.append(f"--tags {tag}: {playbook} has no such tag; {remedy}")
@@ -94,12 +106,13 @@ class CallbackModule(CallbackBase):
         """Another playbook of the command line begins."""
         self.playbook, self.left_out, self.tasks = Path(playbook._file_name).name, [], 0
         options = context.CLIARGS
-        tags: set[str] = set()
-        if set(options.get("tags") or ()) - SPECIAL or options.get("skip_tags"):
+        plays, tags = playbook.get_plays(), set()
+        if set(options.get("tags") or ()) - {"all"} or options.get("skip_tags"):
             # As --list-tags, which takes a second of a large playbook.
-            blocks = [block for play in playbook.get_plays() for block in play.compile()]
+            blocks = [block for play in plays for block in play.compile()]
             tags = {tag for block in blocks for task in block.get_tasks() for tag in task.tags}
-        if wrong := wrong_options(self.playbook, dict(options), tags):
+        is_whole = any(play.vars.get("preflight_whole") for play in plays)
+        if wrong := wrong_options(self.playbook, dict(options), tags, is_whole):
             self._display.error("Nothing was done. " + "\n  ".join(wrong), wrap_text=False)
             raise SystemExit(1)
 
@@ -112,7 +125,7 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         """Something is done, unless it only validates, or is part of a run with any tag."""
         if task.action.rpartition(".")[2] != VALIDATION:
-            self.tasks += not ("always" in task.tags and set(context.CLIARGS.get("tags") or ()) - {"all", "always"})
+            self.tasks += not ("always" in task.tags and set(context.CLIARGS.get("tags") or ()) - {"all"})
         elif self.left_out:
             self.left_out.pop()
 

@@ -33,17 +33,21 @@ CONVERT: dict[str, Callable[[str], Any]] = {
     "bool": check_type_bool,
     "int": check_type_int,
     "float": check_type_float,
-    "list": lambda text: [item.strip() for item in check_type_list(text)],
+    "list": lambda text: [item.strip() for item in check_type_list(text) if item.strip()],
     "dict": check_type_dict,
 }
 
 
 def typed(variables: Mapping[str, Any], options: Mapping[str, Option]) -> dict[str, Any]:
     """Those of the variables that are texts and should not be, converted; templates are left as they are."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in variables.items():
-        convert = CONVERT.get(options[name].type) if name in options else None
-        if convert is None or not isinstance(value, str) or not value or "{{" in value or value.startswith("["):
+        option = options.get(name)
+        convert = CONVERT.get(option.type) if option else None
+        if option is None or convert is None or not isinstance(value, str) or "{{" in value or value.startswith("["):
+            continue
+        if not value:
+            found |= {name: {"list": [], "dict": {}}[option.type]} if option.may_be_empty else {}
             continue
         try:
             found[name] = convert(value)

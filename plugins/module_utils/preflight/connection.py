@@ -38,6 +38,7 @@ _OTHER_NAMES = {
 }
 #: Bytes of the path of ssh's socket: the kernel's 108, less the suffix that ssh adds while it connects.
 _SOCKET = 90
+_LONG_SOCKETS = "too long for the path of ssh's socket"
 _SHELLS = ("sh", "/bin/sh", "/bin/bash", "/usr/bin/bash", "/usr/bin/sh")
 # Arguments that say where or through whom ssh connects.
 _ROUTE = re.compile(r"proxy|port|hostname|(^|\s)-[JFpl]", re.IGNORECASE)
@@ -88,6 +89,16 @@ def _says_no_route(value: Any) -> bool:
     return not _ROUTE.search(str(value or ""))
 
 
+def _has_socket_of_each(value: Any) -> bool:
+    """Whether the ControlPath in ssh's arguments, or a path alone, has what differs between hosts."""
+    paths = re.findall(r"controlpath[ =]+([^\s'\"]+)", str(value or ""), re.IGNORECASE)
+    return all(path == "none" or re.search("%%?[Chnk]", path) for path in paths)
+
+
+def _is_path_of_each(value: Any) -> bool:
+    return _has_socket_of_each(f"ControlPath={value}") if value else True
+
+
 def _is_shell(value: Any) -> bool:
     return value in _SHELLS
 
@@ -108,6 +119,9 @@ def is_command_line(value: Any) -> bool:
         return False
 
 
+#: Hosts that ssh has one socket for are all reached through the first one's connection.
+_ONE_SOCKET = "all boards have this path, and would be reached as the first of them"
+_OF_EACH = "omit ControlPath, or have %C in it"
 #: Where Ansible gives sudo a password.
 _NO_TERMINAL = "sudo would ask for its password at a terminal, and there is none"
 FLAGS = tuple(
@@ -147,6 +161,16 @@ BOARDS = (
         "delete it, and have the board's user in its group sudo",
     ),
     Rule("ansible_ssh_args", _says_no_route, _ARGS, "write it as ansible_ssh_common_args"),
+    *(
+        Rule(name, _has_socket_of_each, _ONE_SOCKET, _OF_EACH)
+        for name in ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
+    ),
+    Rule("ansible_control_path", _is_path_of_each, _ONE_SOCKET, "delete it, or have %C in it"),
+    *(
+        Rule(name, _has_short_sockets, _LONG_SOCKETS, "write a shorter path")
+        for name in ("ansible_control_path_dir", "ansible_ssh_control_path_dir")
+    ),
+    Rule("ansible_sudo_chdir", _never, "sudo takes no directory, unless sudoers has one", "delete it"),
     Rule("ansible_python_interpreter", _is_python3, "not a Python 3", "delete it, or write such as /usr/bin/python3"),
     Rule(
         "ansible_python_interpreter",
@@ -185,6 +209,12 @@ _SOURCES = {"all_inventory", "groups_inventory", "all_plugins_inventory", "group
 _IN_INVENTORY = "write it in the inventory as"
 #: Settings of Ansible by their names in its configuration, which a variable of the environment may have changed.
 SETTINGS = {
+    "DEFAULT_KEEP_REMOTE_FILES": Rule(
+        "keep_remote_files",
+        _never,
+        "passwords and tokens of tasks would stay in files, on boards and here",
+        "unset ANSIBLE_KEEP_REMOTE_FILES",
+    ),
     "DEFAULT_STRATEGY": Rule(
         "strategy",
         lambda value: str(value).endswith("linear"),
@@ -230,24 +260,25 @@ SETTINGS = {
     ),
 }
 #: Options of Ansible's plugins ssh and sudo; the environment and options of ansible-playbook may have changed them.
-PLUGINS = {
-    rule.name: rule
-    for rule in (
-        Rule("ssh_args", _says_no_route, _ARGS, f"unset ANSIBLE_SSH_ARGS, and {_IN_INVENTORY} ansible_ssh_common_args"),
-        Rule("ssh_common_args", _never, _ARGS, f"{_IN_INVENTORY} ansible_ssh_common_args"),
-        Rule("ssh_extra_args", _never, _ARGS, f"{_IN_INVENTORY} ansible_ssh_common_args"),
-        Rule(
-            "control_path_dir",
-            _has_short_sockets,
-            "too long for the path of ssh's socket",
-            "export HOME with a shorter path, or unset ANSIBLE_SSH_CONTROL_PATH_DIR",
-        ),
-        Rule("ssh_executable", _is_ssh, _ARGS, "unset ANSIBLE_SSH_EXECUTABLE, and have OpenSSH's ssh first on PATH"),
-        Rule("port", _never, _ARGS, f"unset ANSIBLE_REMOTE_PORT, and {_IN_INVENTORY} ansible_port"),
-        Rule("private_key_file", _never, _ARGS, f"{_IN_INVENTORY} ansible_ssh_private_key_file"),
-        Rule("become_exe", _is_program_sudo, "stages become root by sudo", "unset ANSIBLE_BECOME_EXE"),
-    )
-}
+PLUGINS = (
+    Rule("ssh_args", _says_no_route, _ARGS, f"unset ANSIBLE_SSH_ARGS, and {_IN_INVENTORY} ansible_ssh_common_args"),
+    Rule("ssh_args", _has_socket_of_each, _ONE_SOCKET, f"unset ANSIBLE_SSH_ARGS, or {_OF_EACH}"),
+    Rule("ssh_common_args", _never, _ARGS, f"{_IN_INVENTORY} ansible_ssh_common_args"),
+    Rule("ssh_extra_args", _never, _ARGS, f"{_IN_INVENTORY} ansible_ssh_common_args"),
+    Rule(
+        "control_path_dir",
+        _has_short_sockets,
+        _LONG_SOCKETS,
+        "export HOME with a shorter path, or unset ANSIBLE_SSH_CONTROL_PATH_DIR",
+    ),
+    Rule("ssh_executable", _is_ssh, _ARGS, "unset ANSIBLE_SSH_EXECUTABLE, and have OpenSSH's ssh first on PATH"),
+    Rule("port", _never, _ARGS, f"unset ANSIBLE_REMOTE_PORT, and {_IN_INVENTORY} ansible_port"),
+    Rule("private_key_file", _never, _ARGS, f"{_IN_INVENTORY} ansible_ssh_private_key_file"),
+    Rule("control_path", _is_path_of_each, _ONE_SOCKET, "unset ANSIBLE_SSH_CONTROL_PATH, or have %C in it"),
+    Rule("become_exe", _is_program_sudo, "stages become root by sudo", "unset ANSIBLE_BECOME_EXE"),
+    Rule("become_user", lambda value: value == "root", _OTHER_USER, "unset ANSIBLE_BECOME_USER and ANSIBLE_SUDO_USER"),
+    Rule("sudo_chdir", _never, "sudo takes no directory, unless sudoers has one", "unset ANSIBLE_SUDO_CHDIR"),
+)
 
 
 def check(inventory: Inventory, report: Report) -> None:
@@ -278,7 +309,7 @@ def check_options(arguments: Mapping[str, Any], report: Report) -> None:
 
 def check_settings(settings: Mapping[str, Any], report: Report) -> None:
     """Report settings of Ansible with which stages would go wrong; `settings` are those of SETTINGS and PLUGINS."""
-    for name, rule in (SETTINGS | PLUGINS).items():
+    for name, rule in [*SETTINGS.items(), *((rule.name, rule) for rule in PLUGINS)]:
         if not rule.works(settings[name]):
             report.add(_CONFIGURATION, rule.name, settings[name], rule.problem, rule.remedy)
 

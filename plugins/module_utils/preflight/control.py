@@ -20,6 +20,7 @@ from ..k3s.networks import api_port
 from ..network import source_address
 from . import connection, image_builder, paths
 from .model import HERE, Host, Inventory, Place, Report
+from .suggest import did_you_mean
 
 #: A second board with the same value would be another board's, or its card would be written twice.
 _OF_ONE_BOARD = ("flash_card", "flash_card_serial", "flash_host_key_fingerprint", "k3s_node_ip", "k3s_node_name")
@@ -126,6 +127,22 @@ def check_whole(inventory: Inventory, scope: Iterable[str], limit: str, report: 
         report.add(Place("ansible-playbook"), "--limit", limit or None, problem, "omit it")
 
 
+def check_limit(limit: str | None, unmatched: Iterable[str], inventory: Inventory, report: Report) -> None:
+    """Report a limit that is empty, and parts of it that match nothing: Ansible would only warn of them.
+
+    `unmatched` are those parts; `!pi-o3` excludes nothing, so that pi-03 would be worked on.
+    """
+    if limit is not None and not limit.strip():
+        problem = "empty, so that it limits nothing"
+        report.add(Place("ansible-playbook"), "--limit", "", problem, "name hosts or groups, or omit it")
+    for part in unmatched:
+        # Where there is a comma, Ansible splits at commas alone.
+        otherwise = "have commas between all parts" if ":" in part else "name hosts and groups of the inventory"
+        remedy = did_you_mean(part, [*inventory.hosts, *inventory.groups], otherwise)
+        problem = f"no host or group is named {part}"
+        report.add(Place("ansible-playbook"), "--limit", limit, problem, remedy)
+
+
 def in_scope(inventory: Inventory, scope: Iterable[str]) -> list[Host]:
     """The boards of a play; those of the cluster if the play has none (it runs on the control node alone)."""
     names = set(scope)
@@ -172,10 +189,9 @@ def _command_line(inventory: Inventory, boards: list[Host], report: Report) -> N
     _shared_by_boards(boards, report)
     setting = boards[0].settings.get("flash_reflash") if boards else None
     if setting and setting.from_command_line:
-        names = setting.value.split(",") if isinstance(setting.value, str) else setting.value
         known = {host.name for host in boards}
         # One that there is not is reported elsewhere.
-        names = [str(each).strip() for each in names] if isinstance(names, list) else []
+        names = setting.value if isinstance(setting.value, list) else []
         left_out = [each for each in names if each in inventory.hosts and each not in known]
         if left_out:
             problem = f"--limit leaves out {', '.join(left_out)}"

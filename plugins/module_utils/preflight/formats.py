@@ -119,6 +119,8 @@ FORMATS: dict[str, tuple[str, str, str]] = {
 
 #: Lists of what boards need: an inventory adds to them.
 _ADDED_TO = ("raspberry_pi_packages", "raspberry_pi_kernel_modules", "raspberry_pi_cgroup_controllers")
+#: Variables that are lists of names of boards.
+_BOARDS = ("flash_keep", "flash_reflash", "k3s_reset_without", "notebooks_boards", "reset_without")
 #: Of variables that are the name of a board: the group that it is in. Empty leaves out what it is for.
 _BOARD_IN = {
     "cluster_backup_nfs_server": "nfs_servers",
@@ -192,10 +194,9 @@ def _names_of_boards(inventory: Inventory, report: Report) -> None:
             if members and setting.value not in ("", *members):
                 remedy = f"write one of {', '.join(members)}, or delete the line"
                 report.setting(host, setting, f"not a board of the group {group}", remedy)
-    for variable in ("flash_reflash", "flash_keep", "notebooks_boards"):
+    for variable in _BOARDS:
         for host, setting in inventory.settings(variable):
-            value = setting.value.split(",") if isinstance(setting.value, str) else setting.value
-            for name in value if isinstance(value, list) else []:
-                if str(name).strip() and str(name).strip() not in inventory.hosts:
-                    remedy = did_you_mean(str(name).strip(), inventory.hosts, "write names of the inventory")
-                    report.setting(host, setting, f"there is no board {str(name).strip()}", remedy)
+            for name in map(str, setting.value if isinstance(setting.value, list) else []):
+                if name not in inventory.hosts:
+                    remedy = did_you_mean(name, inventory.hosts, "write names of the inventory")
+                    report.setting(host, setting, f"there is no board {name}", remedy)

@@ -53,6 +53,12 @@ _ON_BOARDS = (
 #: Those that each host uses with its own value of them: two would be two clusters.
 _OF_ALL = ("cluster_name", "cluster_root", *_DIRECTORIES)
 _OF_BOARDS = ("k3s_version", "k3s_token_file", "k3s_agent_token_file", "k3s_node_token_file")
+#: What one board of a run decides for all of it, the first one.
+_OF_A_RUN = (
+    "cluster_check_ingress", "cluster_check_kubeconfig", "cluster_check_namespace", "cluster_check_nfs_server",
+    "k3s_drain_emptydir_namespaces", "k3s_remove_sole_labels", "k3s_reset_without", "k3s_rotate",
+    "k3s_upgrade_notready", "reset_without", "rotate",
+)  # fmt: skip
 #: What servers write into the datastore, or what each of them decides for the whole cluster.
 _OF_SERVERS = ("k3s_disable", "k3s_flannel_backend", "k3s_hardening", "k3s_pod_security", "k3s_secrets_encryption")
 #: Keys of k3s_server_config of which agents, too, make addresses, and those that k3s compares when a server joins.
@@ -167,7 +173,7 @@ def _of_the_cluster(inventory: Inventory, report: Report) -> None:
     control = [host for host in inventory.hosts.values() if host.name == "localhost"]
     servers = inventory.members("k3s_servers")
     shared = [name for name in inventory.options if _is_of_localhost(name)]
-    for names, hosts in ((shared, control + boards), (_OF_BOARDS, boards), (_OF_SERVERS, servers)):
+    for names, hosts in ((shared, control + boards), (_OF_BOARDS + _OF_A_RUN, boards), (_OF_SERVERS, servers)):
         for name in names:
             # A template without a value for some host is reported elsewhere, or depends on what a run makes.
             if name not in inventory.unread:

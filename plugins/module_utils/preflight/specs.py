@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,18 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     """YAML as data; values with Ansible's own tags (!vault, !unsafe) are ignored."""
 
 
+#: A role's default by which a variable without the role's name sets it, for one run: `"{{ rotate | default([]) }}"`.
+_SHORT = re.compile(r"\{\{ ((?!ansible_)\w+) \| default\(.*\) \}\}")
+
 _Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
 
 
 @functools.cache
 def load_options(roles_dir: Path) -> tuple[dict[str, Option], tuple[str, ...]]:
-    """(variables by name, names of roles) of the roles in a directory, by their argument_specs and defaults."""
+    """(variables by name, names of roles) of the roles in a directory, by their argument_specs and defaults.
+
+    A short name, which is written on the command line for one run, is of the same type as the role's variable.
+    """
     options: dict[str, Option] = {}
     roles = tuple(sorted(path.name for path in roles_dir.iterdir() if (path / "meta/argument_specs.yml").is_file()))
     for role in roles:
@@ -30,8 +38,10 @@ def load_options(roles_dir: Path) -> tuple[dict[str, Option], tuple[str, ...]]:
             for name, spec in (entry_point.get("options") or {}).items():
                 empty = name in defaults and defaults[name] in (None, "", [], {})
                 options.setdefault(name, _option(name, spec or {}, empty))
-        for name in defaults:
+        for name, value in defaults.items():
             options.setdefault(name, Option(name, may_be_empty=True))
+            if short := _SHORT.fullmatch(str(value)):
+                options.setdefault(short[1], replace(options[name], name=short[1]))
     return options, roles
 
 

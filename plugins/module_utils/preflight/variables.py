@@ -59,11 +59,6 @@ _RANGES: tuple[tuple[str, int, float], ...] = (
 OF_PLAYBOOKS = words(
     "manifests_image manifests_lite_image manifests_hub_image notebooks_image notebooks_lite_image node_labels_nodes"
 )
-#: What is written on the command line for one run of a playbook.
-OF_A_RUN = words(
-    "move_data reset_confirm reset_nfs_data reset_without restore_data restore_datastore restore_from restore_over "
-    "rotate"
-)
 #: Consent to lose something: in a file it would be given for each run.
 CONSENTS = words(
     "cluster_backup_restore_over flash_reflash k3s_remove_accept k3s_reset_confirm nfs_server_reset_data reset_confirm "
@@ -71,8 +66,8 @@ CONSENTS = words(
 )
 _EMPTY = ("an empty value replaces the default", "write a value, or delete the line")
 _INI = (".ini", ".cfg")
-#: Values of each type as JSON, and as an inventory in INI format has them.
-_JSON = {"int": "3", "float": "1.5", "bool": "true", "list": '["a", "b"]', "dict": '{"name": "value"}'}
+#: Values of each type on the command line, where typed_options converts them, and in an inventory in INI format.
+_WORD = {"int": "3", "float": "1.5", "bool": "true", "list": "a,b"}
 _PYTHON = {"int": "3", "float": "1.5", "bool": "True", "list": "['a', 'b']", "dict": "{'name': 'value'}"}
 _EXAMPLES = {
     "int": "write the number without quotes",
@@ -133,8 +128,7 @@ def _name(host: Host, setting: Setting, known: set[str], prefixes: dict[str, str
         )
         report.setting(host, setting, f"{owner} no variable of this name", did_you_mean(name, own or known, otherwise))
     else:
-        meant = None if name in OF_A_RUN else typo_of(name, known | OF_A_RUN)
-        if meant:
+        if meant := typo_of(name, known):
             report.setting(host, setting, "no role has this variable", f"did you mean {meant}?")
 
 
@@ -153,9 +147,7 @@ def _value(host: Host, setting: Setting, option: Option, report: Report) -> None
 def _mistakes(setting: Setting, option: Option) -> Iterator[tuple[str | None, Any, str, str]]:
     value = setting.value
     if not is_type(value, option.type):
-        if value == "" and option.may_be_empty:
-            return
-        yield None, value, f"not {_TYPE_NAMES.get(option.type, option.type)}", _instead_of(setting, option.type)
+        yield None, value, f"not {_TYPE_NAMES.get(option.type, option.type)}", _instead_of(setting, option)
         return
     if option.type == "path" and value and not value.startswith("/"):
         yield None, value, "not an absolute path", "write the full path, or begin with {{ cluster_root }}/"
@@ -211,14 +203,17 @@ def is_type(value: Any, kind: str) -> bool:
     return isinstance(value, _TYPES.get(kind, object))
 
 
-def _instead_of(setting: Setting, kind: str) -> str:
-    """What to write for a text of another type, which depends on where it is written."""
-    if not isinstance(setting.value, str) or kind not in _JSON:
+def _instead_of(setting: Setting, option: Option) -> str:
+    """What to write for a value of another type, which depends on where it is written."""
+    kind = option.type
+    if option.choices and kind == "str":
+        return _choose(setting.value, option.choices)
+    if setting.from_command_line and kind in _PYTHON:
+        if kind == "dict":
+            return f'write -e \'{{"{setting.name}": {{"name": "value"}}}}\''
+        return f"write -e {setting.name}={','.join(map(str, option.choices[:2])) or _WORD[kind]}"
+    if not isinstance(setting.value, str) or kind not in _PYTHON:
         return _instead(setting.value, kind)
-    if setting.from_command_line:
-        text = setting.value.lower()
-        value = text if text in ("true", "false") or (text.isascii() and text.isdecimal()) else _JSON[kind]
-        return f"write -e '{{\"{setting.name}\": {value}}}'"
     if not setting.plain and not setting.hidden and kind in ("int", "float", "bool"):
         return f"end the template with `| {kind}`"
     if setting.place.file.endswith(_INI) or "." not in PurePath(setting.place.file).name:

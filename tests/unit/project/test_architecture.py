@@ -178,7 +178,12 @@ PRIVATE_ATTRIBUTES = {
     "plugins/callback/stages.py": {"playbook._file_name"},
     "plugins/module_utils/ssh.py": {"action._play_context"},
     # How an inventory was read, which Ansible keeps to itself.
-    "plugins/action/preflight_inventory.py": {"hostvars._inventory", "hostvars._variable_manager"},
+    "plugins/action/preflight_inventory.py": {
+        "hostvars._inventory",
+        "hostvars._variable_manager",
+        "inventory._match_one_pattern",
+        "inventory._subset",
+    },
     "plugins/module_utils/preflight/reader.py": {
         "_inventory._inventory",
         "_inventory._sources",

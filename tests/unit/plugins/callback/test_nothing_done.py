@@ -83,18 +83,42 @@ def test_tasks_with_every_tag_do_nothing_by_themselves(tmp_path: Path) -> None:
     assert "--list-tags" in error
 
 
-@pytest.mark.parametrize("tag", ["never", "untagged"])
-def test_tags_that_leave_only_tasks_with_every_tag_are_an_error_too(tmp_path: Path, tag: str) -> None:
-    plays = [play("servers", "always"), play("servers", "first")]
-    assert run(tmp_path, plays, "--tags", tag)[0] == 1
-    assert run(tmp_path, plays, "--tags", "always")[0] == 0
-
-
-@pytest.mark.parametrize("options", [("--skip-tags", "always"), ("--start-at-task", "Done on servers")])
-def test_options_that_leave_the_validation_out_fail(tmp_path: Path, options: tuple[str, ...]) -> None:
-    code, error = run(tmp_path, [play("servers", "first")], *options)
+@pytest.mark.parametrize("tag", ["never", "untagged", "tagged", "always"])
+def test_tags_that_name_no_stage_fail_before_anything_is_done(tmp_path: Path, tag: str) -> None:
+    """As rotate.yml --tags always, which made new secrets and gave them to no node."""
+    code, error = run(tmp_path, [play("servers", "always"), play("servers", "first")], "--tags", tag)
     assert code == 1
-    assert f"{options[0]}" in error and "leaves out the validation" in error
+    assert f"--tags {tag} names no stage: name some of first" in error
+
+
+@pytest.mark.parametrize("tag", ["always", "tagged", "untagged", "all"])
+def test_tags_that_leave_the_validation_out_or_all_but_that_fail(tmp_path: Path, tag: str) -> None:
+    """As backup.yml --skip-tags all, which ended well without a backup."""
+    code, error = run(tmp_path, [play("servers", "first")], "--skip-tags", tag)
+    assert code == 1
+    assert f"--skip-tags {tag} leaves out the validation, or all but that: name some of first" in error
+
+
+def test_a_start_elsewhere_leaves_the_validation_out_and_fails(tmp_path: Path) -> None:
+    code, error = run(tmp_path, [play("servers", "first")], "--start-at-task", "Done on servers")
+    assert code == 1
+    assert "--start-at-task leaves out the validation" in error
+
+
+def test_tasks_are_not_left_out_one_by_one(tmp_path: Path) -> None:
+    code, error = run(tmp_path, [play("servers", "first")], "--step")
+    assert code == 1
+    assert "--step leaves out tasks that the others need" in error
+
+
+@pytest.mark.parametrize("option", ["--tags", "--skip-tags"])
+def test_of_a_playbook_that_changes_the_cluster_as_a_whole_no_part_is_run(tmp_path: Path, option: str) -> None:
+    """As move-storage.yml --skip-tags workload, after which no pod found its data."""
+    plays = [play("servers", "always") | {"vars": {"preflight_whole": True}}, play("servers", "first")]
+    code, error = run(tmp_path, plays, option, "first")
+    assert code == 1
+    assert f"{option} first: flash.yml changes the cluster as a whole; omit it" in error
+    assert run(tmp_path, plays, "--skip-tags", "notest")[0] == 0
 
 
 def test_groups_without_hosts_fail(tmp_path: Path) -> None:

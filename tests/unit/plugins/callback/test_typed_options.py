@@ -24,6 +24,7 @@ from tests.support import ansible_playbook
         ("int", "1G", "1G"),
         ("float", "1.5", 1.5),
         ("list", "a, b", ["a", "b"]),
+        ("list", "a,,", ["a"]),
         ("list", "[a, b]", "[a, b]"),
         ("dict", '{"a": 1}', {"a": 1}),
         ("dict", "text", "text"),
@@ -39,15 +40,29 @@ def test_a_text_becomes_what_the_role_expects(kind: str, text: Any, value: Any) 
     assert found == {"a": value}
 
 
+@pytest.mark.parametrize(("kind", "value"), [("list", []), ("dict", {}), ("str", "")])
+def test_nothing_is_an_empty_list_where_that_is_the_default(kind: str, value: Any) -> None:
+    assert {"a": ""} | typed({"a": ""}, {"a": Option("a", kind, may_be_empty=True)}) == {"a": value}
+    assert typed({"a": ""}, {"a": Option("a", kind)}) == {}
+
+
 def test_tasks_have_the_types(tmp_path: Path) -> None:
     expected = ["k3s_airgap_images is false", "k3s_join_timeout == 400", "k3s_disable == ['a', 'b']", "other == '1'"]
+    expected += ["rotate == ['ssh-key']", "restore_datastore is false"]
     play = {
         "hosts": "localhost",
         "gather_facts": False,
         "tasks": [{"ansible.builtin.assert": {"that": expected}, "when": ["not k3s_airgap_images"]}],
     }
     (tmp_path / "play.yml").write_text(json.dumps([play]))
-    variables = ("k3s_airgap_images=false", "k3s_join_timeout=400", "k3s_disable=a,b", "other=1")
+    variables = (
+        "k3s_airgap_images=false",
+        "k3s_join_timeout=400",
+        "k3s_disable=a,b",
+        "other=1",
+        "rotate=ssh-key",
+        "restore_datastore=no",
+    )
     options = ["-i", "localhost,", "-c", "local", "play.yml", *(word for each in variables for word in ("-e", each))]
     done = ansible_playbook.run(options, cwd=tmp_path, env=ansible_playbook.environment(**ansible_playbook.OWN_OUTPUT))
     assert done.returncode == 0, done.stdout + done.stderr

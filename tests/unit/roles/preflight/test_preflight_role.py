@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -114,6 +115,35 @@ def test_directories_within_the_inventory_are_reported(run: Run) -> None:
     status, output, _ = run("-i", "good-minimal", PLAYBOOK, "-e", "preflight_check_urls=false")
     assert status == 2
     assert "cluster_results_dir" in output and "in the inventory's directory, all of which Ansible reads" in output
+
+
+def test_parts_of_a_limit_that_match_nothing_are_reported(run: Run, tmp_path: Path) -> None:
+    """Ansible only warns, and works on pi-03 too."""
+    status, output, _ = run(*WITHOUT_URLS, PLAYBOOK, "-l", "cluster,!pi-o3,!spare,k3s_agents[0],~pi-0[12],all:!pi-01")
+    assert status == 2
+    assert "no host or group is named pi-o3; did you mean pi-03?" in output
+    assert "no host or group is named all:!pi-01; have commas between all parts" in output
+    (tmp_path / "boards.txt").write_text("pi-01\n\npi-o2\n")
+    status, output, _ = run(*WITHOUT_URLS, PLAYBOOK, "-l", f"@{tmp_path}/boards.txt")
+    assert status == 2
+    assert f"--limit = @{tmp_path}/boards.txt: no host or group is named pi-o2; did you mean pi-02?" in output
+    assert run(*WITHOUT_URLS, PLAYBOOK, "-l", "localhost,pi-*")[0] == 0
+
+
+def test_an_empty_limit_is_no_limit(run: Run) -> None:
+    """As `playbooks/stop.yml -l "$BOARD"` where nothing has set BOARD."""
+    status, output, _ = run(*WITHOUT_URLS, PLAYBOOK, "-l", "")
+    assert status == 2
+    assert 'ansible-playbook: --limit = "": empty, so that it limits nothing; name hosts or groups' in output
+
+
+def test_a_group_that_the_playbook_before_has_made_is_not_one_of_the_inventory(run: Run, tmp_path: Path) -> None:
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.group_by": {"key": "reset"}}]}
+    # Of this name, it does not lock the cluster.
+    (tmp_path / "check.yml").write_text(json.dumps([play]))
+    status, output, _ = run(*WITHOUT_URLS, tmp_path / "check.yml", PLAYBOOK)
+    assert status == 2
+    assert "playbooks make a group of this name; rename it, or run each playbook by a command of its own" in output
 
 
 def test_settings_of_the_environment_are_reported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

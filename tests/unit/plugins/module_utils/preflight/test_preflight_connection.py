@@ -63,6 +63,7 @@ SETTINGS = {
         "groups_plugins_play",
     ],
     "TASK_TIMEOUT": 0,
+    "DEFAULT_KEEP_REMOTE_FILES": False,
     "DEFAULT_EXECUTABLE": "/bin/sh",
     "INTERPRETER_PYTHON": "auto_silent",
     "ssh_args": "-o ControlMaster=auto -o ControlPersist=120s",
@@ -73,6 +74,9 @@ SETTINGS = {
     "private_key_file": None,
     "control_path_dir": "/home/pi/.ansible/cp",
     "become_exe": None,
+    "become_user": "root",
+    "sudo_chdir": None,
+    "control_path": None,
 }  # fmt: skip
 
 
@@ -101,6 +105,14 @@ SETTINGS = {
         ({"ssh_executable": "dbclient"}, "ssh_executable = dbclient: only Ansible itself would use it"),
         ({"control_path_dir": "/home/" + "x" * 90}, "control_path_dir = /home/xxx"),
         ({"become_exe": "doas"}, "become_exe = doas: stages become root by sudo; unset ANSIBLE_BECOME_EXE"),
+        ({"become_user": "admin"}, "become_user = admin: tasks that become root would run as another user; unset"),
+        ({"sudo_chdir": "/srv"}, "sudo_chdir = /srv: sudo takes no directory"),
+        ({"ssh_args": "-o ControlPath=/tmp/mux"}, "ssh_args = -o ControlPath=/tmp/mux: all boards have this path"),
+        ({"ssh_args": "-o ControlMaster=auto -o 'ControlPath ~/.ssh/%r@%h'"}, None),
+        ({"ssh_args": "-o ControlPath=none"}, None),
+        ({"control_path": "/tmp/mux"}, "control_path = /tmp/mux: all boards have this path"),
+        ({"control_path": "%(directory)s/%%h-%%r"}, None),
+        ({"DEFAULT_KEEP_REMOTE_FILES": True}, "keep_remote_files = true: passwords and tokens of tasks would stay"),
         ({"port": 2222}, "port = 2222: only Ansible itself would use it"),
         ({"private_key_file": "other"}, "private_key_file = other: only Ansible itself would use it"),
     ],
@@ -121,7 +133,7 @@ def test_ansible_has_the_settings_that_are_checked() -> None:
     connection_loader.get("ssh", class_only=True)
     become_loader.get("sudo", class_only=True)
     options = [constants.config.get_plugin_options(*each) for each in (("connection", "ssh"), ("become", "sudo"))]
-    assert {*PLUGINS, "become_flags", "become_pass"} <= set().union(*options)
+    assert {*(rule.name for rule in PLUGINS), "become_flags", "become_pass"} <= set().union(*options)
     assert all(hasattr(constants, name) for name in connection.SETTINGS)
 
 

@@ -265,9 +265,28 @@ def test_a_limit_that_leaves_out_a_part_of_the_cluster_is_reported_where_all_of_
     assert "leaves out pi-01," in found(["localhost"], "localhost")[0]
 
 
+@pytest.mark.parametrize(
+    ("limit", "unmatched", "expected"),
+    [
+        (None, [], []),
+        ("pi-01", [], []),
+        (" ", [], ['--limit = "": empty, so that it limits nothing; name hosts or groups, or omit it']),
+        ("!pi-o1", ["pi-o1"], ["--limit = !pi-o1: no host or group is named pi-o1; did you mean pi-01?"]),
+        ("a,b", ["a", "b"], [f"--limit = a,b: no host or group is named {part}; name hosts and" for part in "ab"]),
+    ],
+)
+def test_a_limit_of_which_a_part_matches_nothing_is_reported(
+    tmp_path: Path, limit: str | None, unmatched: list[str], expected: list[str]
+) -> None:
+    report = Report()
+    control.check_limit(limit, unmatched, board(tmp_path), report)
+    starts = [f"ansible-playbook: {each}" for each in expected]
+    assert [text[: len(start)] for text, start in zip(texts(report), starts, strict=True)] == starts
+
+
 def test_a_board_to_reflash_that_the_limit_leaves_out_is_reported(tmp_path: Path) -> None:
     def found(place: Place, scope: list[str]) -> list[str]:
-        inventory = board(tmp_path, flash_reflash="pi-02, pi-99")
+        inventory = board(tmp_path, flash_reflash=["pi-02", "pi-99"])
         host = inventory.hosts["pi-01"]
         host.settings["flash_reflash"] = replace(host.settings["flash_reflash"], place=place)
         inventory.hosts["pi-02"] = replace(host, name="pi-02")
@@ -277,7 +296,7 @@ def test_a_board_to_reflash_that_the_limit_leaves_out_is_reported(tmp_path: Path
 
     given = Place("command line (-e)")
     assert found(given, ["pi-01"]) == [
-        "command line (-e): flash_reflash = pi-02, pi-99: --limit leaves out pi-02; name the same boards in both"
+        'command line (-e): flash_reflash = ["pi-02", "pi-99"]: --limit leaves out pi-02; name the same boards in both'
     ]
     assert found(given, ["pi-01", "pi-02"]) == []
     assert found(FILE, ["pi-01"]) == []
