@@ -8,7 +8,11 @@ from pathlib import Path
 
 from ansible_collections.edge_ai.cluster.plugins.module_utils.command import run
 
-_VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)(?:-(?:rc|alpha|beta)\.?(\d+))?\+([a-z0-9]*[a-z])(\d+)")
+#: No longer numbers: boards say their versions, and Python refuses to read thousands of digits.
+_NUMBER = r"(\d{1,9})"
+_VERSION = re.compile(
+    rf"v{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-(?:rc|alpha|beta)\.?{_NUMBER})?\+([a-z0-9]*[a-z]){_NUMBER}", re.ASCII
+)
 #: A version with a part left out; the groups are those of a version without a pre-release.
 _LIKE_VERSION = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:-(?:rc|alpha|beta)\.?\d+)?(?:[+-](k3s|lab)(\d+))?")
 #: Who makes the releases that are installed here.

@@ -102,3 +102,26 @@ def test_a_jupyter_that_sends_a_byte_at_a_time_is_a_problem(dripping: int, tmp_p
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"Jupyter at http://127.0.0.1:{dripping} does not answer" in done.stdout
     assert time.monotonic() - begun > 6
+
+
+def test_a_board_that_answers_nothing_is_one_line_of_the_report(tmp_path: Path) -> None:
+    """Its Python never ends, as where a disk hangs, or where others have put another program in its place."""
+    hanging = tmp_path / "python"
+    hanging.write_text("#!/bin/sh\ncat >/dev/null\nexec sleep 60\n")
+    hanging.chmod(0o755)
+    include = {
+        "ansible.builtin.include_role": {"name": "cluster_check", "tasks_from": "board", "rolespec_validate": False}
+    }
+    shown = {"ansible.builtin.debug": {"msg": "{{ ansible_failed_task.name }}: {{ ansible_failed_result.msg }}"}}
+    play = {"hosts": "pi-01", "gather_facts": False, "tasks": [{"block": [include], "rescue": [shown]}]}
+    (tmp_path / "play.json").write_text(json.dumps([play]))
+    groups = {name: {"hosts": {"pi-01": None}} for name in ("cluster", "k3s_servers", "nfs_servers")}
+    inventory = {"all": {"children": groups, "vars": {"ansible_connection": "local", "ansible_host": "10.0.0.1"}}}
+    (tmp_path / "hosts.json").write_text(json.dumps(inventory))
+    given = {"ansible_python_interpreter": str(hanging), "cluster_check_board_timeout": 2}
+    begun = time.monotonic()
+    options = ["-i", "hosts.json", "play.json", "-e", json.dumps(given)]
+    done = ansible_playbook.run(options, cwd=tmp_path, seconds=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "clock information: Task failed: Timed out after 2 second" in " ".join(done.stdout.split()), done.stdout
+    assert time.monotonic() - begun < 50

@@ -92,7 +92,7 @@ def test_answers_of_a_board_are_understood(tmp_path: Path) -> None:
     said = {
         "check_config": (4, "Generally Necessary:\n- cgroup hierarchy: cgroups V2 mounted\n"
                             "- \x1b[37mCONFIG_VETH\x1b[m: \x1b[31mmissing (fail)\x1b[m\n"
-                            "- CONFIG_VXLAN: enabled\n\nSTATUS: 1 (fail)"),
+                            "- CONFIG_VXLAN: enabled\n" + " " * 300_000 + "x\n\nSTATUS: 1 (fail)"),
         "cloud_init": (2, '{"status": "done", "extended_status": "degraded done", "errors": []}'),
         "room": (0, "Avail\n1767"),
         "k3s": (0, "InactiveExitTimestampMonotonic=23000000\nActiveEnterTimestampMonotonic=63500000\n\n"

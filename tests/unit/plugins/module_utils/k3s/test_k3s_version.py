@@ -56,3 +56,10 @@ def test_a_cluster_has_one_three_or_five_servers() -> None:
     problems = {count: servers_problem(count) or ("", "") for count in (0, 2, 4, 7)}
     assert "no server" in problems[0][0]
     assert [problems[count][1] for count in (2, 4, 7)] == ["use 1 or 3", "use 3 or 5", "use 5, the others as agents"]
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1" * 10, "\u0661"])
+def test_a_number_that_no_release_has_is_no_version(number: str) -> None:
+    """A kubelet says what it likes, and the API hands it on."""
+    for text in (f"v{number}.1.1+k3s1", f"v1.1.1-rc{number}+k3s1", f"v1.1.1+k3s{number}"):
+        assert parse(text) is None
