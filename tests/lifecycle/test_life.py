@@ -317,7 +317,9 @@ def test_08_an_upgrade_changes_nothing_on_an_upgraded_cluster(
 @pytest.mark.extended
 def test_08_the_overlay_of_before_is_applied(plays: Plays, upgraded: None) -> None:
     plays.run("one each", "playbooks/stages/workload.yml", *ON_NEXT)
-    wait_until("training and prediction have their pods", 180, lambda: running_on("pi-02") and running_on("pi-03"))
+    wait_until("training has its pod", 180, lambda: running_on("pi-02"))
+    # Two boards may predict.
+    wait_until("prediction has its pod", 180, lambda: running_on("pi-03") or running_on("pi-05"))
 
 
 @pytest.mark.extended
