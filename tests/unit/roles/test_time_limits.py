@@ -24,6 +24,10 @@ ENDLESS = (
     "edge_ai.cluster.notebooks_exec",
     "edge_ai.cluster.http_status",
     "edge_ai.cluster.download",
+    # What a run asks each board first: one whose card hangs keeps its connection and answers nothing.
+    "edge_ai.cluster.preflight_info",
+    "edge_ai.cluster.nfs_server_info",
+    "edge_ai.cluster.k3s_node",
 )
 #: Modules that take what a server or pod sends, whatever its size.
 BOUNDLESS = (
