@@ -69,7 +69,7 @@ def listed(root: Path, skip: tuple[str, ...] = ()) -> tuple[int, int, str]:
     total = count = 0
     digest = hashlib.sha256()
     linked: set[tuple[int, int]] = set()
-    # As stream.Packer counts them.
+    # As packing.Packer counts them.
     left, waiting = MOST - 2, [""]
     while waiting:
         folder = waiting.pop()
