@@ -123,6 +123,14 @@ def manifests_terminating(namespaces: list[Object]) -> str:
     return ""
 
 
+def manifests_namespace_ends(result: dict[str, Any]) -> bool:
+    """Whether a result of kubernetes.core.k8s, of several objects, says that their namespace is being deleted."""
+    if "NamespaceTerminating" in result.get("msg", ""):
+        return True
+    applied = [each["result"] for each in result.get("result", {}).get("results", [])]
+    return any(o.get("kind") == "Namespace" and "deletionTimestamp" in o["metadata"] for o in applied)
+
+
 def manifests_released(objects: list[Object]) -> list[Object]:
     """Merge patches for volumes among `objects` (of the API) that are still bound to a claim that is gone."""
     claims = {
@@ -275,6 +283,7 @@ class FilterModule:
             manifests_record,
             manifests_unusable,
             manifests_released,
+            manifests_namespace_ends,
             manifests_terminating,
             manifests_unready,
             manifests_reasons,

@@ -11,8 +11,8 @@ short_description: Report the state of k3s on this node, or wait until it is rea
 description:
   - Reads digests of the binary, the image archive and the files of the role, the state of the unit, the symlinks,
     the API's readiness (server) and this node's own Node object.
-  - Changes nothing. With O(wait) above 0 it polls until everything is ready, and fails with the unit's own last
-    journal lines.
+  - Changes nothing but a record of the digests of the two large files, in O(data_dir).
+  - With O(wait) above 0 it polls until everything is ready, and fails with the unit's own last journal lines.
 options:
   unit:
     description: The unit of this node's role.
@@ -151,6 +151,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.command import run, unit
+from ansible_collections.edge_ai.cluster.plugins.module_utils.digests import Digests
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import certificate, local, pods, token, version
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.journal import advice, journal_tail
@@ -164,6 +165,8 @@ GRACE_S = 20
 CRASHES = 5
 NO_NODE: dict[str, Any] = {"ready": False, "version": None, "registered": True, "marks": []}
 MARKS = "edge-ai-cluster/"
+# In the data directory, which a reset removes.
+DIGESTS = ".edge-ai-cluster-digests.json"
 
 
 def digest(path: Path) -> str | None:
@@ -304,15 +307,16 @@ class Node:
         return [name for name in LINKS if not any(os.path.lexists(f"{d}/{name}") for d in BIN_DIRS)]
 
     def report(self) -> dict[str, Any]:
-        """Everything the role wants to know; takes about the time of hashing the binary."""
+        """Everything the role wants to know."""
         params = self.module.params
+        digests = Digests(self.data / DIGESTS)
         service = self.service()
         arch = ARCHES.get(os.uname().machine, "unknown")
         archive = self.data / "agent/images" / params["archive"].replace("{arch}", arch)
         # For agents: the link node-token is always to the server's.
         node_token = self.data / "server/agent-token"
         other = "k3s-agent" if self.server else "k3s"
-        sha256 = digest(self.binary)
+        sha256 = digests.of(self.binary)
         outdated = self.outdated(service["started"])
         health: dict[str, Any] = {"api": False, "node": dict(NO_NODE)}
         if service["active"] == "active":
@@ -320,10 +324,10 @@ class Node:
             health = self.awaited or self.health()
         # Asking the binary takes a second; what runs from it has already said.
         running = health["node"]["version"] if not outdated else None
-        return {
+        found = {
             "architecture": os.uname().machine,
             "binary": {"sha256": sha256, "version": running or version.installed(self.binary) if sha256 else None},
-            "archive": digest(archive) if params["archive"] else None,
+            "archive": digests.of(archive) if params["archive"] else None,
             "files": {
                 p: {"sha256": digest(Path(p)), "mode": mode(Path(p))} for p in params["files"] + params["live_files"]
             },
@@ -354,6 +358,8 @@ class Node:
             "certificates": certificate.first_end(self.data, time.time(), service["started"]),
             "pods": pods.broken(self.pod_networks),
         }
+        digests.keep()
+        return found
 
     def journal(self, since: float) -> list[str]:
         """Lines the unit logged since Unix time `since`."""

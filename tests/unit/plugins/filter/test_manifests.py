@@ -240,6 +240,26 @@ def test_a_namespace_that_does_not_end_is_reported_with_what_holds_it() -> None:
     assert "no reason" in manifests.manifests_terminating([{"metadata": {"name": "edge-ai", **DELETED}}])
 
 
+def test_a_namespace_that_is_being_deleted_is_known_from_what_was_applied() -> None:
+    there: dict[str, Any] = {"kind": "Namespace", "metadata": {"name": "edge-ai"}}
+    secret = {"kind": "Secret", "metadata": {"name": "a", **DELETED}}
+
+    def applied(*objects: dict[str, Any]) -> dict[str, Any]:
+        return {"changed": True, "result": {"results": [{"result": each} for each in objects]}}
+
+    assert not manifests.manifests_namespace_ends(applied(there, secret))
+    assert manifests.manifests_namespace_ends(applied(there | {"metadata": {"name": "edge-ai", **DELETED}}, secret))
+    # What the API answers to a new object in it.
+    answer = (
+        """Failed to apply object: b'{"kind":"Status","status":"Failure","reason":"Forbidden","details":{"causes":"""
+        """[{"reason":"NamespaceTerminating","message":"namespace edge-ai is being terminated"}]}}'"""
+    )
+    assert manifests.manifests_namespace_ends({"failed": True, "msg": answer, "reason": "Forbidden"})
+    assert not manifests.manifests_namespace_ends(
+        {"failed": True, "msg": "secrets is forbidden", "reason": "Forbidden"}
+    )
+
+
 @pytest.mark.parametrize(
     ("objects", "unusable"),
     [

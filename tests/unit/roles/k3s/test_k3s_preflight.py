@@ -85,7 +85,10 @@ def messages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     refused = {"ignore_errors": True, "any_errors_fatal": False}
     tasks = [
         {**TASKS["Validate settings"], **refused, "register": "settings"},
-        {**TASKS["Validate the node"], **refused, "register": "node", "when": "settings is not failed"},
+        {
+            **TASKS["Validate the node"], **refused, "register": "node",
+            "when": ["settings is not failed", TASKS["Validate the node"]["when"]],
+        },
         {
             "ansible.builtin.copy": {
                 "content": (
