@@ -110,16 +110,18 @@ async def boards(spawner: KubeSpawner) -> list[dict[str, Any]]:
         override = {"node_selector": {"role": role}}
         found.append({"display_name": f"A board for {role}", "slug": f"role-{role}", "kubespawner_override": override})
     for name, role in sorted(ready):
-        override = {"node_selector": {"kubernetes.io/hostname": name}}
+        # Its label kubernetes.io/hostname is what a node says of itself.
+        term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]}
         title = f"{name} ({role})" if role else name
-        found.append({"display_name": title, "slug": f"board-{name}", "kubespawner_override": override})
+        chosen = {"node_affinity_required": [term]}
+        found.append({"display_name": title, "slug": f"board-{name}", "kubespawner_override": chosen})
     return found
 
 
 def before_spawn(spawner: KubeSpawner) -> None:
     """Have the pod say for which login it runs: roles/manifests ends those of people who may not log in any more."""
     # What was chosen before would be combined with what is chosen now.
-    spawner.node_selector = {}
+    spawner.node_selector, spawner.node_affinity_required = {}, []
     spawner.extra_labels = {"edge-ai/login": logins.label(spawner.user.name, USERS[spawner.user.name])}
 
 

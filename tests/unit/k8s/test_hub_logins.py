@@ -112,6 +112,27 @@ def test_a_node_that_never_reported_keeps_nobody_from_choosing_another(hub: Any)
     assert [each["slug"] for each in found] == ["any", "board-pi-01"]
 
 
+def test_a_board_is_chosen_by_the_name_that_no_other_node_can_take(hub: Any) -> None:
+    def node(name: str) -> Any:
+        # What a node says of itself: that of a board that others control says that it is another one.
+        meta = SimpleNamespace(name=name, labels={"kubernetes.io/hostname": "pi-01", "role": "training"})
+        ready = SimpleNamespace(conditions=[SimpleNamespace(type="Ready", status="True")])
+        return SimpleNamespace(metadata=meta, spec=SimpleNamespace(unschedulable=None, taints=None), status=ready)
+
+    api = SimpleNamespace(list_node=AsyncMock(return_value=SimpleNamespace(items=[node("pi-01"), node("pi-02")])))
+    found = {each["slug"]: each for each in asyncio.run(hub.boards(SimpleNamespace(api=api)))}
+    assert found["board-pi-01"]["kubespawner_override"] == {
+        "node_affinity_required": [
+            {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["pi-01"]}]},
+        ]
+    }
+    # KubeSpawner keeps what was chosen the last time.
+    last = {"node_selector": {"role": "x"}, "node_affinity_required": [1]}
+    spawner = SimpleNamespace(user=SimpleNamespace(name="alice"), **last)
+    hub.before_spawn(spawner)
+    assert (spawner.node_selector, spawner.node_affinity_required) == ({}, [])
+
+
 def test_passwords_are_taken_by_the_page_alone_whose_guesses_are_limited(hub: Any) -> None:
     authenticator = hub.ListedUsers()
 
