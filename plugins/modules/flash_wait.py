@@ -179,7 +179,13 @@ def main() -> None:
         module.exit_json(changed=False, seconds=0.0, msg="check mode does not wait")
     started = time.monotonic()
     waits = {"ssh": wait_for_ssh, "cloud-init": wait_for_cloud_init, "off": wait_for_off}
-    waits[until](module, login, started + module.params["timeout"])
+    try:
+        waits[until](module, login, started + module.params["timeout"])
+    except OSError as error:
+        # The host key that the operator confirmed could not be written down, as on a full disk.
+        module.fail_json(
+            msg=f"{error.filename or login.known_hosts}: {error.strerror}: check the disk of the control node"
+        )
     seconds = round(time.monotonic() - started, 1)
     done = {"ssh": "reachable", "cloud-init": "finished", "off": "off"}[until]
     module.exit_json(changed=False, seconds=seconds, msg=f"{done} after {seconds} s")
