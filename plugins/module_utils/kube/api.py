@@ -43,7 +43,12 @@ def bounded(request: Callable[..., Any]) -> Callable[..., Any]:
 
     def asked(*given: Any, **options: Any) -> Any:
         answer = request(*given, **options | {"preload_content": False})
-        part_of = answer.read
+        part_of, parts = answer.read, answer.stream
+
+        def stream(*of: Any, **how: Any) -> Iterator[bytes]:
+            # Of a watch: the API sends each event by itself, and whoever watches ends in time.
+            for part in parts(*of, **how):
+                yield _NO_TIME.sub(rb'"0001\1', part)
 
         def read(amt: int | None = None, decode_content: bool | None = None, cache_content: bool = False) -> bytes:
             if amt is not None:
@@ -59,7 +64,7 @@ def bounded(request: Callable[..., Any]) -> Callable[..., Any]:
                     )
             return _NO_TIME.sub(rb'"0001\1', found)
 
-        answer.read = read
+        answer.read, answer.stream = read, stream
         return answer
 
     return asked

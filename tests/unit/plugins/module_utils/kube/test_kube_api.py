@@ -158,3 +158,27 @@ def test_a_time_that_no_calendar_has_hides_no_other_object(tmp_path: Path, year:
             assert second.metadata.annotations["text"] == f"since {stamp}"
             (one,) = Cluster(api).items(f"{CORE}/pods")
         assert cluster_check.pod_problems([one], time.time()) == []
+
+
+def test_a_watch_goes_on_after_a_time_that_no_calendar_has(tmp_path: Path) -> None:
+    """In chunks, as the API sends events."""
+    path = tmp_path / "kubeconfig"
+    one = pod(ready() | {"startTime": "0000-01-31T00:00:00Z"}) | {"spec": {"containers": [{"name": "c"}]}}
+    line = json.dumps({"type": "ADDED", "object": one}).encode() + b"\n"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+                )
+                connection.sendall(b"%x\r\n%s\r\n" % (len(line), line) * 2 + b"0\r\n\r\n")
+
+        threading.Thread(target=serve, daemon=True).start()
+        cluster = {"server": f"http://127.0.0.1:{server.getsockname()[1]}"}
+        path.write_text(yaml.safe_dump(GOOD | {"clusters": [{"name": "home", "cluster": cluster}]}))
+        with connected(path) as api:
+            events = watch.Watch().stream(client.CoreV1Api(api).list_namespaced_pod, "edge-ai", timeout_seconds=1)
+            assert [next(events)["object"].status.start_time.year for _ in range(2)] == [1, 1]
