@@ -1,11 +1,14 @@
 """The commands of `python -m lab`."""
 
 import argparse
+import codecs
+import contextlib
 import ipaddress
 import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -265,7 +268,23 @@ def console(settings: Settings, name: str, follow: bool) -> None:
     path = settings.console(settings.board(name))
     if not path.is_file():
         raise LabError(f"{name} has not been powered on yet: there is no {path}")
-    os.execvp("tail", ["tail", "-n", "+1" if not follow else "50", *(["-F"] if follow else []), str(path)])
+    argv = ["tail", "-n", "+1" if not follow else "50", *(["-F"] if follow else []), str(path)]
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, bufsize=0) as tail, contextlib.suppress(KeyboardInterrupt):
+        assert tail.stdout
+        while said := tail.stdout.read(1 << 16):
+            print(shown(decode(said)), end="", flush=True)
+
+
+def shown(said: str) -> str:
+    """What a board printed, with control characters as escapes: whoever is root there may print anything.
+
+    Without colours, which systemd has in each of its lines.
+    """
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said.replace("\r\n", "\n"))
+    return "".join(
+        one if one in "\n\t" or one.isprintable() else one.encode("unicode_escape").decode() for one in plain
+    )
 
 
 def cable(settings: Settings, action: str, names: list[str]) -> None:

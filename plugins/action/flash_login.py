@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import printable
 
 NO_PASSWORD = (
     "sudo asks {user} for a password, and none was given: run this with -K (--ask-become-pass), or write "
@@ -24,7 +25,7 @@ def problem(message: str, user: str) -> str:
         return WRONG_PASSWORD.format(user=user)
     if "not in the sudoers file" in message or "may not run sudo" in message:
         return NO_SUDO.format(user=user)
-    return f"Ansible cannot log in as {user}: {message}"
+    return f"Ansible cannot log in as {user}: {printable(message, 2000)}"
 
 
 class ActionModule(ActionBase):

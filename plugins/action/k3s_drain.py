@@ -65,9 +65,10 @@ def mark_of(node: Any, mark: str) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
-    # One that cannot be parsed shows at least that the node was cordoned; it uncordons nothing.
+    # One that cannot be parsed, as a kubelet may write it, shows at least that the node was cordoned; it uncordons
+    # nothing.
     return found if isinstance(found, dict) else {"reason": str(text), "cordoned": False}
 
 

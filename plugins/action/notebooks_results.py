@@ -43,6 +43,14 @@ def part_of(said: dict[str, Any], offset: int, path: str) -> tuple[bytes, int]:
     return part, size
 
 
+def no_room(folder: Path, reason: str) -> str:
+    """That the control node cannot keep results. Another run would not help, and the export still has this one."""
+    return (
+        f"{folder} cannot be written on the control node ({reason}), and was not changed: free space on its disk, or "
+        "set notebooks_results_dir, then run this again: it fetches the run that the export has"
+    )
+
+
 class ActionModule(ActionBase):
     """The action."""
 
@@ -54,6 +62,8 @@ class ActionModule(ActionBase):
         for run in task["runs"]:
             try:
                 return result | self._collect(task, folder, run, task_vars or {})
+            except OSError as error:
+                raise AnsibleActionFail(no_room(folder, error.strerror or str(error))) from None
             except Refused as error:
                 refused.append(str(error))
                 self._display.warning(f"ignored and not changed: {error}", formatted=True)
@@ -117,6 +127,8 @@ class ActionModule(ActionBase):
             code, output = done.returncode, done.stderr.strip().rpartition("\n")[2]
         except subprocess.TimeoutExpired:
             code, output = 1, f"not unpacked after {10 * results.SECONDS} s"
+        if code == results.NO_ROOM:
+            raise AnsibleActionFail(no_room(Path(task["results"]), printable(output)))
         if code != 0:
             reason = printable(output) or f"unpacking failed with exit code {code}"
             raise Refused(f"{task['export']}/runs/{name}/{shared_data.ARCHIVE}: {reason}")

@@ -56,6 +56,16 @@ def unschedulable(pod: Any) -> str:
     return ""
 
 
+def demanded(pod: Any) -> str:
+    """What a pod demands of its node: labels, or the node's name."""
+    found = [f"{key}={value}" for key, value in (pod.spec.node_selector or {}).items()]
+    affinity = pod.spec.affinity and pod.spec.affinity.node_affinity
+    required = affinity and affinity.required_during_scheduling_ignored_during_execution
+    for term in required.node_selector_terms if required else []:
+        found += [f"the node {' or '.join(each.values)}" for each in term.match_fields or []]
+    return ", ".join(found) or "none"
+
+
 def cannot_start(pod: Any) -> str:
     """Why a container cannot start; else empty."""
     for status in pod.status.container_statuses or []:
@@ -135,8 +145,7 @@ class Watcher:
         elif self.unschedulable_since is None:
             self.unschedulable_since = time.monotonic()
         elif time.monotonic() - self.unschedulable_since > UNSCHEDULABLE_GRACE:
-            selector = ", ".join(f"{key}={value}" for key, value in (pod.spec.node_selector or {}).items())
-            raise AnsibleActionFail(f"{title}: its pod is unschedulable (selector: {selector or 'none'}): {reason}")
+            raise AnsibleActionFail(f"{title}: its pod is unschedulable (selector: {demanded(pod)}): {reason}")
         if broken := cannot_start(pod):
             raise AnsibleActionFail(f"{title}: its container cannot start{place(pod)}: {broken}")
         if pod.status.phase == "Failed":

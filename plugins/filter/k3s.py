@@ -91,6 +91,11 @@ def k3s_kubeconfig_mark(source_sha256: str, server: str, name: str) -> str:
     return f"{FETCHED}: {name} at {server}, from k3s.yaml of sha256 {source_sha256}"
 
 
+def k3s_is_full_token(text: str) -> bool:
+    """Whether a text is a token in its full form, as servers write theirs."""
+    return token.parse(text) is not None
+
+
 def k3s_pending(node: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """What of `wanted` this node lacks, by name, empty when the role has nothing to do on it.
 
@@ -276,6 +281,7 @@ class FilterModule:
             k3s_is_downgrade,
             k3s_kubeconfig,
             k3s_kubeconfig_mark,
+            k3s_is_full_token,
             k3s_pending,
             k3s_sum_problem,
             k3s_upgrade_errors,

@@ -221,8 +221,11 @@ def manifests_hash(password: str) -> str:
     """A hash of `password` in the form of jupyter_server.auth.passwd.
 
     By argon2 where the control node has argon2-cffi. Otherwise by salted SHA-512, which Jupyter supports too: it is
-    fast to brute-force, so only for long passwords such as the generated one. Raises for a shorter one.
+    fast to brute-force, so only for long passwords such as the generated one. Raises for a shorter one, and in any case
+    for an empty one, which is no password.
     """
+    if not password:
+        raise AnsibleFilterError("the password is empty: delete its file, and a new one is generated")
     if argon2:
         # 10 MiB and 10 passes: Jupyter's own parameters, which a board verifies in well under a second.
         return "argon2:" + argon2.PasswordHasher(memory_cost=10240, time_cost=10, parallelism=8).hash(password)

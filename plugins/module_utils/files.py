@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -42,10 +43,14 @@ def settle(part: Path, final: Path) -> None:
 
 
 def sync(directory: Path) -> None:
-    """The names in a directory are on the disk. Raises OSError."""
+    """The names in a directory are on the disk, where its file system can be asked for that. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some that are reached over a network, or by FUSE, know it of files alone.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 

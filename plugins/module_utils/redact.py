@@ -11,9 +11,12 @@ from typing import Any
 #: Colours of a terminal, and what else moves its cursor.
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PATTERNS = (
+    # What has other characters than letters and digits in it, and so is not known by its length below.
+    (re.compile(r"-----BEGIN [A-Z0-9 ]+-----[\s\S]*?(?:-----END [A-Z0-9 ]+-----|\Z)"), "<key>"),
+    (re.compile(r"\beyJ[\w-]+(?:\.[\w-]+)+|\$argon2[a-z]*\$\S+"), "<key>"),
     (re.compile(r"\b([a-z][a-z0-9+.-]*://)[^/\s\"']+"), r"\1<host>"),
     (re.compile(r"\b[\w.+-]+@[\w.-]+"), "<address>"),
-    (re.compile(r"\b[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}\b"), "<address>"),
+    (re.compile(r"\b[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}\b|\b[0-9A-Fa-f]{4}(\.[0-9A-Fa-f]{4}){2}\b"), "<address>"),
     (re.compile(r"(?<![\d.])(?!127\.)\d{1,3}(\.\d{1,3}){3}(?!\d|\.\d)"), "<address>"),
     (re.compile(r"\bSHA256:\S+|\bK10\S+|\bssh-[a-z0-9-]+ AAAA\S+"), "<key>"),
     (re.compile(r"\b[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b|\b[0-9A-Fa-f]{12,}\b"), "<id>"),
@@ -22,7 +25,8 @@ _PATTERNS = (
     # A name with domains, but no file, no unit and no module of Python.
     (
         re.compile(
-            r"\b(?:[a-z0-9-]+\.)+(?:local|lan|home|internal|intern|box|arpa|com|net|org|edu|gov|info|dev|io|me|[a-z]{2})\b"
+            r"\b(?:[A-Za-z0-9-]+\.)+"
+            r"(?:(?i:local|lan|home|internal|intern|box|arpa|com|net|org|edu|gov|info|dev|io|me)|[a-z]{2})\b"
             r"(?<!\.py)(?<!\.sh)(?<!\.md)(?<!\.so)(?<!\.gz)(?<!\.xz)(?<!\.k8s\.io)"
         ),
         "<host>",
@@ -60,7 +64,8 @@ def redact(value: Any, known: Iterable[str] = ()) -> Any:
     `known` are words to hide wherever they stand; those of one or two letters would hide half of a text.
     """
     words = sorted({str(word) for word in known if len(str(word)) > 2}, key=len, reverse=True)
-    hidden = re.compile("|".join(rf"(?<![\w-]){re.escape(word)}(?![\w-])" for word in words)) if words else None
+    either = "|".join(rf"(?<![\w-]){re.escape(word)}(?![\w-])" for word in words)
+    hidden = re.compile(either, re.IGNORECASE) if words else None
 
     def text(found: str) -> str:
         if len(found) > LONGEST:

@@ -4,11 +4,12 @@
 
 Notebooks wrote the archive, so a separate process unpacks it, with limits on time and memory that its parsers cannot
 exceed. RESULTS/RUN appears as a whole, after its timings are validated. Exit status 1 with a message, safe to print,
-when the archive is invalid; nothing is changed then.
+when the archive is invalid, 2 when this disk cannot take it; nothing is changed then.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,11 +21,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, shared_data
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sync
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import OutOfTime, Refused, printable
 
 TIMINGS = "timings.json"
 #: CPU seconds, and bytes of memory, that unpacking and validation may take.
 SECONDS, MEMORY = 10, 224 << 20
+#: Errors that are of the control node's disk, whatever the archive is; and the exit status for them.
+OF_THE_DISK, NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO), 2
 #: Limits of the unpacked archive: 20 boards with two executed notebooks each are a tenth of it.
 LIMITS = archives.Limits(size=128 << 20, members=2000, depth=4, seconds=SECONDS)
 #: Prefix of each page: whatever a notebook wrote into it, a browser runs none of its scripts, loads nothing and sends
@@ -72,7 +76,11 @@ def looks_like_page(path: Path) -> bool:
 
 def seal(path: Path) -> None:
     """Prevent a page from running scripts in the browser that shows it, and from leading it elsewhere by itself."""
-    path.write_bytes(SEAL + ORDERS.sub(b"data-http-equiv", path.read_bytes()))
+    content = SEAL + ORDERS.sub(b"data-http-equiv", path.read_bytes())
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def unpack(source: IO[bytes], digest: str, schema: Path, target: Path) -> None:
@@ -91,6 +99,8 @@ def unpack(source: IO[bytes], digest: str, schema: Path, target: Path) -> None:
                 seal(folder / name)
         validate_timings(folder, schema)
         folder.rename(target)
+    # The run may be deleted from the export now: after a power cut it is complete here, or not there at all.
+    sync(target.parent)
 
 
 def link(results: Path, run: str) -> bool:
@@ -134,7 +144,7 @@ def main(arguments: list[str]) -> int:
         unpack(sys.stdin.buffer, digest, schema, target)
     except (Refused, OutOfTime, OSError, MemoryError) as error:
         print(error or "it exceeds the memory limit", file=sys.stderr)
-        return 1
+        return NO_ROOM if isinstance(error, OSError) and error.errno in OF_THE_DISK else 1
     return 0
 
 

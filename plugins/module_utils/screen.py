@@ -190,9 +190,12 @@ class Log:
         self.path = folder / name
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="replace", buffering=1)
-        # Names end with the time, e.g. site-20261125T212323Z.log.
-        logs = sorted(folder.glob("*-????????T??????Z.log"), key=lambda path: path.name.rsplit("-", 1)[-1])
-        for old in logs[:-keep]:
+        # Names end with the time, e.g. site-20261125T212323Z.log. One that is later than this run's is of a clock that
+        # was ahead: it stays, and does not count, for it would have the place of this one.
+        logs = [(path.name.rsplit("-", 1)[-1], path) for path in folder.glob("*-????????T??????Z.log")]
+        until = name.rsplit("-", 1)[-1]
+        earlier = sorted(each for each in logs if each[0] <= until and each[1] != self.path)
+        for _, old in earlier[: max(0, len(earlier) + 1 - keep)]:
             old.unlink(missing_ok=True)
 
     def write(self, text: str) -> None:

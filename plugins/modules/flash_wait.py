@@ -40,12 +40,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.ssh import (
+    MOST,
     Login,
     advice,
     port_open,
     query,
     rejects_host_key,
     run,
+    said,
 )
 
 HINT = (
@@ -101,12 +103,12 @@ def wait_for_off(module: AnsibleModule, login: Login, deadline: float) -> None:
 
 def cloud_init_problems(status: dict[str, Any], returncode: int) -> tuple[list[str], list[str]]:
     """(errors, warnings) of `cloud-init status --format json` and its exit status: 0 done, 1 crashed, 2 recovered."""
-    errors = [str(error) for error in status.get("errors") or []]
+    errors = [said(error) for error in list(status.get("errors") or [])[:MOST]]
     recovered = status.get("recoverable_errors") or {}
-    warnings = [str(text).strip() for texts in recovered.values() for text in texts]
+    warnings = [said(text) for texts in recovered.values() for text in texts]
     if returncode not in (0, 2) and not errors:
-        errors = [f"cloud-init ended with {returncode}, status {status.get('status', 'unknown')}"]
-    return errors, warnings
+        errors = [f"cloud-init ended with {returncode}, status {said(status.get('status', 'unknown'))}"]
+    return errors, warnings[:MOST]
 
 
 def wait_for_cloud_init(module: AnsibleModule, login: Login, deadline: float) -> None:
@@ -127,13 +129,13 @@ def wait_for_cloud_init(module: AnsibleModule, login: Login, deadline: float) ->
             return
         text, _, code = result.stdout.rpartition("rc=")
         if not (code.isascii() and code.strip().isdigit()):
-            last = result.stderr.strip() or "the connection was lost"
+            last = said(result.stderr) or "the connection was lost"
             time.sleep(1)
             continue
         try:
             errors, warnings = cloud_init_problems(json.loads(text), int(code))
         except (ValueError, AttributeError, TypeError, RecursionError):
-            last = f"its status is not valid: {text[:200]}"
+            last = f"its status is not valid: {said(text[:200])}"
             time.sleep(1)
             continue
         if errors:
@@ -147,7 +149,7 @@ def wait_for_cloud_init(module: AnsibleModule, login: Login, deadline: float) ->
                 module.warn(f"cloud-init on {name}: {warning}")
         if module.params["instance_id"] and (keys := query(login).keys_on_card):
             module.fail_json(
-                msg=f"{name} ({login.address}): {' '.join(keys.split())} has a private key, and all its users can read "
+                msg=f"{name} ({login.address}): {keys} has a private key, and all its users can read "
                 f"it; the last commands of the first boot must delete it. Check /var/log/cloud-init-output.log on it. "
                 f"{remedy}"
             )
@@ -177,7 +179,13 @@ def main() -> None:
         module.exit_json(changed=False, seconds=0.0, msg="check mode does not wait")
     started = time.monotonic()
     waits = {"ssh": wait_for_ssh, "cloud-init": wait_for_cloud_init, "off": wait_for_off}
-    waits[until](module, login, started + module.params["timeout"])
+    try:
+        waits[until](module, login, started + module.params["timeout"])
+    except OSError as error:
+        # The host key that the operator confirmed could not be written down, as on a full disk.
+        module.fail_json(
+            msg=f"{error.filename or login.known_hosts}: {error.strerror}: check the disk of the control node"
+        )
     seconds = round(time.monotonic() - started, 1)
     done = {"ssh": "reachable", "cloud-init": "finished", "off": "off"}[until]
     module.exit_json(changed=False, seconds=seconds, msg=f"{done} after {seconds} s")

@@ -81,7 +81,8 @@ class Api:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.asked[self.path] = self.headers["Accept"]
-                body = json.dumps(outer.answers.get(self.path, {"code": 404})).encode()
+                # A line, as each event of a watch is.
+                body = json.dumps(outer.answers.get(self.path, {"code": 404})).encode() + b"\n"
                 self.send_response(200 if self.path in outer.answers else 404)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))

@@ -118,10 +118,14 @@ def label(thing: Object, name: str) -> str:
 
 
 def moment(text: str | None, otherwise: float = 0.0) -> float:
-    """Seconds since 1970 of a time of the API. A container that was lost with its board ended at no time (null)."""
-    if not text:
+    """Seconds since 1970 of a time of the API; `otherwise` for none.
+
+    A container that was lost with its board ended at no time (null), and a kubelet may write one of the year 0.
+    """
+    try:
+        return datetime.fromisoformat((text or "").replace("Z", "+00:00")).timestamp()
+    except ValueError:
         return otherwise
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def described(node: Object, pods: list[Object], values: dict[str, float], now: float) -> Object:

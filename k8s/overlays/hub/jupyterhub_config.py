@@ -21,6 +21,8 @@ SETTINGS = json.loads((HERE / "settings.json").read_text())
 USERS = logins.hashes(json.loads((HERE / "users.json").read_text()))
 #: Seconds that a wrong login takes at least.
 FAILURE_DELAY = 1.0
+#: Longest list of Nodes that is read (bytes): one of 200 has 3 MB, and a Node may have as much as the API takes.
+NODES = 8 << 20
 #: A pod of a board that does not answer is never confirmed to have ended; after this it counts as ended.
 LOST = timedelta(seconds=30)
 
@@ -95,31 +97,50 @@ def pods_of_people() -> list[dict[str, Any]]:
     return [pod for pods in found for pod in pods.values()]
 
 
+async def nodes(spawner: KubeSpawner) -> list[dict[str, Any]]:
+    """The Nodes; none where their list is longer than NODES.
+
+    As JSON: each may have what its kubelet wrote, and the client would fail at all for a time of one (the year 0).
+    """
+    answer = await spawner.api.list_node(_preload_content=False)
+    text = b""
+    async for block in answer.content.iter_chunked(1 << 16):
+        text += block
+        if len(text) > NODES:
+            answer.close()
+            return []
+    found: list[dict[str, Any]] = json.loads(text).get("items", [])
+    return found
+
+
 async def boards(spawner: KubeSpawner) -> list[dict[str, Any]]:
     """What a user may choose from: any board, those of a role, or one of those that are Ready now."""
-    nodes = await spawner.api.list_node()
     found: list[dict[str, Any]] = [{"display_name": "Any board", "slug": "any", "default": True}]
     ready = []
-    for node in nodes.items:
+    for node in await nodes(spawner):
+        meta, spec, status = node["metadata"], node.get("spec", {}), node.get("status", {})
         # Whoever has the agents' token can add a Node that never reported any.
-        conditions = {each.type: each.status for each in node.status.conditions or []}
-        closed = node.spec.unschedulable or any(each.effect != "PreferNoSchedule" for each in node.spec.taints or [])
+        conditions = {each["type"]: each["status"] for each in status.get("conditions") or []}
+        taints = [each["effect"] for each in spec.get("taints") or []]
+        closed = spec.get("unschedulable") or any(effect != "PreferNoSchedule" for effect in taints)
         if conditions.get("Ready") == "True" and not closed:
-            ready.append((node.metadata.name, (node.metadata.labels or {}).get("role", "")))
+            ready.append((meta["name"], (meta.get("labels") or {}).get("role", "")))
     for role in sorted({role for _, role in ready if role}):
         override = {"node_selector": {"role": role}}
         found.append({"display_name": f"A board for {role}", "slug": f"role-{role}", "kubespawner_override": override})
     for name, role in sorted(ready):
-        override = {"node_selector": {"kubernetes.io/hostname": name}}
+        # Its label kubernetes.io/hostname is what a node says of itself.
+        term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]}
         title = f"{name} ({role})" if role else name
-        found.append({"display_name": title, "slug": f"board-{name}", "kubespawner_override": override})
+        chosen = {"node_affinity_required": [term]}
+        found.append({"display_name": title, "slug": f"board-{name}", "kubespawner_override": chosen})
     return found
 
 
 def before_spawn(spawner: KubeSpawner) -> None:
     """Have the pod say for which login it runs: roles/manifests ends those of people who may not log in any more."""
     # What was chosen before would be combined with what is chosen now.
-    spawner.node_selector = {}
+    spawner.node_selector, spawner.node_affinity_required = {}, []
     spawner.extra_labels = {"edge-ai/login": logins.label(spawner.user.name, USERS[spawner.user.name])}
 
 

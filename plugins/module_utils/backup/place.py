@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..files import sha256_of
+from ..files import sha256_of, sync
 from ..shared_data import printable
 from ..ssh import captured
 from .generations import STAMP, prune, surplus
@@ -99,7 +99,10 @@ def _to_directory(backup: Path, directory: Path, cluster_name: str, keep: int) -
                 os.fsync(file.fileno())
             if sha256_of(copied) != sha256_of(path):
                 raise BackupError(f"{copied} is not what was written: check the disk")
+        sync(part)
         part.rename(whole)
+    # Before others are removed for it: the disk may be pulled out, or lose its power.
+    sync(directory)
     return prune(directory, keep, cluster_name, backup.name)
 
 

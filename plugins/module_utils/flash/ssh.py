@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..network import is_open
+from ..shared_data import printable
 from ..ssh import captured, ssh_argv
 from .hostkeys import fingerprint, offered_key, trust
 
@@ -29,6 +30,15 @@ HANDSHAKE_SECONDS = 30
 
 # What ssh says of a host key that is not, or not so, in known_hosts.
 HOST_KEY_ERRORS = ("IDENTIFICATION HAS CHANGED", "Host key verification failed", "host key is known")
+
+
+#: What is kept of a text that a board says, and how many of a list: they are in messages, and may be anybody's.
+LONGEST, MOST = 2000, 20
+
+
+def said(text: object) -> str:
+    """What a board says as one line, which begins no other one of a message."""
+    return printable(" ".join(str(text).split()), LONGEST)
 
 
 @dataclass(frozen=True)
@@ -118,16 +128,16 @@ def parse_status(text: str) -> BoardStatus:
     errors: list[str] = []
     if result:
         try:
-            errors = [str(error) for error in json.loads(result)["v1"]["errors"]]
+            errors = [said(error) for error in list(json.loads(result)["v1"]["errors"])[:MOST]]
         except (ValueError, KeyError, TypeError, RecursionError):
-            errors = [f"/run/cloud-init/result.json is not valid: {result[:200]}"]
+            errors = [f"/run/cloud-init/result.json is not valid: {said(result[:200])}"]
     return BoardStatus(
         reached=True,
-        instance_id=parts.get("/var/lib/cloud/data/instance-id", ""),
+        instance_id=said(parts.get("/var/lib/cloud/data/instance-id", "")),
         meta_data=parts.get("/boot/firmware/meta-data", ""),
         cloud_init_done=bool(result),
         cloud_init_errors=tuple(errors),
-        keys_on_card=parts.get("keys", ""),
+        keys_on_card=said(parts.get("keys", "")),
     )
 
 
@@ -151,9 +161,8 @@ def _query(login: Login) -> BoardStatus:
     except subprocess.TimeoutExpired:
         return BoardStatus(reached=True, error="the login hangs")
     if "==> end" not in result.stdout:
-        return BoardStatus(
-            reached=True, error=(result.stderr or result.stdout).strip() or f"ssh ended with {result.returncode}"
-        )
+        error = said(result.stderr or result.stdout) or f"ssh ended with {result.returncode}"
+        return BoardStatus(reached=True, error=error)
     return parse_status(result.stdout)
 
 

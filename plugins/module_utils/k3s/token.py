@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-_FULL = re.compile(r"K10([0-9a-f]{64})::([^:]+):(.+)")
+#: Of one line, and of characters that a file, a header and a message can hold.
+_FULL = re.compile(r"K10([0-9a-f]{64})::([!-9;-~]+):([!-~]+)")
+#: Characters of the longest one.
+_LONGEST = 1000
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Token:
 
 def parse(text: str) -> Token | None:
     """The parts of a token in its full form, None for anything else. White space around it does not count."""
-    found = _FULL.fullmatch(text.strip())
+    found = _FULL.fullmatch(text.strip()) if len(text) <= _LONGEST else None
     return Token(*found.groups()) if found else None
 
 

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from . import tokens
 from .model import Host, Inventory, Place, Report, Setting, is_secret
 
 _PUBLIC = (".pub", "known_hosts", ".crt", ".pem.pub")
@@ -46,7 +47,8 @@ def _remedy(name: str) -> str:
 def check_files(inventory: Inventory, base: Path, report: Report) -> None:
     """Report secrets on disk that others may read: a directory must be 0700, a file in it 0600 (or 0400).
 
-    Names are shown relative to `base`. A directory that does not exist yet is created by the roles.
+    And those that are empty, as a password that is none. Names are shown relative to `base`. A directory
+    that does not exist yet is created by the roles.
     """
     folders = {str(setting.value) for _host, setting in inventory.settings("cluster_secrets_dir")}
     for folder in sorted(folders):
@@ -59,7 +61,36 @@ def check_files(inventory: Inventory, base: Path, report: Report) -> None:
                 continue
             if path.is_file() and path.name.endswith(_PUBLIC):
                 continue
-            name = str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+            name = _shown(path, base)
             wanted = "0700" if path.is_dir() else "0600"
             remedy = f"run `chmod {wanted} {name}`"
             report.add(Place(name), "mode", f"{mode:04o}", "accessible to other users", remedy)
+    _check_empty(inventory, [Path(each) for each in folders], base, report)
+
+
+def _check_empty(inventory: Inventory, folders: list[Path], base: Path, report: Report) -> None:
+    # Hidden ones are locks, and what a run that was killed left.
+    found = [path for root in folders for path in sorted(root.rglob("[!.]*")) if root.is_absolute()]
+    found += [Path(str(setting.value)) for _host, setting in inventory.settings("manifests_jupyter_password_file")]
+    of_k3s = tokens.paths(inventory)
+    for path in dict.fromkeys(found):
+        if path not in of_k3s and not path.name.endswith(_PUBLIC) and path.is_file() and _is_blank(path):
+            report.add(
+                Place(_shown(path, base)),
+                "content",
+                None,
+                "empty, as a power cut leaves a file that was just made",
+                "delete it: then playbooks/restore-control.yml puts that of a backup there, or the run makes a new one",
+            )
+
+
+def _is_blank(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return not file.read(4096).strip()
+    except OSError:
+        return False
+
+
+def _shown(path: Path, base: Path) -> str:
+    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)

@@ -44,21 +44,26 @@ FILES: dict[str, Callable[[str], tuple[str, str] | None]] = {
 }
 
 
-def check_files(inventory: Inventory, base: Path, report: Report) -> None:
-    """Report tokens that k3s or the roles could not use; a file that does not exist yet is made by them."""
-    seen: set[Path] = set()
+def paths(inventory: Inventory) -> dict[Path, str]:
+    """The files of tokens that there are, and the variable of each."""
+    found: dict[Path, str] = {}
     for host in inventory.boards():
         secrets = str(host.get("cluster_secrets_dir", "/nonexistent"))
-        for name, problem_of in FILES.items():
-            default = str(inventory.defaults[name]).replace("{{ cluster_secrets_dir }}", secrets)
+        for name in FILES:
+            default = str(inventory.defaults.get(name, "")).replace("{{ cluster_secrets_dir }}", secrets)
             path = Path(str(host.get(name) or default))
-            if path in seen or not path.is_file():
-                continue
-            seen.add(path)
-            try:
-                found = problem_of(path.read_text(encoding="utf-8").strip())
-            except (OSError, UnicodeDecodeError) as error:
-                found = f"cannot be read: {getattr(error, 'strerror', None) or error}", "write it again, as one line"
-            if found:
-                shown = str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
-                report.add(Place(shown), name, None, *found)
+            if path.is_file():
+                found.setdefault(path, name)
+    return found
+
+
+def check_files(inventory: Inventory, base: Path, report: Report) -> None:
+    """Report tokens that k3s or the roles could not use; a file that does not exist yet is made by them."""
+    for path, name in paths(inventory).items():
+        try:
+            found = FILES[name](path.read_text(encoding="utf-8").strip())
+        except (OSError, UnicodeDecodeError) as error:
+            found = f"cannot be read: {getattr(error, 'strerror', None) or error}", "write it again, as one line"
+        if found:
+            shown = str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+            report.add(Place(shown), name, None, *found)

@@ -8,11 +8,11 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
-from unittest.mock import AsyncMock, MagicMock
+from unittest.mock import MagicMock
 
 import argon2
 import pytest
@@ -97,19 +97,63 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     HTTPServer.configure(None)
 
 
+def kube_node(name: str, conditions: Any = ({"type": "Ready", "status": "True"},), **meta: Any) -> dict[str, Any]:
+    status = {} if conditions is None else {"conditions": list(conditions)}
+    return {"metadata": {"name": name, **meta}, "spec": {}, "status": status}
+
+
+def choices(hub: Any, *nodes: dict[str, Any]) -> dict[str, Any]:
+    """What users may choose from, by its name in a form: the API as the hub's client gives its answers."""
+    text = json.dumps({"items": nodes}).encode()
+
+    class Content:
+        async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+            for start in range(0, len(text), size):
+                yield text[start : start + size]
+
+    async def list_node(*, _preload_content: bool) -> Any:
+        assert not _preload_content, "the client would parse it"
+        return SimpleNamespace(content=Content(), close=lambda: None)
+
+    found = asyncio.run(hub.boards(SimpleNamespace(api=SimpleNamespace(list_node=list_node))))
+    return {each["slug"]: each.get("kubespawner_override") for each in found}
+
+
 def test_a_node_that_never_reported_keeps_nobody_from_choosing_another(hub: Any) -> None:
-    ready = [SimpleNamespace(type="Ready", status="True")]
-    nodes = [
-        SimpleNamespace(
-            metadata=SimpleNamespace(name=name, labels=None),
-            spec=SimpleNamespace(unschedulable=None, taints=None),
-            status=SimpleNamespace(conditions=conditions),
-        )
-        for name, conditions in (("pi-01", ready), ("pi-99", None))
-    ]
-    api = SimpleNamespace(list_node=AsyncMock(return_value=SimpleNamespace(items=nodes)))
-    found = asyncio.run(hub.boards(SimpleNamespace(api=api)))
-    assert [each["slug"] for each in found] == ["any", "board-pi-01"]
+    assert list(choices(hub, kube_node("pi-01"), kube_node("pi-99", None))) == ["any", "board-pi-01"]
+
+
+def test_boards_that_take_no_pods_are_no_choice(hub: Any) -> None:
+    closed, tainted, preferred, lost = (kube_node(f"pi-0{number}") for number in range(2, 6))
+    closed["spec"] = {"unschedulable": True}
+    tainted["spec"] = {"taints": [{"key": "x", "effect": "NoSchedule"}]}
+    preferred["spec"] = {"taints": [{"key": "x", "effect": "PreferNoSchedule"}]}
+    lost["status"] = {"conditions": [{"type": "Ready", "status": "Unknown"}]}
+    assert list(choices(hub, closed, tainted, preferred, lost)) == ["any", "board-pi-04"]
+
+
+def test_what_a_kubelet_writes_of_its_node_keeps_nobody_from_starting(hub: Any, monkeypatch: Any) -> None:
+    year = {"type": "Ready", "status": "True", "lastHeartbeatTime": "0000-01-01T00:00:00Z"}
+    assert list(choices(hub, kube_node("pi-01"), kube_node("pi-05", [year]))) == ["any", "board-pi-01", "board-pi-05"]
+    monkeypatch.setattr(hub, "NODES", 100_000)
+    assert list(choices(hub, kube_node("pi-01"), kube_node("pi-05", annotations={"x": "x" * 200_000}))) == ["any"]
+
+
+def test_a_board_is_chosen_by_the_name_that_no_other_node_can_take(hub: Any) -> None:
+    # What a node says of itself: that of a board that others control says that it is another one.
+    labels = {"kubernetes.io/hostname": "pi-01", "role": "training"}
+    found = choices(hub, kube_node("pi-01", labels=labels), kube_node("pi-02", labels=labels))
+    assert found["role-training"] == {"node_selector": {"role": "training"}}
+    assert found["board-pi-01"] == {
+        "node_affinity_required": [
+            {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["pi-01"]}]},
+        ]
+    }
+    # KubeSpawner keeps what was chosen the last time.
+    last = {"node_selector": {"role": "x"}, "node_affinity_required": [1]}
+    spawner = SimpleNamespace(user=SimpleNamespace(name="alice"), **last)
+    hub.before_spawn(spawner)
+    assert (spawner.node_selector, spawner.node_affinity_required) == ({}, [])
 
 
 def test_passwords_are_taken_by_the_page_alone_whose_guesses_are_limited(hub: Any) -> None:

@@ -160,6 +160,12 @@ def test_a_run_is_shown_while_it_runs(status: Any) -> None:
     assert [each[2:] for each in steps] == [("30 s", "runs"), ("0 s", "ContainerCreating")]
 
 
+@pytest.mark.parametrize("year", ["0000", "99999", "-001"])
+def test_a_time_that_no_calendar_has_hides_no_run(status: Any, year: str) -> None:
+    ended = {"startedAt": f"{year}-01-01T00:00:00Z", "finishedAt": f"{year}-01-01T00:00:00Z", "exitCode": 0}
+    assert status.last_run([step("report", RUN, 1, {"terminated": ended})], 5.0)["steps"][0][2:] == ("0 s", "done")
+
+
 @pytest.mark.parametrize(
     ("state", "shown"),
     [

@@ -1176,6 +1176,27 @@ def test_copies_at_a_second_directory_are_whole_and_few(backup: Path, owner: Own
     assert {path.stat().st_mode & 0o777 for path in copied.iterdir()} == {0o600}
 
 
+def test_an_older_copy_is_removed_when_the_new_one_is_on_the_disk_with_its_name(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    fsync, prune = os.fsync, place.prune
+
+    def noted(descriptor: int) -> None:
+        events.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def pruned(*given: Any) -> list[str]:
+        events.append("prune")
+        return prune(*given)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(place, "prune", pruned)
+    place.copy(backup, str(tmp_path), "home", 2, "", 60)
+    assert events[-3:] == [f".part-{backup.name}", "home", "prune"]
+    assert set(events[:-3]) == {path.name for path in backup.iterdir()}
+
+
 def place_of(tmp_path: Path, script: str) -> str:
     """Options that have sftp start a program in the place of its server."""
     server = tmp_path / "server"

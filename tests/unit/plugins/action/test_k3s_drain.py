@@ -75,6 +75,13 @@ def test_what_a_user_cordoned_stays_so_and_what_an_upgrade_cordoned_does_not() -
     assert cycle(False, {"reason": NEW, "cordoned": True}) == (False, None)
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 200_000, "1" * 5000])
+def test_a_mark_that_a_kubelet_wrote_uncordons_nothing_and_ends_no_run(text: str) -> None:
+    one = kube_node(True, None)
+    one.metadata.annotations = {"m": text}
+    assert drain.mark_of(one, "m") == {"reason": text, "cordoned": False}
+
+
 class Cluster:
     """The calls of the API that a drain makes, for one pod on one node."""
 

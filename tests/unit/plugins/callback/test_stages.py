@@ -595,6 +595,19 @@ def test_the_newest_logs_of_the_project_are_kept(project: Project) -> None:
     assert f"Log: {folder}/play-" in terminal.screen.replace("\n", "").replace("Log:", "Log: ")
 
 
+def test_a_clock_that_was_ahead_costs_no_run_its_log(tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"site-20990101T0000{number:02}Z.log").touch()
+    for number in range(3):
+        screen.Log(tmp_path, f"play-20260101T0000{number:02}Z.log", 2).close()
+    # In one second, of two playbooks: the one that is written now stays.
+    screen.Log(tmp_path, "a-20260101T000002Z.log", 1).close()
+    assert sorted(path.name for path in tmp_path.glob("*-2026*")) == ["a-20260101T000002Z.log"]
+    assert len(list(tmp_path.glob("*-2099*"))) == 4
+    screen.Log(tmp_path, "b-20260101T000003Z.log", 2).close()
+    assert sorted(path.name[0] for path in tmp_path.glob("*-2026*")) == ["a", "b"]
+
+
 def test_errors_go_where_standard_error_goes(project: Project) -> None:
     project.write(GOOD.replace("hosts: pi-01,pi-02,pi-03", "hosts: pi-01,absent"))
     errors = project.folder / "errors"

@@ -192,6 +192,11 @@ def test_stored_hash_is_kept_until_the_password_changes() -> None:
         assert not manifests.manifests_hash_matches(password, damaged)
 
 
+def test_an_empty_password_is_none() -> None:
+    with pytest.raises(AnsibleFilterError, match="the password is empty"):
+        manifests.manifests_hash("")
+
+
 def test_without_argon2_a_short_password_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifests, "argon2", None)
     with pytest.raises(AnsibleFilterError, match="argon2-cffi"):

@@ -1,6 +1,8 @@
 """Files that are replaced as a whole."""
 
+import errno
 import hashlib
+import os
 import stat
 from pathlib import Path
 
@@ -39,6 +41,29 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
     with pytest.raises(OSError, match="No space"):
         files.write_text(path, "new")
     assert path.read_text() == "old"
+
+
+def test_a_disk_that_knows_no_order_of_names_is_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As some that are reached over a network; a faulty one is an error."""
+    fsync = os.fsync
+
+    def of_files_alone(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", of_files_alone)
+    files.write_text(tmp_path / "token", "new")
+    assert (tmp_path / "token").read_text() == "new"
+
+    def faulty(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files.os, "fsync", faulty)
+    with pytest.raises(OSError, match="Input/output"):
+        files.sync(tmp_path)
 
 
 def test_digest(tmp_path: Path) -> None:

@@ -6,6 +6,11 @@ from typing import Any
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.module_utils.redact import LONGEST, redact
 
+PEM = (
+    "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIBq/x+Yz/abc+def/ghi+JKL/mno+pqr/stu+vwxoAoGCCqGSM49\nAwE/a+b==\n"
+    "-----END EC PRIVATE KEY-----"
+)
+JWT = "eyJhbGciOiJSUzI1NiIs-ImtpZCI6_IkFCQyJ9.eyJzdWIiOiJz-eXN0ZW06c_2VydmljZWFj.c2ln-bmF0_dXJl-abc"
 KNOWN = ["ada", "ada-laptop", "192.168.1.11", "10000000deadbeef", "pi", "router"]
 
 
@@ -28,6 +33,13 @@ KNOWN = ["ada", "ada-laptop", "192.168.1.11", "10000000deadbeef", "pi", "router"
         ("id 2f6b1f0a-0000-4000-8000-0123456789ab", "id <id>"),
         ("serial 10000000deadbeef, 100000001a2b3c4d", "serial <name>, <id>"),
         ("password hXq2Lr9sV0bT4cN8mK1pZ6wY", "password <key>"),
+        ("e45f.01ab.cdef", "<address>"),
+        ("on Ada-Laptop, at NAS.Fritz.BOX", "on <name>, at <host>"),
+        (f"x {PEM} y", "x <key> y"),
+        # The beginning of one, as where a line was cut.
+        (PEM[:60], "<key>"),
+        (f"Bearer {JWT}, retry", "Bearer <key>, retry"),
+        ("hash $argon2id$v=19$m=10240,t=10,p=8$AAA/A+A$abc/def+ghi", "hash <key>"),
         ("\x1b[31mred\x1b[0m", "red"),
         # Direction, width and language: not seen, so that the text looks as it would without them.
         ("\u202egnp.exe\u202c \u2066a\u2069 \u200eb\u200f", "gnp.exe a b"),
@@ -50,6 +62,8 @@ def test_what_tells_who_and_where_is_redacted(text: str, expected: str) -> None:
         "CONFIG_CGROUP_HUGETLB: missing",
         "67.1 MB/s; 0.5 s",
         "127.0.1.1 in /etc/hosts",
+        "AssertionError: json.JSONDecodeError: Expecting value: line 1",
+        "-----BEGIN of the test-----",
     ],
 )
 def test_what_is_of_use_stays(text: str) -> None:

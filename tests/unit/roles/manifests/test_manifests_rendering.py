@@ -472,9 +472,12 @@ def test_hub_and_proxy_run_on_the_board_with_the_database(hub: Objects) -> None:
         # restricted
         assert pod["template"]["spec"]["securityContext"]["runAsNonRoot"]
         assert container(objects, name)["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert objects["Deployment", "proxy"]["spec"]["template"]["spec"]["nodeSelector"] == {
-        "kubernetes.io/hostname": "pi-07"
-    }
+        # By the Node's name alone: a node that others control may have the same label kubernetes.io/hostname.
+        assert "nodeSelector" not in pod["template"]["spec"]
+        (required,) = pod["template"]["spec"]["affinity"]["nodeAffinity"].values()
+        assert required == {
+            "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["pi-07"]}]}]
+        }
     volume, claim = (
         objects["PersistentVolume", "hub-pi-07"]["spec"],
         objects["PersistentVolumeClaim", "hub-pi-07"],

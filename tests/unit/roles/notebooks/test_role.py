@@ -206,8 +206,12 @@ def test_boards_that_join_predict_and_the_report_completes_the_run(jobs: Jobs, e
     specs = pods(jobs("joining"))
     long = f"prediction-fast-{'n' * 47}"
     assert list(specs) == ["prediction-fast-pi-05", long, "report"]
-    assert specs[long]["nodeSelector"] == {"kubernetes.io/hostname": "n" * 63}
-    for name in ("prediction-fast-pi-05", long):
+    for name, node in (("prediction-fast-pi-05", "pi-05"), (long, "n" * 63)):
+        # Not by a label: a node says its own, kubernetes.io/hostname too.
+        assert not specs[name].get("nodeSelector")
+        assert specs[name]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] == {
+            "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}]
+        }
         assert specs[name]["tolerations"] == [{"operator": "Exists"}]
         arguments = specs[name]["containers"][0]["args"]
         assert arguments[-1] == f"--extends={RUN}"
@@ -514,6 +518,15 @@ def test_unschedulable_pod_is_reported_with_the_schedulers_reason() -> None:
     pending = pod({"phase": "Pending", "conditions": [refused]}, {"nodeName": None})
     assert waiting.unschedulable(pending) == "0/3 nodes are available"
     assert waiting.state(pending) == "waiting for a node"
+
+
+def test_what_a_pod_demands_of_its_node_is_named() -> None:
+    named = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["pi-05"]}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [named]}}
+    affinity = {"nodeAffinity": required}
+    assert waiting.demanded(pod({}, {"nodeSelector": {"role": "training"}})) == "role=training"
+    assert waiting.demanded(pod({}, {"affinity": affinity})) == "the node pi-05"
+    assert waiting.demanded(pod({}, {"affinity": {"podAffinity": {}}})) == "none"
 
 
 @pytest.mark.parametrize("reason", ["ErrImageNeverPull", "ImagePullBackOff", "CreateContainerConfigError"])

@@ -1,5 +1,6 @@
 """A board's state from its answer over ssh; the meaning of cloud-init's exit status."""
 
+import json
 import os
 import socket
 import subprocess
@@ -275,3 +276,44 @@ def test_no_status_of_cloud_init_ends_the_wait(answer: str, monkeypatch: pytest.
     monkeypatch.setattr(wait, "run", lambda *_, **__: done)
     wait.wait_for_cloud_init(module, LOGIN, time.monotonic() + 0.05)
     assert "last error: its status is not valid: " in said[0]
+
+
+def test_what_a_board_says_begins_no_line_of_a_message_and_is_short() -> None:
+    """It may be anybody's: of an address that another machine has by now, too."""
+    line = "x\nok: [pi-01]\x1b[2J\u202e"
+    result = json.dumps({"v1": {"errors": [line * 1000] * 1000}})
+    found = parse_status(
+        f"==> /var/lib/cloud/data/instance-id\n{line}\n==> /run/cloud-init/result.json\n{result}\n"
+        f"==> keys\n/boot/firmware/{line}\n==> end\n"
+    )
+    errors, warnings = wait.cloud_init_problems({"errors": [line], "recoverable_errors": {"WARNING": [line] * 99}}, 1)
+    texts = [found.instance_id, found.keys_on_card, *found.cloud_init_errors, *errors, *warnings]
+    assert found.instance_id == r"x ok: [pi-01]\x1b[2J\u202e"
+    assert all(text.isprintable() and len(text) < 4000 for text in texts)
+    assert len(found.cloud_init_errors) == len(warnings) == 20
+    (failed,), _ = wait.cloud_init_problems({"status": line}, 1)
+    assert failed == r"cloud-init ended with 1, status x ok: [pi-01]\x1b[2J\u202e"
+
+
+def test_a_host_key_that_cannot_be_written_down_is_named_with_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failed(Exception):
+        pass
+
+    def fail(msg: str, **_: Any) -> None:
+        raise Failed(msg)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    login = {"address": "192.0.2.1", "port": 22, "user": "pi", "key": "", "known_hosts": "/secrets/known_hosts"}
+    params = {"name": "pi-01", "login": login, "until": "ssh", "timeout": 1, "instance_id": "", "harmless": []}
+    module = SimpleNamespace(params=params, check_mode=False, fail_json=fail)
+    monkeypatch.setattr(wait, "AnsibleModule", lambda **_: module)
+    monkeypatch.setattr(wait, "query", full)
+    with pytest.raises(Failed, match=r"^/secrets/known_hosts: No space left on device: check the disk of the control"):
+        wait.main()
+
+
+def test_what_a_failed_login_shows_of_a_board_is_one_line_and_short() -> None:
+    shown = flash_login.problem("x\x1b[2J\u202e" + "y" * 1_000_000, "ada")
+    assert shown.isprintable() and len(shown) < 2100

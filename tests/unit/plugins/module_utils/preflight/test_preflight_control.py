@@ -21,7 +21,7 @@ def test_secrets_accessible_to_other_users(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     folder.mkdir(mode=0o755)
     for name, mode in (("k3s-token", 0o644), ("id_ed25519", 0o600), ("id_ed25519.pub", 0o644), ("known_hosts", 0o644)):
-        (folder / name).touch()
+        (folder / name).write_text("x")
         (folder / name).chmod(mode)
     report = Report()
     secrets.check_files(board(tmp_path), tmp_path, report)
@@ -29,6 +29,28 @@ def test_secrets_accessible_to_other_users(tmp_path: Path) -> None:
         'secrets: mode = "0755": accessible to other users; run `chmod 0700 secrets`',
         'secrets/k3s-token: mode = "0644": accessible to other users; run `chmod 0600 secrets/k3s-token`',
     ]
+
+
+def test_empty_secrets_are_named_before_anything_uses_them(tmp_path: Path) -> None:
+    """As an empty password, with which any user could log in."""
+    folder, own = tmp_path / "secrets", tmp_path / "own-password"
+    (folder / "hub").mkdir(mode=0o700, parents=True)
+    folder.chmod(0o700)
+    for path, text in (
+        (folder / "hub/alice", ""), (folder / "hub/bob", "s3cret\n"), (folder / "jupyter-password.cookies", " \n"),
+        (folder / "k3s-token", ""), (folder / "known_hosts", ""), (folder / ".known_hosts.lock", ""), (own, "\n"),
+    ):  # fmt: skip
+        path.write_text(text)
+        path.chmod(0o600)
+    given = board(tmp_path, manifests_jupyter_password_file=str(own))
+    report = Report()
+    secrets.check_files(
+        replace(given, defaults={"k3s_token_file": "{{ cluster_secrets_dir }}/k3s-token"}), tmp_path, report
+    )
+    found = [text.split(";")[0] for text in texts(report)]
+    # That of k3s is named as a token.
+    names = ("own-password", "secrets/hub/alice", "secrets/jupyter-password.cookies")
+    assert found == [f"{name}: content: empty, as a power cut leaves a file that was just made" for name in names]
 
 
 def test_secrets_directory_that_does_not_exist_yet_is_not_an_error(tmp_path: Path) -> None:
