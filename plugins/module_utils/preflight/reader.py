@@ -121,6 +121,15 @@ class Reader:
             self._written.unreadable_at(
                 Place(self._named(path)), "inventory", "there is no such file", "correct the path that is given with -i"
             )
+        for path in [each for each in sources if each.is_dir() and not inventory_files(each)]:
+            # Of a variable of the environment; names that Ansible leaves out by itself end otherwise.
+            for left_out in [each for each in sorted(path.iterdir()) if each.suffix in (".yml", ".yaml", ".json")]:
+                self._written.unreadable_at(
+                    Place(self._named(left_out)),
+                    "inventory",
+                    "left out by ANSIBLE_INVENTORY_IGNORE or ANSIBLE_INVENTORY_IGNORE_REGEX",
+                    "unset them",
+                )
         parsed = {str(each) for each in self._inventory._inventory.processed_sources}
         for path in [] if self._written.unreadable else files:
             if str(path.absolute()) not in parsed:
