@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from .model import Host, Inventory, Place, Report
+from .paths import nearest_existing
 
 _COMMAND_LINE = Place("ansible-playbook")
 _CONFIGURATION = Place("ansible.cfg, environment or command line")
@@ -90,8 +91,7 @@ def _has_short_sockets(value: Any) -> bool:
 
 def _can_be_made(value: Any) -> bool:
     """Whether this user can make the directory, or write in it."""
-    path = Path(str(value)).expanduser().absolute()
-    existing = next(each for each in (path, *path.parents) if each.exists())
+    existing = nearest_existing(Path(str(value)).expanduser().absolute())
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 

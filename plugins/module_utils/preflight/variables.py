@@ -81,6 +81,7 @@ _EMPTY = ("an empty value replaces the default", "write a value, or delete the l
 _INI = (".ini", ".cfg")
 #: Values of each type on the command line, where typed_options converts them, and in an inventory in INI format.
 _WORD = {"int": "3", "float": "1.5", "bool": "true", "list": "a,b"}
+_JSON = {"list": "[]", "dict": '{"name": "value"}'}
 _PYTHON = {"int": "3", "float": "1.5", "bool": "True", "list": "['a', 'b']", "dict": "{'name': 'value'}"}
 _EXAMPLES = {
     "int": "write the number without quotes",
@@ -229,8 +230,8 @@ def _instead_of(setting: Setting, option: Option) -> str:
     if option.choices and kind == "str":
         return _choose(setting.value, option.choices)
     if setting.from_command_line and kind in _PYTHON:
-        if kind == "dict":
-            return f'write -e \'{{"{setting.name}": {{"name": "value"}}}}\''
+        if kind == "dict" or (kind == "list" and setting.value == ""):
+            return f"write -e '{{\"{setting.name}\": {_JSON[kind]}}}'"
         return f"write -e {setting.name}={','.join(map(str, option.choices[:2])) or _WORD[kind]}"
     if not isinstance(setting.value, str) or kind not in _PYTHON:
         return _instead(setting.value, kind)
