@@ -7,7 +7,7 @@ from typing import Any
 
 from ansible import constants, context
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import become_loader, connection_loader
+from ansible.plugins.loader import become_loader, connection_loader, shell_loader
 from ansible.release import __version__ as ansible_version
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import (
     connection,
@@ -62,8 +62,9 @@ class ActionModule(ActionBase):
         # They have their options read.
         connection_loader.get("ssh", class_only=True)
         become_loader.get("sudo", class_only=True)
+        shell_loader.get("sh", class_only=True)
         settings = {name: getattr(constants, name) for name in connection.SETTINGS}
-        for kind, name in (("connection", "ssh"), ("become", "sudo")):
+        for kind, name in (("connection", "ssh"), ("become", "sudo"), ("shell", "sh")):
             settings |= constants.config.get_plugin_options(kind, name)
         control.check_configuration(constants.CONFIG_FILE, checkout, settings, report)
         connection.check_options(context.CLIARGS, report)

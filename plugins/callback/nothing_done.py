@@ -18,7 +18,7 @@ description:
   - Fails a run in which --limit, --tags or the inventory's groups left no task besides the validation of the inventory,
     and shows on which hosts the playbook's plays run.
   - Fails it before anything is done with a tag that the playbook does not have, and with options that leave the
-    validation out.
+    validation out, and where it is one of several playbooks.
 requirements: [enable in ansible.cfg]
 """
 
@@ -63,6 +63,9 @@ def wrong_options(playbook: str, options: dict[str, Any], tags: Iterable[str], i
     Of one that is whole, no part can be left out.
     """
     found = []
+    if len(playbooks := options.get("args") or ()) > 1:
+        # They would share the groups and facts that each makes.
+        found.append(f"{', '.join(playbooks)}: each needs a command of its own; join those by &&")
     if options.get("start_at_task"):
         found.append("--start-at-task leaves out the validation, and what tasks before it find out: use --tags instead")
     if options.get("step"):

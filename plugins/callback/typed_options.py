@@ -36,6 +36,8 @@ CONVERT: dict[str, Callable[[str], Any]] = {
     "list": lambda text: [item.strip() for item in check_type_list(text) if item.strip()],
     "dict": check_type_dict,
 }
+#: Types that have an empty value; of the others there is none, which the validation refuses.
+EMPTY: dict[str, Callable[[], Any]] = {"list": list, "dict": dict}
 
 
 def typed(variables: Mapping[str, Any], options: Mapping[str, Option]) -> dict[str, Any]:
@@ -47,7 +49,8 @@ def typed(variables: Mapping[str, Any], options: Mapping[str, Option]) -> dict[s
         if option is None or convert is None or not isinstance(value, str) or "{{" in value or value.startswith("["):
             continue
         if not value:
-            found |= {name: {"list": [], "dict": {}}[option.type]} if option.may_be_empty else {}
+            if option.may_be_empty and option.type in EMPTY:
+                found[name] = EMPTY[option.type]()
             continue
         try:
             found[name] = convert(value)

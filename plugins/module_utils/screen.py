@@ -9,6 +9,8 @@ import os
 import re
 import sys
 import textwrap
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ from rich.text import Text
 
 #: Longest line and most lines of one message on the screen; the log has all of it.
 LINE, LINES = 2000, 100
+#: How often the rows of what runs are drawn, each second.
+REFRESHES = 4
 #: A colour; Ansible puts one before and one after each line, and a reset after it.
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _RESET = "\x1b[0m"
@@ -97,6 +101,9 @@ class Screen:
         self._running = running
         self._spinner = Spinner("dots")
         self._live: Live | None = None
+        # Rich finds where the drawn rows begin, and writes afterwards. Where another thread draws fewer rows in
+        # between, the first one begins too far up, and erases a line that stays.
+        self._drawing = threading.RLock()
 
     @property
     def is_dumb(self) -> bool:
@@ -105,25 +112,37 @@ class Screen:
 
     def start(self) -> None:
         """Draw the rows of what runs, four times a second."""
-        if self._live or self.is_dumb:
-            return
-        self._live = Live(
-            console=self.console,
-            get_renderable=self._draw,
-            refresh_per_second=4,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._live.start()
-        # A run that is killed must not leave a terminal without a cursor.
-        self.console.show_cursor(True)
+        with self._drawing:
+            if self._live or self.is_dumb:
+                return
+            self._live = Live(
+                console=self.console,
+                get_renderable=self._draw,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start()
+            # A run that is killed must not leave a terminal without a cursor.
+            self.console.show_cursor(True)
+            threading.Thread(target=self._refresh, args=(self._live,), daemon=True).start()
+
+    def _refresh(self, live: Live) -> None:
+        """Draw until these rows were removed."""
+        while True:
+            time.sleep(1 / REFRESHES)
+            with self._drawing:
+                if self._live is not live:
+                    return
+                live.refresh()
 
     def stop(self) -> None:
         """Remove the rows of what runs, as for a question."""
-        if self._live:
-            self._live.stop()
-            self._live = None
+        with self._drawing:
+            if self._live:
+                self._live.stop()
+                self._live = None
 
     def _table(self, rows: list[Row], spinner: RenderableType | None = None) -> Table:
         # Narrower than the terminal: an echoed ^C must not begin a line.
@@ -145,7 +164,7 @@ class Screen:
 
     def row(self, row: Row) -> None:
         """Show a line that stays."""
-        self.console.print(self._table([row]))
+        self._print(self._table([row]))
 
     def show(self, text: str | list[str], style: str = "", indent: int = 0) -> None:
         """Show lines that stay, wrapped between words."""
@@ -162,7 +181,11 @@ class Screen:
                 break_long_words=False,
                 break_on_hyphens=False,
             ) or [""]:
-                self.console.print(Text(part, style), soft_wrap=True)
+                self._print(Text(part, style), soft_wrap=True)
+
+    def _print(self, what: RenderableType, soft_wrap: bool = False) -> None:
+        with self._drawing:
+            self.console.print(what, soft_wrap=soft_wrap)
 
 
 class Written:

@@ -26,9 +26,13 @@ def free_address(host: Host, inventory: Inventory) -> str:
     """An address that this board could have: in the gateway's network (or the other boards'), and unused."""
     used = {address(each.get("ansible_host")) for each in inventory.boards()} | {address(host.get("flash_gateway"))}
     within = network_of(host, inventory)
-    if within is None or within.version != 4 or within.num_addresses < 16:
+    if within is None or within.version != 4 or within.num_addresses < 16 or within.is_loopback:
         others = sorted(
-            str(each) for each in used if isinstance(each, ipaddress.IPv4Address) and each.is_private and each != 0
+            str(each)
+            for each in used
+            if isinstance(each, ipaddress.IPv4Address)
+            and each.is_private
+            and not (each.is_loopback or each.is_link_local or each.is_unspecified)
         )
         within = ipaddress.ip_network((others[0] if others else "192.168.1.0", 24), strict=False)
     number = sorted(each.name for each in inventory.boards()).index(host.name)

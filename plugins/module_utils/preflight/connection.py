@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from .model import Host, Inventory, Place, Report
+from .paths import nearest_existing
 
 _COMMAND_LINE = Place("ansible-playbook")
 _CONFIGURATION = Place("ansible.cfg, environment or command line")
@@ -39,6 +40,9 @@ _OTHER_NAMES = {
 #: Bytes of the path of ssh's socket: the kernel's 108, less the suffix that ssh adds while it connects.
 _SOCKET = 90
 _LONG_SOCKETS = "too long for the path of ssh's socket"
+_NO_SOCKETS = "no directory of ssh's sockets can be made there"
+_REMOTE_TMP = "a shell would read it as something else than a path", "write such as ~/.ansible/tmp"
+_ANY_HOST_KEY = "passwords and tokens would be sent to boards whose host key is unknown, too"
 _SHELLS = ("sh", "/bin/sh", "/bin/bash", "/usr/bin/bash", "/usr/bin/sh")
 # Arguments that say where or through whom ssh connects.
 _ROUTE = re.compile(r"proxy|port|hostname|(^|\s)-[JFpl]", re.IGNORECASE)
@@ -83,6 +87,17 @@ def _is_ssh(value: Any) -> bool:
 
 def _has_short_sockets(value: Any) -> bool:
     return len(os.fsencode(Path(str(value)).expanduser())) <= _SOCKET - len("/0123456789")
+
+
+def _can_be_made(value: Any) -> bool:
+    """Whether this user can make the directory, or write in it."""
+    existing = nearest_existing(Path(str(value)).expanduser().absolute())
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+
+
+def _is_shell_path(value: Any) -> bool:
+    """Whether a shell takes the path as it is, apart from ~ and names of variables."""
+    return bool(re.fullmatch(r"[\w./~$+,:@%-]+", str(value)))
 
 
 def _says_no_route(value: Any) -> bool:
@@ -170,6 +185,14 @@ BOARDS = (
         Rule(name, _has_short_sockets, _LONG_SOCKETS, "write a shorter path")
         for name in ("ansible_control_path_dir", "ansible_ssh_control_path_dir")
     ),
+    *(
+        Rule(name, _can_be_made, _NO_SOCKETS, "write a directory that you own, or delete it")
+        for name in ("ansible_control_path_dir", "ansible_ssh_control_path_dir")
+    ),
+    *(
+        Rule(name, lambda value: not _is_off(value), _ANY_HOST_KEY, "delete it")
+        for name in ("ansible_host_key_checking", "ansible_ssh_host_key_checking")
+    ),
     Rule("ansible_sudo_chdir", _never, "sudo takes no directory, unless sudoers has one", "delete it"),
     Rule("ansible_python_interpreter", _is_python3, "not a Python 3", "delete it, or write such as /usr/bin/python3"),
     Rule(
@@ -179,12 +202,13 @@ BOARDS = (
         "write it for localhost only",
     ),
 )
-#: Of any host: arguments that are split as a shell does.
+#: Of any host: what a shell reads.
 _QUOTE = "a quote is not closed", "close it"
 ARGUMENTS = (
     Rule("ansible_ssh_common_args", is_command_line, *_QUOTE),
     Rule("ansible_ssh_extra_args", is_command_line, *_QUOTE),
     Rule("cluster_backup_copy_ssh_args", is_command_line, *_QUOTE),
+    Rule("ansible_remote_tmp", _is_shell_path, *_REMOTE_TMP),
 )
 CONTROL_NODE = (
     Rule(
@@ -197,11 +221,36 @@ CONTROL_NODE = (
 #: Options of ansible-playbook, by their names in its arguments; variables of ansible.cfg and the environment are their
 #: defaults.
 OPTIONS = (
-    Rule("become", _never, "tasks of the control node would run as root too", "omit --become (-b)"),
-    Rule("become_user", lambda value: value in (None, "root"), _OTHER_USER, "omit --become-user"),
-    Rule("become_method", lambda value: value is None or _is_sudo(value), "stages use sudo", "omit --become-method"),
-    Rule("connection", lambda value: value in (None, *_SSH), "boards are reached by ssh only", "omit --connection"),
-    Rule("ask_pass", _never, _BY_KEY, "have the boards accept a key (ssh-copy-id), and omit --ask-pass (-k)"),
+    Rule(
+        "become",
+        _never,
+        "tasks of the control node would run as root too",
+        "omit --become (-b), and unset ANSIBLE_BECOME",
+    ),
+    Rule(
+        "become_user",
+        lambda value: value in (None, "root"),
+        _OTHER_USER,
+        "omit --become-user, and unset ANSIBLE_BECOME_USER",
+    ),
+    Rule(
+        "become_method",
+        lambda value: value is None or _is_sudo(value),
+        "stages use sudo",
+        "omit --become-method, and unset ANSIBLE_BECOME_METHOD",
+    ),
+    Rule(
+        "connection",
+        lambda value: value in (None, *_SSH),
+        "boards are reached by ssh only",
+        "omit --connection, and unset ANSIBLE_TRANSPORT",
+    ),
+    Rule(
+        "ask_pass",
+        _never,
+        _BY_KEY,
+        "have the boards accept a key (ssh-copy-id), omit --ask-pass (-k), and unset ANSIBLE_ASK_PASS",
+    ),
 )  # fmt: skip
 
 _CALLBACKS = {f"edge_ai.cluster.{name}" for name in ("typed_options", "nothing_done", "one_run")}
@@ -251,6 +300,42 @@ SETTINGS = {
     "TASK_TIMEOUT": Rule(
         "task_timeout", _never, "tasks that wait for boards would be ended", "unset ANSIBLE_TASK_TIMEOUT"
     ),
+    "DEFAULT_PRIVATE_ROLE_VARS": Rule(
+        "private_role_vars",
+        _never,
+        "stages use variables of roles that ran before",
+        "unset ANSIBLE_PRIVATE_ROLE_VARS",
+    ),
+    "CACHE_PLUGIN": Rule(
+        "fact_caching",
+        lambda value: str(value).rpartition(".")[2] == "memory",
+        "what an earlier run found on the boards would be taken for what is there",
+        "unset ANSIBLE_CACHE_PLUGIN",
+    ),
+    "HOST_PATTERN_MISMATCH": Rule(
+        "host_pattern_mismatch",
+        lambda value: value != "error",
+        "a stage for which there is no board would end the run",
+        "unset ANSIBLE_HOST_PATTERN_MISMATCH",
+    ),
+    "ENABLE_TASK_DEBUGGER": Rule(
+        "enable_task_debugger",
+        _never,
+        "a task that fails would wait for commands, which the screen does not show",
+        "unset ANSIBLE_ENABLE_TASK_DEBUGGER",
+    ),
+    "INVENTORY_ENABLED": Rule(
+        "enable_plugins",
+        lambda value: {"yaml", "ini"} <= {str(each).rpartition(".")[2] for each in value},
+        "inventories in YAML and INI format would not be read",
+        "unset ANSIBLE_INVENTORY_ENABLED, or have yaml and ini in it",
+    ),
+    "YAML_FILENAME_EXTENSIONS": Rule(
+        "yaml_valid_extensions",
+        lambda value: list(value) == [".yml", ".yaml", ".json"],
+        "files of the inventory would not be read, or others than preflight reads",
+        "unset ANSIBLE_YAML_FILENAME_EXT",
+    ),
     "DEFAULT_EXECUTABLE": Rule("executable", _is_shell, "stages run commands of sh", "unset ANSIBLE_EXECUTABLE"),
     "INTERPRETER_PYTHON": Rule(
         "interpreter_python",
@@ -259,7 +344,7 @@ SETTINGS = {
         f"unset ANSIBLE_PYTHON_INTERPRETER, or {_IN_INVENTORY} ansible_python_interpreter of single boards",
     ),
 }
-#: Options of Ansible's plugins ssh and sudo; the environment and options of ansible-playbook may have changed them.
+#: Options of Ansible's plugins ssh, sudo and sh; the environment and options of ansible-playbook may have changed them.
 PLUGINS = (
     Rule("ssh_args", _says_no_route, _ARGS, f"unset ANSIBLE_SSH_ARGS, and {_IN_INVENTORY} ansible_ssh_common_args"),
     Rule("ssh_args", _has_socket_of_each, _ONE_SOCKET, f"unset ANSIBLE_SSH_ARGS, or {_OF_EACH}"),
@@ -271,6 +356,19 @@ PLUGINS = (
         _LONG_SOCKETS,
         "export HOME with a shorter path, or unset ANSIBLE_SSH_CONTROL_PATH_DIR",
     ),
+    Rule(
+        "control_path_dir",
+        _can_be_made,
+        _NO_SOCKETS,
+        "export HOME with a directory that you own, or unset ANSIBLE_SSH_CONTROL_PATH_DIR",
+    ),
+    Rule(
+        "host_key_checking",
+        bool,
+        _ANY_HOST_KEY,
+        "unset ANSIBLE_HOST_KEY_CHECKING and ANSIBLE_SSH_HOST_KEY_CHECKING",
+    ),
+    Rule("remote_tmp", _is_shell_path, _REMOTE_TMP[0], "unset ANSIBLE_REMOTE_TMP and ANSIBLE_REMOTE_TEMP"),
     Rule("ssh_executable", _is_ssh, _ARGS, "unset ANSIBLE_SSH_EXECUTABLE, and have OpenSSH's ssh first on PATH"),
     Rule("port", _never, _ARGS, f"unset ANSIBLE_REMOTE_PORT, and {_IN_INVENTORY} ansible_port"),
     Rule("private_key_file", _never, _ARGS, f"{_IN_INVENTORY} ansible_ssh_private_key_file"),

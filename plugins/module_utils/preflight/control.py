@@ -20,6 +20,8 @@ from ..k3s.networks import api_port
 from ..network import source_address
 from . import connection, image_builder, paths
 from .model import HERE, Host, Inventory, Place, Report
+from .networks import address
+from .shared import REFUSED
 from .suggest import did_you_mean
 
 #: A second board with the same value would be another board's, or its card would be written twice.
@@ -217,7 +219,9 @@ def _ssh(inventory: Inventory, report: Report) -> None:
         setting = host.settings.get("ansible_host")
         args = _ssh_args(host)
         is_text = isinstance(host.get("ansible_ssh_common_args", ""), str) and connection.is_command_line(args)
-        if setting is None or not isinstance(setting.value, str) or not is_text:
+        secrets = str(host.get("cluster_secrets_dir", "/nonexistent"))
+        is_path = not REFUSED["cluster_secrets_dir"][0].search(secrets)
+        if setting is None or address(setting.value) is None or not is_text or not is_path:
             continue  # reported elsewhere
         port = ["-p", str(ssh_port(host))] if host.get("ansible_port") else []
         values, refused = effective(setting.value, [*port, *shlex.split(args)])
@@ -231,7 +235,7 @@ def _ssh(inventory: Inventory, report: Report) -> None:
         if values["hostname"] != setting.value:
             problem = f"{where} has the host name {values['hostname']} for it, which not all stages would use"
             report.setting(host, setting, problem, f"write ansible_host: {values['hostname']}")
-        known = str(Path(str(host.get("cluster_secrets_dir", "/nonexistent"))) / "known_hosts")
+        known = str(Path(secrets) / "known_hosts")
         if values.get("stricthostkeychecking") in ("true", "ask") and known not in values["userknownhostsfile"].split():
             problem = "Ansible would not look for its host key where the first stage writes it"
             remedy = f"add -o UserKnownHostsFile={known} to it, as inventory/example has it"

@@ -120,7 +120,7 @@ FORMATS: dict[str, tuple[str, str, str]] = {
 #: Lists of what boards need: an inventory adds to them.
 _ADDED_TO = ("raspberry_pi_packages", "raspberry_pi_kernel_modules", "raspberry_pi_cgroup_controllers")
 #: Variables that are lists of names of boards.
-_BOARDS = ("flash_keep", "flash_reflash", "k3s_reset_without", "notebooks_boards", "reset_without")
+_BOARDS = ("flash_keep", "flash_reflash", "k3s_reset_without", "reset_without")
 #: Of variables that are the name of a board: the group that it is in. Empty leaves out what it is for.
 _BOARD_IN = {
     "cluster_backup_nfs_server": "nfs_servers",

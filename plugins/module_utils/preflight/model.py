@@ -122,6 +122,7 @@ class Option:
 class Inventory:
     """A whole inventory. `source` is where it comes from, named when nothing more exact can be.
 
+    `of_playbooks` and `of_roles` are variables that playbooks and tasks of roles assign in a run.
     `directories` are those that Ansible reads as inventories, with everything in them.
     `unread` names variables whose template could not be evaluated for some host, so that they are in no host.
     `unreadable` is true if a file could not be read at all, so that nothing else can be checked.
@@ -133,6 +134,8 @@ class Inventory:
     options: dict[str, Option]
     roles: tuple[str, ...]
     defaults: dict[str, Any] = field(default_factory=dict)
+    of_playbooks: frozenset[str] = frozenset()
+    of_roles: frozenset[str] = frozenset()
     unread: frozenset[str] = frozenset()
     unreadable: bool = False
     directories: tuple[str, ...] = ()

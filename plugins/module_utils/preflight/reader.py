@@ -26,7 +26,7 @@ from ansible.vars.manager import VariableManager
 from .files import Written, inventory_files
 from .files import read as read_files
 from .model import COMMAND_LINE, Finding, Group, Host, Inventory, Place, Setting, show_setting
-from .specs import load_options
+from .specs import load_assigned, load_options
 from .suggest import did_you_mean
 
 _MAGIC = re.compile(
@@ -110,7 +110,10 @@ class Reader:
         ]
         directories = tuple(str(path.absolute()) for path in sources if path.is_dir())
         unread = frozenset(self._unread)
-        return Inventory(source, hosts, groups, options, roles, defaults, unread, directories=directories), findings
+        assigned = load_assigned(self._roles_dir.parent)
+        return Inventory(
+            source, hosts, groups, options, roles, defaults, *assigned, unread, directories=directories
+        ), findings
 
     def _note_unparsed(self, sources: list[Path], files: list[Path]) -> None:
         """Files that Ansible could not read: it only warns, and goes on without their hosts."""
@@ -118,6 +121,15 @@ class Reader:
             self._written.unreadable_at(
                 Place(self._named(path)), "inventory", "there is no such file", "correct the path that is given with -i"
             )
+        for path in [each for each in sources if each.is_dir() and not inventory_files(each)]:
+            # Of a variable of the environment; names that Ansible leaves out by itself end otherwise.
+            for left_out in [each for each in sorted(path.iterdir()) if each.suffix in (".yml", ".yaml", ".json")]:
+                self._written.unreadable_at(
+                    Place(self._named(left_out)),
+                    "inventory",
+                    "left out by ANSIBLE_INVENTORY_IGNORE or ANSIBLE_INVENTORY_IGNORE_REGEX",
+                    "unset them",
+                )
         parsed = {str(each) for each in self._inventory._inventory.processed_sources}
         for path in [] if self._written.unreadable else files:
             if str(path.absolute()) not in parsed:

@@ -18,7 +18,7 @@ _REQUIRED = {
 }
 _DIRECTORIES = ("cluster_secrets_dir", "cluster_cache_dir", "cluster_results_dir", "cluster_backups_dir")
 #: Characters that a directory must not have, and why.
-_REFUSED = {
+REFUSED = {
     "cluster_secrets_dir": (
         re.compile(r"""[\s"'%\\$]"""),
         "ssh takes blanks, quotes, % and $ in the paths of its files for its own",
@@ -87,7 +87,7 @@ def check(inventory: Inventory, report: Report) -> None:
             if any(PurePosixPath(str(setting.value)).is_relative_to(each) for each in inventory.directories):
                 problem = "in the inventory's directory, all of which Ansible reads as an inventory"
                 report.setting(host, setting, problem, "write one outside, or name the file of the hosts with -i")
-    for name, (characters, why) in _REFUSED.items():
+    for name, (characters, why) in REFUSED.items():
         for host, setting in inventory.settings(name):
             if found := characters.search(str(setting.value)):
                 report.setting(

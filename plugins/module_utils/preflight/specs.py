@@ -1,9 +1,10 @@
-"""The union of all roles' argument specifications: which variables exist, and of which type."""
+"""Which variables exist, and of which type, by all roles' argument specifications; and which ones a run sets itself."""
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,46 @@ def load_options(roles_dir: Path) -> tuple[dict[str, Option], tuple[str, ...]]:
     return options, roles
 
 
+@functools.cache
+def load_assigned(checkout: Path) -> tuple[frozenset[str], frozenset[str]]:
+    """(variables that playbooks assign, those that tasks of roles assign) in a run: -e would win over both.
+
+    Of a group's or a host's variables, those that playbooks assign have no effect, or an effect on other playbooks.
+    """
+    found = [
+        frozenset(name for pattern in patterns for path in checkout.glob(pattern) for name in _assigned(path))
+        for patterns in (("*.yml", "playbooks/*.yml", "playbooks/stages/*.yml"), ("roles/*/tasks/*.yml",))
+    ]
+    return found[0], found[1]
+
+
+def _assigned(path: Path) -> Iterator[str]:
+    """Names in `vars`, `vars_files`, `set_fact` and `register` of a file's plays and tasks."""
+    nodes = [_parse(path)]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, list):
+            nodes += node
+        for key, value in node.items() if isinstance(node, dict) else ():
+            if key == "register":
+                yield value
+            elif key == "vars" or key.endswith("set_fact"):
+                yield from value
+            elif key == "vars_files":
+                for name in value:
+                    yield from _load(path.parent / name)
+            else:
+                nodes.append(value)
+
+
+def _parse(path: Path) -> Any:
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+
+
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    data = _parse(path)
     return data if isinstance(data, dict) else {}
 
 

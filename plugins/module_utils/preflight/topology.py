@@ -64,10 +64,7 @@ def _groups(inventory: Inventory, report: Report) -> None:
     known = set(CLUSTER_GROUPS) | extra
     for group in inventory.groups.values():
         if group.name in _OF_PLAYBOOKS:
-            # In no file: an inventory's plugin has it, or the playbook before this one has made it.
-            elsewhere = "rename it, or run each playbook by a command of its own"
-            remedy = "rename the group" if group.place != inventory.source else elsewhere
-            report.add(group.place, group.name, None, "playbooks make a group of this name", remedy)
+            report.add(group.place, group.name, None, "playbooks make a group of this name", "rename the group")
         elif group.name not in known:
             otherwise = f"use one of {', '.join(CLUSTER_GROUPS)}, or name a group of your own in preflight_extra_groups"
             report.add(group.place, group.name, None, "unknown group", did_you_mean(group.name, known, otherwise))

@@ -55,10 +55,23 @@ _RANGES: tuple[tuple[str, int, float], ...] = (
     ("_megabytes", 1, math.inf),
     ("", 0, math.inf),
 )
-#: What playbooks set for their roles: they would not use the value of an inventory.
-OF_PLAYBOOKS = words(
-    "manifests_image manifests_lite_image manifests_hub_image notebooks_image notebooks_lite_image node_labels_nodes"
-)
+#: What users write instead of variables that playbooks assign.
+_AN_IMAGE = "an image is named by container_image_name"
+_INSTEAD = {
+    "stage_boards": "boards are chosen by --limit",
+    "node_labels_nodes": "boards are chosen by --limit",
+    "notebooks_boards": "boards are chosen by --limit of add-node.yml",
+    "preflight_whole": "a playbook that changes the cluster as a whole takes no --limit",
+    "nfs_server_move": "data and volume are moved by playbooks/move-storage.yml",
+    "manifests_move_volume": "data and volume are moved by playbooks/move-storage.yml",
+    "nfs_server_client_state": "boards are removed by playbooks/remove-node.yml",
+    "container_image_needed": "it follows from groups, profiles and overlay",
+    "manifests_image": _AN_IMAGE,
+    "manifests_lite_image": _AN_IMAGE,
+    "manifests_hub_image": _AN_IMAGE,
+    "notebooks_image": _AN_IMAGE,
+    "notebooks_lite_image": _AN_IMAGE,
+}
 #: Consent to lose something: in a file it would be given for each run.
 CONSENTS = words(
     "cluster_backup_restore_over flash_reflash k3s_remove_accept k3s_reset_confirm nfs_server_reset_data reset_confirm "
@@ -68,6 +81,7 @@ _EMPTY = ("an empty value replaces the default", "write a value, or delete the l
 _INI = (".ini", ".cfg")
 #: Values of each type on the command line, where typed_options converts them, and in an inventory in INI format.
 _WORD = {"int": "3", "float": "1.5", "bool": "true", "list": "a,b"}
+_JSON = {"list": "[]", "dict": '{"name": "value"}'}
 _PYTHON = {"int": "3", "float": "1.5", "bool": "True", "list": "['a', 'b']", "dict": "{'name': 'value'}"}
 _EXAMPLES = {
     "int": "write the number without quotes",
@@ -85,9 +99,16 @@ def check(inventory: Inventory, report: Report) -> None:
     for host in inventory.hosts.values():
         for setting in host.settings.values():
             option = inventory.options.get(setting.name)
-            if setting.name in OF_PLAYBOOKS and not setting.from_command_line:
-                remedy = "delete it; an image is named by container_image_name"
-                report.setting(host, setting, "playbooks set it themselves, and do not use this", remedy)
+            omit = "omit it" if setting.from_command_line else "delete it"
+            if setting.name in inventory.of_playbooks:
+                remedy = f"{omit}; {_INSTEAD[setting.name]}" if setting.name in _INSTEAD else omit
+                report.setting(host, setting, "playbooks set it themselves", remedy)
+                continue
+            if setting.name in inventory.of_roles and option and option.required:
+                report.setting(host, setting, "roles set it themselves", omit)
+            elif setting.from_command_line and setting.name in inventory.of_roles - CONNECTION:
+                remedy = "write it in the inventory"
+                report.setting(host, setting, "roles set it for a while, which -e would undo", remedy)
             if setting.name in CONSENTS and setting.value and not setting.from_command_line:
                 remedy = f"delete it, and write -e {setting.name}=... for one run"
                 report.setting(host, setting, "every run would delete what this one may", remedy)
@@ -209,8 +230,8 @@ def _instead_of(setting: Setting, option: Option) -> str:
     if option.choices and kind == "str":
         return _choose(setting.value, option.choices)
     if setting.from_command_line and kind in _PYTHON:
-        if kind == "dict":
-            return f'write -e \'{{"{setting.name}": {{"name": "value"}}}}\''
+        if kind == "dict" or (kind == "list" and setting.value == ""):
+            return f"write -e '{{\"{setting.name}\": {_JSON[kind]}}}'"
         return f"write -e {setting.name}={','.join(map(str, option.choices[:2])) or _WORD[kind]}"
     if not isinstance(setting.value, str) or kind not in _PYTHON:
         return _instead(setting.value, kind)

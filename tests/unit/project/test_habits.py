@@ -7,7 +7,6 @@ import subprocess
 from typing import Any
 
 import yaml
-from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.variables import OF_PLAYBOOKS
 
 from tests.support.paths import ROOT
 
@@ -49,12 +48,6 @@ def test_required_collections_are_those_in_use() -> None:
     assert required == load("galaxy.yml")["dependencies"]
     assert "ansible.builtin" in used
     assert set(required) == used - BUILTIN
-
-
-def test_preflight_knows_what_playbooks_set() -> None:
-    stages = "".join((ROOT / name).read_text() for name in tracked("playbooks/stages/*.yml"))
-    set_there = set(re.findall(r"^ +((?:manifests|notebooks)_\w*image|node_labels_nodes):", stages, re.MULTILINE))
-    assert set_there == OF_PLAYBOOKS
 
 
 def test_changelog_begins_with_the_version_of_the_collection() -> None:

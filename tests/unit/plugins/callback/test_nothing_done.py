@@ -111,6 +111,14 @@ def test_tasks_are_not_left_out_one_by_one(tmp_path: Path) -> None:
     assert "--step leaves out tasks that the others need" in error
 
 
+def test_several_playbooks_are_not_run_by_one_command(tmp_path: Path) -> None:
+    """As site.yml playbooks/check.yml: the second one has groups and facts of the first."""
+    (tmp_path / "check.yml").write_text(json.dumps([play("servers", "first")]))
+    code, error = run(tmp_path, [play("servers", "first")], "check.yml")
+    assert code == 1
+    assert "flash.yml, check.yml: each needs a command of its own" in error
+
+
 @pytest.mark.parametrize("option", ["--tags", "--skip-tags"])
 def test_of_a_playbook_that_changes_the_cluster_as_a_whole_no_part_is_run(tmp_path: Path, option: str) -> None:
     """As move-storage.yml --skip-tags workload, after which no pod found its data."""

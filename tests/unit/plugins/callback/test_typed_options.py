@@ -40,7 +40,7 @@ def test_a_text_becomes_what_the_role_expects(kind: str, text: Any, value: Any) 
     assert found == {"a": value}
 
 
-@pytest.mark.parametrize(("kind", "value"), [("list", []), ("dict", {}), ("str", "")])
+@pytest.mark.parametrize(("kind", "value"), [("list", []), ("dict", {}), ("str", ""), ("int", ""), ("bool", "")])
 def test_nothing_is_an_empty_list_where_that_is_the_default(kind: str, value: Any) -> None:
     assert {"a": ""} | typed({"a": ""}, {"a": Option("a", kind, may_be_empty=True)}) == {"a": value}
     assert typed({"a": ""}, {"a": Option("a", kind)}) == {}

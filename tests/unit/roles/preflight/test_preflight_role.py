@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -137,18 +136,10 @@ def test_an_empty_limit_is_no_limit(run: Run) -> None:
     assert 'ansible-playbook: --limit = "": empty, so that it limits nothing; name hosts or groups' in output
 
 
-def test_a_group_that_the_playbook_before_has_made_is_not_one_of_the_inventory(run: Run, tmp_path: Path) -> None:
-    play = {"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.group_by": {"key": "reset"}}]}
-    # Of this name, it does not lock the cluster.
-    (tmp_path / "check.yml").write_text(json.dumps([play]))
-    status, output, _ = run(*WITHOUT_URLS, tmp_path / "check.yml", PLAYBOOK)
-    assert status == 2
-    assert "playbooks make a group of this name; rename it, or run each playbook by a command of its own" in output
-
-
 def test_settings_of_the_environment_are_reported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANSIBLE_REMOTE_PORT", "2222")
     monkeypatch.setenv("ANSIBLE_TASK_TIMEOUT", "60")
+    monkeypatch.setenv("ANSIBLE_REMOTE_TMP", "/tmp/of ada")
     monkeypatch.setenv("ANSIBLE_BECOME_PASS", "a-secret")
     monkeypatch.setenv("ANSIBLE_BECOME_FLAGS", "-H")
     status, output, touched = run("-i", "good-minimal/hosts.yml", PLAYBOOK, "-e", "preflight_check_urls=false")
@@ -156,6 +147,22 @@ def test_settings_of_the_environment_are_reported(run: Run, monkeypatch: pytest.
     assert "port = 2222: only Ansible itself would use it" in output
     assert "become_flags = -H: sudo would ask for its password" in output and "a-secret" not in output
     assert "task_timeout = 60: tasks that wait for boards would be ended; unset ANSIBLE_TASK_TIMEOUT" in output
+    assert "remote_tmp = /tmp/of ada: a shell would read it" in output
+
+
+@pytest.mark.parametrize("name", ["ANSIBLE_INVENTORY_IGNORE", "ANSIBLE_INVENTORY_IGNORE_REGEX"])
+def test_an_inventory_that_is_left_out_as_a_whole_is_not_called_empty(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {pi-01: }}\n")
+    monkeypatch.setenv(name, ".yml")
+    status, output, _ = run("-i", tmp_path, PLAYBOOK)
+    assert status == 2
+    left_out = (
+        "hosts.yml: inventory: left out by ANSIBLE_INVENTORY_IGNORE or ANSIBLE_INVENTORY_IGNORE_REGEX; unset them"
+    )
+    assert left_out in output
+    assert "1 error found" in output
 
 
 def test_boards_are_validated_in_one_list_with_unreachable_ones(run: Run, tmp_path: Path) -> None:

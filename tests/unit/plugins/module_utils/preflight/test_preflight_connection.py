@@ -72,11 +72,19 @@ SETTINGS = {
     "ssh_executable": "ssh",
     "port": None,
     "private_key_file": None,
-    "control_path_dir": "/home/pi/.ansible/cp",
+    "control_path_dir": "/tmp/.ansible/cp",
     "become_exe": None,
     "become_user": "root",
     "sudo_chdir": None,
     "control_path": None,
+    "host_key_checking": True,
+    "remote_tmp": "~/.ansible/tmp",
+    "DEFAULT_PRIVATE_ROLE_VARS": False,
+    "CACHE_PLUGIN": "memory",
+    "HOST_PATTERN_MISMATCH": "warning",
+    "ENABLE_TASK_DEBUGGER": False,
+    "INVENTORY_ENABLED": ["host_list", "script", "auto", "yaml", "ini", "toml"],
+    "YAML_FILENAME_EXTENSIONS": [".yml", ".yaml", ".json"],
 }  # fmt: skip
 
 
@@ -103,7 +111,28 @@ SETTINGS = {
         ({"ssh_common_args": "-J gate"}, "ssh_common_args = -J gate: only Ansible itself would use it"),
         ({"ssh_extra_args": "-J gate"}, "ssh_extra_args = -J gate: only Ansible itself would use it"),
         ({"ssh_executable": "dbclient"}, "ssh_executable = dbclient: only Ansible itself would use it"),
-        ({"control_path_dir": "/home/" + "x" * 90}, "control_path_dir = /home/xxx"),
+        ({"control_path_dir": "/tmp/" + "x" * 90}, "control_path_dir = /tmp/xxx"),
+        ({"control_path_dir": "/dev/null/cp"}, "control_path_dir = /dev/null/cp: no directory of ssh's sockets can be"),
+        ({"host_key_checking": False}, "host_key_checking = false: passwords and tokens would be sent to boards whose"),
+        ({"remote_tmp": "/var/tmp/of ada"}, "remote_tmp = /var/tmp/of ada: a shell would read it as something else"),
+        ({"remote_tmp": "/tmp/a;b"}, "remote_tmp = /tmp/a;b: a shell would read it as something else"),
+        ({"remote_tmp": ""}, 'remote_tmp = "": a shell would read it as something else'),
+        ({"remote_tmp": "/var/tmp/$USER-böden_1.2"}, None),
+        (
+            {"DEFAULT_PRIVATE_ROLE_VARS": True},
+            "private_role_vars = true: stages use variables of roles that ran before",
+        ),
+        ({"CACHE_PLUGIN": "ansible.builtin.memory"}, None),
+        ({"CACHE_PLUGIN": "jsonfile"}, "fact_caching = jsonfile: what an earlier run found on the boards would be"),
+        ({"HOST_PATTERN_MISMATCH": "error"}, "host_pattern_mismatch = error: a stage for which there is no board"),
+        ({"HOST_PATTERN_MISMATCH": "ignore"}, None),
+        ({"ENABLE_TASK_DEBUGGER": True}, "enable_task_debugger = true: a task that fails would wait for commands"),
+        ({"INVENTORY_ENABLED": ["ini"]}, 'enable_plugins = ["ini"]: inventories in YAML and INI format would not be'),
+        ({"INVENTORY_ENABLED": ["ansible.builtin.yaml", "ini", "constructed"]}, None),
+        (
+            {"YAML_FILENAME_EXTENSIONS": [".yaml"]},
+            'yaml_valid_extensions = [".yaml"]: files of the inventory would not',
+        ),
         ({"become_exe": "doas"}, "become_exe = doas: stages become root by sudo; unset ANSIBLE_BECOME_EXE"),
         ({"become_user": "admin"}, "become_user = admin: tasks that become root would run as another user; unset"),
         ({"sudo_chdir": "/srv"}, "sudo_chdir = /srv: sudo takes no directory"),
@@ -127,12 +156,14 @@ def test_settings_of_the_environment_are_those_of_the_project(given: dict[str, A
 
 def test_ansible_has_the_settings_that_are_checked() -> None:
     from ansible import constants
-    from ansible.plugins.loader import become_loader, connection_loader, init_plugin_loader
+    from ansible.plugins.loader import become_loader, connection_loader, init_plugin_loader, shell_loader
 
     init_plugin_loader()
     connection_loader.get("ssh", class_only=True)
     become_loader.get("sudo", class_only=True)
-    options = [constants.config.get_plugin_options(*each) for each in (("connection", "ssh"), ("become", "sudo"))]
+    shell_loader.get("sh", class_only=True)
+    kinds = (("connection", "ssh"), ("become", "sudo"), ("shell", "sh"))
+    options = [constants.config.get_plugin_options(*each) for each in kinds]
     assert {*(rule.name for rule in PLUGINS), "become_flags", "become_pass"} <= set().union(*options)
     assert all(hasattr(constants, name) for name in connection.SETTINGS)
 

@@ -175,6 +175,15 @@ def test_variables_beside_playbooks_are_reported(tmp_path: Path) -> None:
         ),
         ({"ansible_ssh_common_args": "-o ControlPath=/nonexistent/%h"}, "there is no directory /nonexistent for its"),
         ({"ansible_ssh_common_args": "-o StrictHostKeyChecking=yes -J gate.example"}, None),
+        # What ssh makes of these is nothing to write: 192.0.2.8, and a part of a path.
+        ({"ansible_host": "192.0.2.010"}, None),
+        (
+            {
+                "cluster_secrets_dir": "/srv/my secrets",
+                "ansible_ssh_common_args": "-o UserKnownHostsFile=/srv/my secrets/known_hosts",
+            },
+            None,
+        ),
     ],
 )
 def test_what_only_ssh_s_own_settings_say(tmp_path: Path, values: dict[str, object], problem: str | None) -> None:
