@@ -29,14 +29,13 @@ board: {description: "Information about the board.", type: dict, returned: alway
 import os
 import platform
 import re
-import shutil
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils import files
+from ansible_collections.edge_ai.cluster.plugins.module_utils.command import completed
 from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.version3 import version3_users
 from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardware import (
     parse_cpuinfo,
@@ -49,13 +48,6 @@ def text_of(path: str | Path) -> str:
     return files.text_of(path).replace("\0", "\n").strip()
 
 
-def output_of(*command: str) -> str:
-    """What a program prints; empty when it is not installed."""
-    if not shutil.which(command[0]):
-        return ""
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-
 def hardware() -> dict[str, Any]:
     """Model and serial from the device tree, or from /proc/cpuinfo on a kernel without one."""
     cpu = parse_cpuinfo(text_of("/proc/cpuinfo"))
@@ -65,7 +57,7 @@ def hardware() -> dict[str, Any]:
         "serial": text_of("/proc/device-tree/serial-number") or cpu.get("serial", ""),
         "memory_mb": int(memory[1]) // 1024 if memory else 0,
         "architecture": platform.machine(),
-        "throttling": throttling(output_of("vcgencmd", "get_throttled")),
+        "throttling": throttling(completed("vcgencmd", "get_throttled").output),
     }
 
 
@@ -73,8 +65,10 @@ def missing_packages(names: list[str]) -> list[str]:
     """Which of the packages are not installed."""
     if not names:
         return []
-    listed = output_of("dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *names)
-    installed = {line.split()[0] for line in listed.splitlines() if line.endswith(" installed")}
+    query = ("dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *names)
+    # All of dpkg's database is read from the card.
+    lines = completed(*query, timeout=300).output.splitlines()
+    installed = {line.split()[0] for line in lines if line.endswith(" installed")}
     return [name for name in names if name not in installed]
 
 
@@ -108,7 +102,7 @@ def unit_states(names: list[str]) -> dict[str, dict[str, bool]]:
     """For each systemd unit whether it is masked, and whether it is running; neither for one that is not installed."""
     states = {}
     for name in names:
-        shown = output_of("systemctl", "show", name, "--property=LoadState,ActiveState").splitlines()
+        shown = completed("systemctl", "show", name, "--property=LoadState,ActiveState").output.splitlines()
         running = bool({"ActiveState=active", "ActiveState=activating", "ActiveState=reloading"} & set(shown))
         states[name] = {"masked": "LoadState=masked" in shown, "running": running}
     return states
@@ -144,8 +138,8 @@ def base_system() -> dict[str, Any]:
         "cgroup_v2": Path("/sys/fs/cgroup/cgroup.controllers").exists(),
         "cgroup_controllers": text_of("/sys/fs/cgroup/cgroup.controllers").split(),
         "swaps": swaps,
-        "dphys_swapfile": output_of("systemctl", "is-enabled", "dphys-swapfile") == "enabled",
-        "clock_synchronized": output_of("timedatectl", "show", "-p", "NTPSynchronized", "--value") == "yes",
+        "dphys_swapfile": completed("systemctl", "is-enabled", "dphys-swapfile").output == "enabled\n",
+        "clock_synchronized": completed("timedatectl", "show", "-p", "NTPSynchronized", "--value").output == "yes\n",
         # A fresh image has no package lists, however young their directory is.
         "package_lists": any(Path("/var/lib/apt/lists").glob("*Release")),
         "watchdog_adjustable": watchdog_adjustable(),
@@ -165,20 +159,26 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    board = {**hardware(), **base_system()}
     digests = {}
     for path in module.params["files"]:
         if os.access(path, os.R_OK) and Path(path).is_file():
             digests[path] = files.sha256_of(path)
-    board["files"] = digests
-    board["missing_packages"] = missing_packages(module.params["packages"])
-    board["kernel_modules"] = module_states(module.params["modules"])
+    try:
+        board = {
+            **hardware(),
+            **base_system(),
+            "files": digests,
+            "missing_packages": missing_packages(module.params["packages"]),
+            "kernel_modules": module_states(module.params["modules"]),
+            "units": unit_states(module.params["units"]),
+            "version3_users": version3_users(),
+            "differing_sysctl": differing_sysctl(module.params["sysctl"]),
+        }
+    except TimeoutError as error:
+        module.fail_json(msg=str(error))
     for name, state in board["kernel_modules"].items():
         if state == "absent":
             module.warn(f"{board['hostname']}: its kernel {platform.release()} has no module {name}")
-    board["units"] = unit_states(module.params["units"])
-    board["version3_users"] = version3_users()
-    board["differing_sysctl"] = differing_sysctl(module.params["sysctl"])
     for problem in board["throttling"]:
         module.warn(f"{board['hostname']}: {problem} (vcgencmd get_throttled): check its power supply and cooling")
     # First and last reading of this board's clock; the action plugin compares them with the control node's.

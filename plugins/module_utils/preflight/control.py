@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from ..command import run
 from ..flash.gate import is_block_path, is_link_of_card
 from ..flash.ssh import effective, jump_host, key_problem
 from ..k3s.networks import api_port
@@ -205,7 +206,7 @@ def _interpreter(inventory: Inventory, needs: Needs, report: Report) -> None:
     if control is None or setting is None or not isinstance(setting.value, str) or setting.value == sys.executable:
         return
     code = "import sys, importlib.util as u; sys.exit(not all(u.find_spec(each) for each in sys.argv[1:]))"
-    if image_builder.output(setting.value, "-c", code, *needs.python_packages) is None:
+    if run(setting.value, "-c", code, *needs.python_packages, timeout=20).status:
         packages = ", ".join(needs.python_packages)
         remedy = "write '{{ ansible_playbook_python }}'"
         report.setting(control, setting, f"no Python that has the packages {packages}", remedy)
