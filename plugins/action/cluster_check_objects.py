@@ -10,7 +10,12 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils import cluster_check
 from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, KubeconfigError, connected
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import (
+    REQUEST,
+    KubeconfigError,
+    connected,
+    reason,
+)
 from kubernetes import client
 from urllib3 import Timeout
 from urllib3.exceptions import HTTPError
@@ -103,6 +108,7 @@ class ActionModule(ActionBase):
         except KubeconfigError as error:
             problems.append(str(error))
         except (HTTPError, ValueError, KeyError, TypeError) as error:
-            text = " ".join(str(error).split())[:200]
-            problems.append(f"the Kubernetes API does not answer as it should ({text}): check k3s on the servers")
+            problems.append(
+                f"the Kubernetes API does not answer as it should ({reason(error)}): check k3s on the servers"
+            )
         return result | {"changed": False, "nodes": 0, "jupyters": [], "problems": problems}

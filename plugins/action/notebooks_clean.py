@@ -9,7 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected, reason
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
 from kubernetes import client
 from urllib3.exceptions import HTTPError
@@ -68,7 +68,7 @@ class Cleaning:
                     return list(deleted)
             except (client.ApiException, HTTPError) as error:
                 # The server may be restarting.
-                left = [f"the API is unreachable: {' '.join(str(error).split())[:200]}"]
+                left = [f"the API is unreachable: {reason(error)}"]
             if time.monotonic() - begun > TIMEOUT:
                 kubectl = f"kubectl --kubeconfig {self.task['kubeconfig']} -n {self.task['namespace']}"
                 raise AnsibleActionFail(

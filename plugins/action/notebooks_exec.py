@@ -8,7 +8,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import connected
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import connected, reason
 from kubernetes import client
 from kubernetes.stream import stream
 from kubernetes.stream.ws_client import ABNF, STDOUT_CHANNEL
@@ -78,6 +78,5 @@ class ActionModule(ActionBase):
             try:
                 found = output(api, task)
             except (client.ApiException, HTTPError, WebSocketException, OSError) as error:
-                text = " ".join(str(error).split())[:200]
-                raise AnsibleActionFail(f"The pod {task['pod']} does not run a command: {text}") from error
+                raise AnsibleActionFail(f"The pod {task['pod']} does not run a command: {reason(error)}") from error
         return result | {"changed": True, "stdout": found}

@@ -58,16 +58,16 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.command import run
+from ansible_collections.edge_ai.cluster.plugins.module_utils.command import LATE, run
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import text_of
+from ansible_collections.edge_ai.cluster.plugins.module_utils.mounts import NFS, Mount, mounts_of
 from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import ETAB, active_clients
 
 #: File systems that stand on a card or a disk.
 ON_DISK = ("btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "vfat", "xfs")
-SHARES = ("nfs", "nfs4")
 DAY_NS = 86400 * 10**9
 #: What k3s waits for after a boot (role raspberry_pi).
 TIME_WAIT = "systemd-time-wait-sync.service"
@@ -76,25 +76,6 @@ ASIDE = re.compile(r"(server)?\.before-restore-\d{8}T\d{6}Z", re.ASCII)
 CONVERTED = ".before-convert"
 #: Most of them that are measured, and seconds for each: notebooks may make some in the export, of any size.
 MOST_KEPT, MEASURED_S = 10, 20
-
-
-class Mount(NamedTuple):
-    """A line of /proc/self/mounts."""
-
-    source: str
-    point: str
-    kind: str
-    options: list[str]
-
-
-def mounts_of(text: str) -> list[Mount]:
-    """The mounts in the text of /proc/self/mounts; the kernel writes a blank as \\040."""
-    found = []
-    for line in text.splitlines():
-        source, point, kind, options = line.split()[:4]
-        plain = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point)
-        found.append(Mount(source, plain, kind, options.split(",")))
-    return found
 
 
 def read_only(mounts: list[Mount]) -> list[str]:
@@ -168,10 +149,10 @@ def hung(mounts: list[Mount], timeout: int) -> list[str]:
     """Mounted shares that do not answer in time, or answer with an error such as a stale handle; each share once."""
     problems = {}
     for mount in mounts:
-        if mount.kind in SHARES and mount.source not in problems:
+        if mount.kind in NFS and mount.source not in problems:
             status = run("stat", "--file-system", "--", mount.point, timeout=timeout).status
             if status:
-                how = f"does not answer within {timeout} s" if status == 124 else "answers with an error"
+                how = f"does not answer within {timeout} s" if status == LATE else "answers with an error"
                 problems[mount.source] = (
                     f"the share {mount.source} {how} at {mount.point}: check the NFS server, then delete "
                     "the pod that uses it"

@@ -34,31 +34,15 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils import files
+from ansible_collections.edge_ai.cluster.plugins.module_utils import files, sysctl
 from ansible_collections.edge_ai.cluster.plugins.module_utils.command import completed
 from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.version3 import version3_users
 from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardware import (
-    parse_cpuinfo,
+    codename,
+    hardware,
+    text_of,
     throttling,
 )
-
-
-def text_of(path: str | Path) -> str:
-    """A small file's text without NULs (the device tree ends strings with one); empty when it does not exist."""
-    return files.text_of(path).replace("\0", "\n").strip()
-
-
-def hardware() -> dict[str, Any]:
-    """Model and serial from the device tree, or from /proc/cpuinfo on a kernel without one."""
-    cpu = parse_cpuinfo(text_of("/proc/cpuinfo"))
-    memory = re.search(r"^MemTotal:\s+(\d+) kB", text_of("/proc/meminfo"), flags=re.MULTILINE)
-    return {
-        "model": text_of("/proc/device-tree/model") or cpu.get("model", ""),
-        "serial": text_of("/proc/device-tree/serial-number") or cpu.get("serial", ""),
-        "memory_mb": int(memory[1]) // 1024 if memory else 0,
-        "architecture": platform.machine(),
-        "throttling": throttling(completed("vcgencmd", "get_throttled").output),
-    }
 
 
 def missing_packages(names: list[str]) -> list[str]:
@@ -88,16 +72,6 @@ def module_states(names: list[str]) -> dict[str, str]:
     return {name: state(name) for name in names}
 
 
-def differing_sysctl(wanted: dict[str, Any]) -> dict[str, str]:
-    """Settings that differ from `wanted`, with their values; keys that this kernel does not have are skipped."""
-    found = {}
-    for key, value in wanted.items():
-        path = Path("/proc/sys", key.replace(".", "/"))
-        if path.exists() and text_of(str(path)).split() != str(value).split():
-            found[key] = text_of(str(path))
-    return found
-
-
 def unit_states(names: list[str]) -> dict[str, dict[str, bool]]:
     """For each systemd unit whether it is masked, and whether it is running; neither for one that is not installed."""
     states = {}
@@ -122,11 +96,10 @@ def own_names(hosts: str) -> list[str]:
 
 def base_system() -> dict[str, Any]:
     """Release, boot files, cgroups, swap."""
-    release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text_of("/etc/os-release"), flags=re.MULTILINE))
     cmdline = next((path for path in ("/boot/firmware/cmdline.txt", "/boot/cmdline.txt") if Path(path).is_file()), "")
     swaps = [line.split()[0] for line in text_of("/proc/swaps").splitlines()[1:]]
     return {
-        "codename": release.get("VERSION_CODENAME", ""),
+        "codename": codename(),
         "hostname": platform.node(),
         "own_names": own_names(text_of("/etc/hosts")),
         "cloud_init": Path("/etc/cloud/cloud.cfg.d").is_dir(),
@@ -163,16 +136,20 @@ def main() -> None:
     for path in module.params["files"]:
         if os.access(path, os.R_OK) and Path(path).is_file():
             digests[path] = files.sha256_of(path)
+    differing = sysctl.differing(module.params["sysctl"])
     try:
         board = {
             **hardware(),
+            "architecture": platform.machine(),
+            "throttling": throttling(completed("vcgencmd", "get_throttled").output),
             **base_system(),
             "files": digests,
             "missing_packages": missing_packages(module.params["packages"]),
             "kernel_modules": module_states(module.params["modules"]),
             "units": unit_states(module.params["units"]),
             "version3_users": version3_users(),
-            "differing_sysctl": differing_sysctl(module.params["sysctl"]),
+            # Those that this kernel does not have are skipped.
+            "differing_sysctl": {name: value for name, value in differing.items() if value is not None},
         }
     except TimeoutError as error:
         module.fail_json(msg=str(error))

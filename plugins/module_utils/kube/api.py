@@ -15,8 +15,6 @@ from kubernetes import client, config
 
 #: Seconds to connect, and for one answer of the API.
 REQUEST = (10, 30)
-
-
 REMEDY = "run site.yml first: it makes the cluster, and fetches its kubeconfig"
 
 
@@ -26,6 +24,11 @@ class KubeconfigError(AnsibleActionFail):
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"{path}: {problem}; {REMEDY}")
         self.problem = problem
+
+
+def reason(error: Exception) -> str:
+    """What the API, or the way to it, says: one line, which may be long."""
+    return " ".join(str(error).split())[:300]
 
 
 @contextmanager
@@ -47,7 +50,7 @@ def connected(kubeconfig: str | Path, server: str = "") -> Iterator[client.ApiCl
             file = configuration.cert_file
             end = certificate.end_of(Path(file).read_text()) if file else None
         except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
-            raise KubeconfigError(path, f"not a kubeconfig: {' '.join(str(error).split())}") from error
+            raise KubeconfigError(path, f"not a kubeconfig: {reason(error)}") from error
         # Otherwise the API says no more than "Unauthorized".
         if end is not None and end < time.time():
             raise KubeconfigError(path, f"its certificate expired on {time.strftime('%Y-%m-%d', time.gmtime(end))}")

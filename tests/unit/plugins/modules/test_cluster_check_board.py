@@ -28,10 +28,6 @@ def test_a_card_that_became_read_only_is_reported_once(root: str, boot: str, poi
     assert [problem.split()[0] for problem in problems] == points
 
 
-def test_a_blank_in_the_name_of_a_mount_is_read() -> None:
-    assert module.mounts_of(CARD)[-1].point == "/var/lib/kubelet/pods/a/my data"
-
-
 def certificate(name: str, days: float) -> dict[str, Any]:
     end = dt.datetime(2027, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=days)
     return {"Filename": name, "ExpiryTime": end.isoformat(), "ResidualTime": int(days * module.DAY_NS)}

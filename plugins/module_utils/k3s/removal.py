@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready, is_server, labels_of
 
-CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 ETCD = "node-role.kubernetes.io/etcd"
 #: What an operator may accept: the last node with a label; data that only this node has.
 ACCEPTABLE = ("label", "data")
-
-
-def labels_of(node: dict[str, Any]) -> dict[str, str]:
-    """Labels of an object of the API."""
-    return node["metadata"].get("labels") or {}
 
 
 def k3s_removal_errors(
@@ -72,7 +66,7 @@ def k3s_removal_errors(
 
 def server_errors(leaving: set[str], nodes: dict[str, dict[str, Any]]) -> list[str]:
     """What the servers that remain would lack."""
-    servers = [name for name, node in nodes.items() if CONTROL_PLANE in labels_of(node)]
+    servers = [name for name, node in nodes.items() if is_server(node)]
     going = [name for name in servers if name in leaving]
     if not going:
         return []
