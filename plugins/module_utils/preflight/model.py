@@ -34,10 +34,6 @@ class Place:
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
-HERE = Place("control node")
-"""Where something is that no file says: what the machine that runs Ansible has, or lacks."""
-
-
 @dataclass(frozen=True, order=True)
 class Finding:
     """One error: where, which key, its value as shown, what is wrong, and what to write instead."""
@@ -172,6 +168,14 @@ class Report:
     def add(self, place: Place, key: str, value: Any, problem: str, remedy: str) -> None:
         """An error that is not about one variable of one host. `value` None: there is no value to show."""
         self._others.append(Finding(place, key, None if value is None else show(value), problem, remedy))
+
+    def host(self, host: Host, problem: str, remedy: str) -> None:
+        """An error about a host itself: its name, its groups, or what is written with it."""
+        self.add(host.place, host.name, None, problem, remedy)
+
+    def here(self, key: str, problem: str, remedy: str, value: Any = None) -> None:
+        """An error about the control node: what no file says, but the machine that runs Ansible has, or lacks."""
+        self.add(Place("control node"), key, value, problem, remedy)
 
     def extend(self, findings: Iterable[Finding]) -> None:
         """Errors that were found elsewhere."""
