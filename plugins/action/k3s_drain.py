@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
+from ansible_collections.edge_ai.cluster.plugins.module_utils.action import Action
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected, reason
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready, is_server, version_of
 from kubernetes import client
@@ -234,17 +233,15 @@ class Drain:
             time.sleep(POLL)
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """What Ansible asks an action plugin for."""
 
-    _requires_connection = False
+    RULES: ClassVar = {"required_if": [("state", "drained", ["node"]), ("state", "released", ["node"])]}
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(self, task: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Do what `state` says; fail with a message for the operator."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        task = arguments(self, required_if=[("state", "drained", ["node"]), ("state", "released", ["node"])])
         with connected(task["kubeconfig"]) as api:
-            return result | self.reach(Drain(api, task, self._display.display), task)
+            return self.reach(Drain(api, task, self._display.display), task)
 
     def reach(self, drain: Drain, task: dict[str, Any]) -> dict[str, Any]:
         """Bring the node to the task's `state`; what the task returns. Raises AnsibleActionFail."""

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
+from ansible_collections.edge_ai.cluster.plugins.module_utils.action import Action
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import node_password
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected, reason
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import internal_address, is_ready, ready_status
@@ -163,15 +162,11 @@ class Deletion:
         return deleted
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """What Ansible asks an action plugin for."""
 
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(self, task: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Delete; fail with a message for the operator."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        task = arguments(self)
         with connected(task["kubeconfig"], task["server"]) as api:
             deleted = Deletion(api, task, self._display.display).delete(self._task.check_mode)
-        return result | {"changed": bool(deleted), "deleted": deleted}
+        return {"changed": bool(deleted), "deleted": deleted}

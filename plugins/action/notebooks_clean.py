@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
+from ansible_collections.edge_ai.cluster.plugins.module_utils.action import Action
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected, reason
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
 from kubernetes import client
@@ -79,16 +78,12 @@ class Cleaning:
             time.sleep(POLL)
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """The action."""
 
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(self, task: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Delete and wait; fail with a message for the user."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        task = arguments(self)
         with connected(task["kubeconfig"]) as api:
             cleaning = Cleaning(api, task, self._display.display)
             jobs = cleaning.jobs() if self._task.check_mode else cleaning.clean()
-        return result | {"changed": bool(jobs), "jobs": jobs}
+        return {"changed": bool(jobs), "jobs": jobs}
