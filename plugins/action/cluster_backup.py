@@ -20,7 +20,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.edge_ai.cluster.plugins.module_utils.action import Action
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, generations, place
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, control_node, generations, place
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.seal import (
     SIGNER,
     BackupError,
@@ -135,7 +135,7 @@ def write(task: dict[str, Any], temporary: Path, manifest: dict[str, Any], show:
     with archive.writing(temporary / archive.CONTROL, recipient) as tar:
         inventories = [Path(each) for each in task["inventories"] if "," not in each]
         names = {f"inventory/{number}": path for number, path in enumerate(inventories)}
-        archive.pack_control(tar, {"secrets": secrets, **names})
+        control_node.pack(tar, {"secrets": secrets, **names})
         found = {archive.CONTROL: tar.end()}
     for part in task["parts"]:
         found[part["name"]] = receive(part, temporary / part["name"], recipient, task["timeout"], show)
@@ -240,7 +240,7 @@ def control(task: dict[str, Any], pretend: bool) -> dict[str, Any]:
     for part, target in task["targets"].items():
         if "," in target:
             continue
-        put, kept = archive.put_control(path, key, part, Path(target), pretend)
+        put, kept = control_node.put(path, key, part, Path(target), pretend)
         written += [target] if put else []
         if kept:
             some = ", ".join(kept[:10]) + (", ..." if len(kept) > 10 else "")
