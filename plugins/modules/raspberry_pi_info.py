@@ -14,6 +14,7 @@ options:
   modules: {description: "Kernel modules of which the state is returned.", type: list, elements: str, default: []}
   units: {description: "Units of systemd whose state is returned.", type: list, elements: str, default: []}
   sysctl: {description: "Kernel settings; those that differ are returned.", type: dict, default: {}}
+  exports_file: {description: "The role nfs_server's own file in exports.d.", type: path, required: true}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
@@ -21,6 +22,7 @@ EXAMPLES = r"""
     packages: [nfs-common]
     modules: [overlay]
     sysctl: {net.ipv4.ip_forward: 1}
+    exports_file: /etc/exports.d/edge-ai-cluster.exports
 """
 RETURN = r"""
 board: {description: "Information about the board.", type: dict, returned: always}
@@ -129,6 +131,7 @@ def main() -> None:
             "modules": {"type": "list", "elements": "str", "default": []},
             "units": {"type": "list", "elements": "str", "default": []},
             "sysctl": {"type": "dict", "default": {}},
+            "exports_file": {"type": "path", "required": True},
         },
         supports_check_mode=True,
     )
@@ -147,7 +150,7 @@ def main() -> None:
             "missing_packages": missing_packages(module.params["packages"]),
             "kernel_modules": module_states(module.params["modules"]),
             "units": unit_states(module.params["units"]),
-            "version3_users": version3_users(),
+            "version3_users": version3_users(Path(module.params["exports_file"])),
             # Those that this kernel does not have are skipped.
             "differing_sysctl": {name: value for name, value in differing.items() if value is not None},
         }

@@ -12,8 +12,6 @@ from typing import Any
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import text_of
 from ansible_collections.edge_ai.cluster.plugins.module_utils.mounts import unescaped
 
-#: The file of the role nfs_server (`_nfs_server_exports_file` of its vars).
-OWN_FILE = Path("/etc/exports.d/edge-ai-cluster.exports")
 #: What the NFS server exports at this moment.
 ETAB = Path("/var/lib/nfs/etab")
 

@@ -6,12 +6,10 @@ from pathlib import Path
 
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import text_of
 from ansible_collections.edge_ai.cluster.plugins.module_utils.mounts import NFS, Mount, mounts_of
-from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import OWN_FILE, foreign_exports
+from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import foreign_exports
 
 
-def version3_users(
-    own: Path = OWN_FILE, etc: Path = Path("/etc"), mounts: Path = Path("/proc/self/mounts")
-) -> list[str]:
+def version3_users(own: Path, etc: Path = Path("/etc"), mounts: Path = Path("/proc/self/mounts")) -> list[str]:
     """What on this board may use NFSv3: exports other than `own`, mounts, and lines of fstab that leave it open.
 
     Exports count whatever version their clients use: the exports file does not say it.
