@@ -118,6 +118,7 @@ class Option:
 class Inventory:
     """A whole inventory. `source` is where it comes from, named when nothing more exact can be.
 
+    `connection` has the names of Ansible's own variables by which it reaches hosts and becomes root there.
     `directories` are those that Ansible reads as inventories, with everything in them.
     `unread` names variables whose template could not be evaluated for some host, so that they are in no host.
     `unreadable` is true if a file could not be read at all, so that nothing else can be checked.
@@ -132,6 +133,7 @@ class Inventory:
     unread: frozenset[str] = frozenset()
     unreadable: bool = False
     directories: tuple[str, ...] = ()
+    connection: frozenset[str] = frozenset()
 
     def value(self, host: Host, name: str) -> Any:
         """What a host has of a variable, or the default of its role; a template of a role is not evaluated."""

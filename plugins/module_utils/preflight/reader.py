@@ -18,7 +18,7 @@ from ansible.inventory.manager import InventoryManager
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import EncryptedString
-from ansible.plugins.loader import become_loader, connection_loader
+from ansible.plugins.loader import become_loader, connection_loader, shell_loader
 from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
@@ -40,6 +40,11 @@ _OF_A_RUN = re.compile(
     r"^(_.*|item|play_hosts|role_\w+|ansible_(check_mode|diff_mode|limit|loop\w*|play_\w+|parent_role\w*|role\w*|run_tags"
     r"|search_path|skip_tags))$"
 )
+#: Variables of a connection that none of its plugins has; with another name, Ansible uses its default instead.
+_OF_NO_PLUGIN = (
+    "ansible_become", "ansible_become_method", "ansible_connection", "ansible_python_interpreter",
+    "ansible_shell_executable", "ansible_shell_type", "ansible_ssh_control_path_dir", "ansible_timeout",
+)  # fmt: skip
 _FACT = re.compile(r"\bansible_facts\b")
 
 
@@ -110,7 +115,11 @@ class Reader:
         ]
         directories = tuple(str(path.absolute()) for path in sources if path.is_dir())
         unread = frozenset(self._unread)
-        return Inventory(source, hosts, groups, options, roles, defaults, unread, directories=directories), findings
+        connection = frozenset({*_of_plugins(), *_OF_NO_PLUGIN})
+        found = Inventory(
+            source, hosts, groups, options, roles, defaults, unread, directories=directories, connection=connection
+        )
+        return found, findings
 
     def _note_unparsed(self, sources: list[Path], files: list[Path]) -> None:
         """Files that Ansible could not read: it only warns, and goes on without their hosts."""
@@ -196,7 +205,8 @@ class Reader:
         """Variables of Ansible's own plugins whose text it could not convert, or would take for false."""
         for name, (kind, choices) in _of_plugins().items():
             setting = settings.get(name)
-            if setting is None or setting.value is None or name == "ansible_port":
+            is_free = kind not in ("int", "float", "bool") and not choices
+            if setting is None or setting.value is None or is_free or name == "ansible_port":
                 continue
             try:
                 boolean(setting.value) if kind == "bool" else ensure_type(setting.value, kind)
@@ -252,16 +262,17 @@ class Reader:
 
 @functools.cache
 def _of_plugins() -> dict[str, tuple[str, tuple[Any, ...]]]:
-    """Type and choices of the variables of the plugins by which boards are reached; other types take each text."""
+    """Type and choices of the variables of the plugins by which boards are reached."""
     found = {}
-    for kind, name, loader in (("connection", "ssh", connection_loader), ("become", "sudo", become_loader)):
+    for kind, name, loader in (
+        ("connection", "ssh", connection_loader), ("become", "sudo", become_loader), ("shell", "sh", shell_loader),
+    ):  # fmt: skip
         loader.get(name, class_only=True)  # has its options read
         for option in constants.config.get_configuration_definitions(kind, name).values():
             short = {"integer": "int", "boolean": "bool"}.get(option.get("type", "str"), option.get("type", "str"))
             for variable in option.get("vars") or ():
-                choices = tuple(option.get("choices") or ())
-                if short in ("int", "float", "bool") or choices:
-                    found[variable["name"]] = (short, choices)
+                if variable["name"].startswith("ansible_"):
+                    found[variable["name"]] = (short, tuple(option.get("choices") or ()))
     return found
 
 
