@@ -48,10 +48,11 @@ class LookupModule(LookupBase):
     def _value(self, name: str, known: dict[str, Any]) -> Any:
         owners = [path.name for path in ROLES.iterdir() if name.lstrip("_").startswith(f"{path.name}_")]
         role = ROLES / max(owners, key=len, default="")
-        path = role / ("vars/main.yml" if name.startswith("_") else "defaults/main.yml")
-        defaults = self._loader.load_from_file(str(path), trusted_as_template=True) if path.is_file() else {}
-        if name not in defaults:
+        own: dict[str, Any] = {}
+        for path in (role / "defaults/main.yml", *([role / "vars/main.yml"] if name.startswith("_") else [])):
+            own |= self._loader.load_from_file(str(path), trusted_as_template=True) if path.is_file() else {}
+        if name not in own:
             raise AnsibleLookupError(f"no role has a default for {name!r}: correct the name")
-        # A default may be made of others of its role.
-        values = {**defaults, **known, "role_path": str(role)}
+        # One may be made of others of its role.
+        values = {**own, **known, "role_path": str(role)}
         return Templar(self._loader, variables=values).template(values[name])

@@ -17,6 +17,7 @@ options:
   stamp_file: {description: "What was last verified.", type: path, required: true}
   user: {description: "Name of the user files belong to.", type: str, required: true}
   file: {description: "File with the file system that is exported.", type: path, required: true}
+  moving: {description: "Where its data waits while it becomes a file system.", type: path, required: true}
   device: {description: "Device with the file system that is exported; empty for none.", type: str, default: ''}
 author: Edge AI Cluster
 """
@@ -30,6 +31,7 @@ EXAMPLES = r"""
     stamp_file: /run/edge-ai-cluster/nfs-verified
     user: books
     file: /srv/books.img
+    moving: /srv/books.moving
 """
 RETURN = r"""
 server: {description: "What was found.", type: dict, returned: always}
@@ -109,7 +111,7 @@ def has_quotas() -> bool:
     return completed("modprobe", "--dry-run", "--quiet", "quota_v2").status == 0
 
 
-def volume_state(directory: Path, file: Path, device: str) -> dict[str, Any]:
+def volume_state(directory: Path, file: Path, moving: Path, device: str) -> dict[str, Any]:
     """What the directory is, or can be, a file system of its own on."""
     named = completed("systemd-escape", "--path", "--suffix=mount", str(directory)).output.strip()
     state = unit(named, "ActiveState,UnitFileState") if named else {}
@@ -122,7 +124,7 @@ def volume_state(directory: Path, file: Path, device: str) -> dict[str, Any]:
         "device": device_state(device),
         "quotas": has_quotas(),
         # Data that is being moved into the file system, or waits for that since a run was interrupted.
-        "moving": directory.with_name(f"{directory.name}.moving").is_dir(),
+        "moving": moving.is_dir(),
         "free": free_at(directory.parent),
     }
 
@@ -178,6 +180,7 @@ def main() -> None:
             "stamp_file": path,
             "user": {"type": "str", "required": True},
             "file": path,
+            "moving": path,
             "device": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
@@ -188,7 +191,7 @@ def main() -> None:
     try:
         # Of TCP and UDP, those of the kernel included, with their programs.
         sockets = completed("ss", "-Hlntup").output
-        volume = volume_state(directory, Path(given["file"]), given["device"])
+        volume = volume_state(directory, Path(given["file"]), Path(given["moving"]), given["device"])
     except TimeoutError as error:
         module.fail_json(msg=str(error))
     server = {

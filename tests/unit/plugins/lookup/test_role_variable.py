@@ -58,6 +58,7 @@ CASES: dict[str, Any] = {
     LOOKUP.format("k3s_disable"): ["local-storage", "metrics-server", "traefik", "servicelb"],
     LOOKUP.format("notebooks_source") + " | basename": "notebooks",
     LOOKUP.format("nfs_server_export"): "/d/x",
+    LOOKUP.format("_nfs_server_converted"): "/d/x.before-convert",
     LOOKUP.format("_nfs_server_exports_file"): "/etc/exports.d/edge-ai-cluster.exports",
     ON_ANOTHER.format("nfs_server_export", "PI-02"): "/srv/books",
     ON_ANOTHER.format("k3s_node_name", "PI-02"): "pi-02",
