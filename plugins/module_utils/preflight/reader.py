@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from ansible.inventory.host import Host as AnsibleHost
 from ansible.inventory.manager import InventoryManager
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.parsing.dataloader import DataLoader
-from ansible.parsing.vault import EncryptedString
 from ansible.plugins.loader import become_loader, connection_loader, shell_loader
 from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
+from ..values import has_template, is_encrypted, plain
 from .files import Written, inventory_files
 from .files import read as read_files
 from .model import COMMAND_LINE, Finding, Group, Host, Inventory, Place, Setting, show_setting
@@ -171,14 +170,14 @@ class Reader:
         settings = {}
         for name, value in raw.items():
             place, own = self._place(host, name, source)
-            templated = _has_template(value)
+            templated = has_template(value)
             if templated and "playbook_dir" in str(value):
                 problem = "uses playbook_dir, which is another one for site.yml than for a playbook in playbooks/"
                 remedy = "write inventory_dir or cluster_root instead"
                 self._findings.append(Finding(place, f"{host.name}.{name}" if own else name, None, problem, remedy))
-            encrypted = _is_encrypted(value)
+            encrypted = is_encrypted(value)
             try:
-                evaluated = _native(templar.template(value) if templated or encrypted else value)
+                evaluated = plain(templar.template(value) if templated or encrypted else value)
             except AnsibleError as error:
                 # Validating an inventory does not need its password.
                 if encrypted:
@@ -274,35 +273,3 @@ def _of_plugins() -> dict[str, tuple[str, tuple[Any, ...]]]:
                 if variable["name"].startswith("ansible_"):
                     found[variable["name"]] = (short, tuple(option.get("choices") or ()))
     return found
-
-
-def _native(value: Any) -> Any:
-    """A value without Ansible's tags: the checks (and json) get plain Python."""
-    if isinstance(value, Mapping):
-        return {str(key): _native(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_native(item) for item in value]
-    # Tagged values are of subclasses; these calls make plain ones, and decrypt.
-    if isinstance(value, EncryptedString):
-        return str(value)
-    if isinstance(value, str):
-        return "".join((value,))
-    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool)):
-        return value + 0
-    return value
-
-
-def _has_template(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(_has_template(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return any(_has_template(item) for item in value)
-    return isinstance(value, str) and ("{{" in value or "{%" in value)
-
-
-def _is_encrypted(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(_is_encrypted(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return any(_is_encrypted(item) for item in value)
-    return isinstance(value, EncryptedString)
