@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ done || :
 """
 
 
-def send(archive: Archive, ssh: dict[str, Any], script: str, timeout: float) -> float:
+def send(archive: Archive, ssh: dict[str, Any], script: str, timeout: float, show: Callable[[str], None]) -> float:
     """Runs `script` as root on the node that `ssh` reaches, with the archive as its input. Returns seconds.
 
     Raises:
@@ -69,16 +70,16 @@ def send(archive: Archive, ssh: dict[str, Any], script: str, timeout: float) -> 
                 if time.monotonic() - shown > HEARTBEAT:
                     shown = time.monotonic()
                     share = f"{sent / 1e6:.0f} of {archive.size / 1e6:.0f} MB"
-                    print(f"{share} sent in {shown - begun:.0f} s", flush=True)
+                    show(f"{share} sent in {shown - begun:.0f} s")
             stdin.close()
         except BrokenPipeError:
             pass  # It ended early; its output says why.
-        print(f"{sent / 1e6:.0f} MB sent in {time.monotonic() - begun:.0f} s; the node unpacks them", flush=True)
+        show(f"{sent / 1e6:.0f} MB sent in {time.monotonic() - begun:.0f} s; the node unpacks them")
         while (code := node.process.poll()) is None:
             try:
                 node.process.wait(HEARTBEAT)
             except subprocess.TimeoutExpired:
-                print(f"the node unpacks, {time.monotonic() - begun:.0f} s since the start", flush=True)
+                show(f"the node unpacks, {time.monotonic() - begun:.0f} s since the start")
         # Errors are at the end.
         message = node.errors.text()
     if node.late.is_set():
