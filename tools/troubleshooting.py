@@ -44,9 +44,10 @@ STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
 #: Where a call has problem and remedy; a missing variable has only a remedy.
 FINDINGS = {
     "add": (3, 4), "setting": (2, 3), "Finding": (3, 4), "unreadable_at": (2, 3), "Problem": (2, 3), "Rule": (2, 3),
+    "host": (1, 2), "here": (1, 2),
 }  # fmt: skip
-#: Those of them that have the key before.
-KEYED = {"add", "Finding", "unreadable_at"}
+#: Where those of them have the key that is before their problem.
+KEYED = {"add": 1, "Finding": 1, "unreadable_at": 1, "host": 0, "here": 0}
 LISTS = {"errors", "problems", "reasons", "faults"}
 _REASONS = re.compile(r"(^message|problems?|advice|errors?|reasons?|remedy|unfinished)$")
 _PLACEHOLDER = re.compile(r"<[^>]*>")
@@ -183,7 +184,7 @@ class Python:
                 yield node.args[0], None
         elif name in FINDINGS and len(node.args) > max(FINDINGS[name]):
             problem, remedy = (node.args[index] for index in FINDINGS[name])
-            yield (_keyed(node.args[1], problem) if name in KEYED else problem), remedy
+            yield (_keyed(node.args[KEYED[name]], problem) if name in KEYED else problem), remedy
 
     def texts(self, node: ast.expr, local: Assigned, depth: int = 0) -> list[str]:
         """The texts that an expression may be, with a placeholder for what is only known in a run."""

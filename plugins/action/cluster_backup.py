@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, generations, place
+from ansible_collections.edge_ai.cluster.plugins.module_utils.action import Action
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, control_node, generations, place
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.seal import (
     SIGNER,
     BackupError,
@@ -136,7 +135,7 @@ def write(task: dict[str, Any], temporary: Path, manifest: dict[str, Any], show:
     with archive.writing(temporary / archive.CONTROL, recipient) as tar:
         inventories = [Path(each) for each in task["inventories"] if "," not in each]
         names = {f"inventory/{number}": path for number, path in enumerate(inventories)}
-        archive.pack_control(tar, {"secrets": secrets, **names})
+        control_node.pack(tar, {"secrets": secrets, **names})
         found = {archive.CONTROL: tar.end()}
     for part in task["parts"]:
         found[part["name"]] = receive(part, temporary / part["name"], recipient, task["timeout"], show)
@@ -241,7 +240,7 @@ def control(task: dict[str, Any], pretend: bool) -> dict[str, Any]:
     for part, target in task["targets"].items():
         if "," in target:
             continue
-        put, kept = archive.put_control(path, key, part, Path(target), pretend)
+        put, kept = control_node.put(path, key, part, Path(target), pretend)
         written += [target] if put else []
         if kept:
             some = ", ".join(kept[:10]) + (", ..." if len(kept) > 10 else "")
@@ -310,38 +309,34 @@ def put_secret(path: Path, wanted: str, backup: str, pretend: bool) -> bool:
     return True
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """What Ansible asks an action plugin for."""
 
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(self, task: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Do what `do` says."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        task = arguments(self)
         pretend = bool(self._task.check_mode)
         show = self._display.display
         if task["do"] in ("make", "send", "move") and pretend:
             # A backup changes nothing on the cluster; a restore would.
-            return result | {"changed": task["do"] != "make", "msg": f"would {task['do']} a backup"}
+            return {"changed": task["do"] != "make", "msg": f"would {task['do']} a backup"}
         for part in [*task["parts"], task["part"]] if task["part"] else task["parts"]:
-            part["ssh"]["password"] = become_password(self, task_vars or {}, part["ssh"]["name"])
+            part["ssh"]["password"] = become_password(self, variables, part["ssh"]["name"])
         try:
             match task["do"]:
                 case "make":
-                    return result | make(task, show)
+                    return make(task, show)
                 case "open":
-                    return result | open_backup(task)
+                    return open_backup(task)
                 case "control":
-                    return result | control(task, pretend)
+                    return control(task, pretend)
                 case "check":
-                    return result | check(task)
+                    return check(task)
                 case "token":
-                    return result | token(task, pretend)
+                    return token(task, pretend)
                 case "move":
                     source, target = task["parts"]
-                    return result | move(source, target, task["timeout"], show)
-            return result | send(task, show)
+                    return move(source, target, task["timeout"], show)
+            return send(task, show)
         except (BackupError, Refused) as error:
             raise AnsibleActionFail(f"{task['directory']}: {error}") from None
         except OSError as error:

@@ -8,8 +8,7 @@ from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsiblePromptInterrupt, AnsiblePromptNoninteractive
-from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
+from ansible_collections.edge_ai.cluster.plugins.module_utils.action import Action
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.seal import (
     RECIPIENT,
     SIGNER,
@@ -41,20 +40,16 @@ def write_new(path: Path, text: str, away_from: list[str]) -> None:
         raise AnsibleActionFail(f"cluster_backup_identity: {path} cannot be made ({error.strerror})") from None
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """What Ansible asks an action plugin for."""
 
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(self, task: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Make a key where there is none."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        task = arguments(self)
         secrets = Path(task["secrets"])
         try:
             age()
             if has_key(secrets) or self._task.check_mode:
-                return result | {"changed": False, "msg": ""}
+                return {"changed": False, "msg": ""}
             secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
             new = secrets / f"{SIGNER}.new"
             text, recipient = new_key(task["cluster_name"], new)
@@ -70,7 +65,7 @@ class ActionModule(ActionBase):
         Path(f"{new}.pub").rename(secrets / f"{SIGNER}.pub")
         new.rename(secrets / SIGNER)
         write_text(secrets / RECIPIENT, recipient + "\n", 0o600)
-        return result | {"changed": True, "msg": f"{said}. Without it no backup can be restored."}
+        return {"changed": True, "msg": f"{said}. Without it no backup can be restored."}
 
     def show(self, text: str) -> None:
         """Show the key on the terminal and wait until it was stored. Raises AnsibleActionFail."""

@@ -7,10 +7,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils import cluster_check
-from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, KubeconfigError, connected
+from ansible_collections.edge_ai.cluster.plugins.module_utils.action import Action
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import (
+    REQUEST,
+    KubeconfigError,
+    connected,
+    reason,
+)
 from kubernetes import client
 from urllib3 import Timeout
 from urllib3.exceptions import HTTPError
@@ -87,22 +91,19 @@ def inspect(cluster: Cluster, task: dict[str, Any]) -> dict[str, Any]:
     return {"nodes": len(nodes), "jupyters": jupyters, "problems": problems}
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """What Ansible asks an action plugin for."""
 
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(self, task: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Inspect; an API that does not answer is a problem, too."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        task = arguments(self)
         problems: list[str] = []
         try:
             with connected(task["kubeconfig"]) as api:
-                return result | {"changed": False} | inspect(Cluster(api), task)
+                return {"changed": False} | inspect(Cluster(api), task)
         except KubeconfigError as error:
             problems.append(str(error))
         except (HTTPError, ValueError, KeyError, TypeError) as error:
-            text = " ".join(str(error).split())[:200]
-            problems.append(f"the Kubernetes API does not answer as it should ({text}): check k3s on the servers")
-        return result | {"changed": False, "nodes": 0, "jupyters": [], "problems": problems}
+            problems.append(
+                f"the Kubernetes API does not answer as it should ({reason(error)}): check k3s on the servers"
+            )
+        return {"changed": False, "nodes": 0, "jupyters": [], "problems": problems}

@@ -1,4 +1,4 @@
-"""Action of the role: run its program on the control node and show its progress."""
+"""Build the container image on the control node, or send it to a node, and show the progress."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
+from ansible.errors import AnsibleActionFail
+from ansible_collections.edge_ai.cluster.plugins.module_utils.action import Action
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.archive import load
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.inputs import ImageError
+from ansible_collections.edge_ai.cluster.plugins.module_utils.container_image.send import remote_script, send
 from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import become_password
 
 PROGRAM = "ansible_collections.edge_ai.cluster.plugins.module_utils.container_image"
@@ -20,53 +23,58 @@ PROGRAM = "ansible_collections.edge_ai.cluster.plugins.module_utils.container_im
 COLLECTIONS = Path(__file__).absolute().parents[5]
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """Nothing is copied to the node by Ansible: `send` streams over its own ssh."""
 
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Run the program; its last line is the result."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        args = self._task.args
+    def act(self, task: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """Build or send; what the program says is shown as it comes."""
         if self._task.check_mode:
-            return {**result, "changed": True, "msg": f"would {args['command']} the image"}
-        argv = [sys.executable, "-m", PROGRAM, args["command"]]
-        for name, value in args.get("options", {}).items():
+            return {"changed": True, "msg": f"would {task['command']} the image"}
+        if task["command"] == "build":
+            return self._build(task["options"])
+        ssh = {**task["ssh"], "password": become_password(self, variables, task["ssh"]["name"])}
+        try:
+            return self._send(ssh, task["label"], **task["options"])
+        except ImageError as error:
+            raise AnsibleActionFail(str(error)) from None
+
+    def _show(self, line: str) -> None:
+        self._display.display(f"    {line}")
+
+    def _send(
+        self, ssh: dict[str, Any], label: str, archive: str, k3s: str, data_dir: str, timeout: Any
+    ) -> dict[str, Any]:
+        """Stream an archive into a node's containerd. Raises ImageError."""
+        known = load(Path(archive))
+        if known is None:
+            raise ImageError(f"{archive} is not a complete archive: run this again, which builds it")
+        script = remote_script(known, k3s, data_dir)
+        seconds = send(known, ssh, script, float(timeout), lambda line: self._show(f"{label}{line}"))
+        return {"changed": True, "seconds": round(seconds, 1), **asdict(known)}
+
+    def _build(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Run the program; its last line is the result. Ended with the playbook, it still cleans up after a builder."""
+        argv = [sys.executable, "-m", PROGRAM, "build"]
+        for name, value in options.items():
             for one in value if isinstance(value, list) else [value]:
                 argv += [f"--{name.replace('_', '-')}={one}"]
-        given = ""
-        if args["command"] == "send":
-            password = become_password(self, task_vars or {}, args["ssh"]["name"])
-            given = json.dumps({**args["ssh"], "password": password})
-        return {**result, **self._show(argv, args.get("label") or "", given)}
-
-    def _show(self, argv: list[str], label: str, given: str) -> dict[str, Any]:
-        display = Display()
         env = {**os.environ, "PYTHONPATH": str(COLLECTIONS), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        lines: list[str] = []
+        last = ""
         with (
             tempfile.TemporaryFile("w+") as errors,
             subprocess.Popen(
-                argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+                argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
             ) as process,
         ):
-            assert process.stdin and process.stdout
-            with suppress(BrokenPipeError):
-                process.stdin.write(given)
-                process.stdin.close()
+            assert process.stdout
             for line in process.stdout:
-                lines.append(line.rstrip())
-                if not line.startswith("RESULT "):
-                    display.display(f"    {label}{line.rstrip()}")
+                last = line.rstrip()
+                if not last.startswith("RESULT "):
+                    self._show(last)
             code = process.wait()
             errors.seek(0)
             output = errors.read().strip()
-        if code or not lines or not lines[-1].startswith("RESULT "):
-            return {
-                "failed": True,
-                "msg": output or f"container_image {argv[3]} failed with exit code {code}",
-                "rc": code,
-            }
-        found = json.loads(lines[-1].removeprefix("RESULT "))
-        return {"changed": bool(found.get("built", True)), **found}
+        if code or not last.startswith("RESULT "):
+            raise AnsibleActionFail(output or f"container_image build failed with exit code {code}")
+        found = json.loads(last.removeprefix("RESULT "))
+        return {"changed": bool(found["built"]), **found}

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
+from ansible_collections.edge_ai.cluster.plugins.module_utils.action import Action
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected, reason
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready, is_server, version_of
 from kubernetes import client
 from urllib3.exceptions import HTTPError
 
@@ -95,7 +94,7 @@ class Drain:
             nodes: list[Any] = self.api.list_node(_request_timeout=REQUEST).items
             pods: list[Any] = self.api.list_pod_for_all_namespaces(_request_timeout=REQUEST).items
         except (client.ApiException, HTTPError) as error:
-            return {"api": " ".join(str(error).split())[:300], "nodes": [], "blockers": []}
+            return {"api": reason(error), "nodes": [], "blockers": []}
         found = [(pod.spec.node_name, blocker(pod, self.task["emptydir_namespaces"])) for pod in pods]
         return {
             "api": "",
@@ -103,8 +102,8 @@ class Drain:
                 {
                     "name": node.metadata.name,
                     "ready": is_ready(node),
-                    "version": node.status.node_info.kubelet_version if node.status.node_info else "",
-                    "server": "node-role.kubernetes.io/control-plane" in (node.metadata.labels or {}),
+                    "version": version_of(node),
+                    "server": is_server(node),
                     "unschedulable": bool(node.spec.unschedulable),
                     "mark": mark_of(node, self.task["mark"]),
                 }
@@ -131,8 +130,7 @@ class Drain:
                 # A server that has just restarted may not be ready yet.
                 final = isinstance(error, client.ApiException) and error.status in (401, 403, 404, 422)
                 if final or time.monotonic() - begun > 60:
-                    text = " ".join(str(error).split())[:300]
-                    raise AnsibleActionFail(f"Node {self.task['node']} cannot be changed: {text}") from None
+                    raise AnsibleActionFail(f"Node {self.task['node']} cannot be changed: {reason(error)}") from None
                 time.sleep(POLL)
 
     def cordon(self, node: Any) -> dict[str, Any] | None:
@@ -221,7 +219,7 @@ class Drain:
                 if not waits:
                     return evicted
             except (client.ApiException, HTTPError) as error:
-                waits = {"API": " ".join(str(error).split())[:200]}
+                waits = {"API": reason(error)}
             now = time.monotonic()
             if now - begun > self.task["timeout"]:
                 lines = "\n".join(f"  {name}: {why}" for name, why in waits.items())
@@ -236,17 +234,15 @@ class Drain:
             time.sleep(POLL)
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """What Ansible asks an action plugin for."""
 
-    _requires_connection = False
+    RULES: ClassVar = {"required_if": [("state", "drained", ["node"]), ("state", "released", ["node"])]}
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(self, task: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Do what `state` says; fail with a message for the operator."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        task = arguments(self, required_if=[("state", "drained", ["node"]), ("state", "released", ["node"])])
         with connected(task["kubeconfig"]) as api:
-            return result | self.reach(Drain(api, task, self._display.display), task)
+            return self.reach(Drain(api, task, self._display.display), task)
 
     def reach(self, drain: Drain, task: dict[str, Any]) -> dict[str, Any]:
         """Bring the node to the task's `state`; what the task returns. Raises AnsibleActionFail."""

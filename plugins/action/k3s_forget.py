@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
+from ansible_collections.edge_ai.cluster.plugins.module_utils.action import Action
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import node_password
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected, reason
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import internal_address, is_ready, ready_status
 from kubernetes import client
 from urllib3.exceptions import HTTPError
@@ -44,10 +43,9 @@ class Deletion:
                     return None
                 final = status in (401, 403, 422)
                 if final or time.monotonic() - begun > self.task["timeout"]:
-                    text = " ".join(str(error).split())[:300]
                     raise AnsibleActionFail(
-                        f"the cluster cannot be queried for node {self.name}: {text}. Is k3s running on the first of "
-                        f"k3s_servers, and is {self.task['kubeconfig']} of this cluster?"
+                        f"the cluster cannot be queried for node {self.name}: {reason(error)}. Is k3s running on the "
+                        f"first of k3s_servers, and is {self.task['kubeconfig']} of this cluster?"
                     ) from error
                 time.sleep(POLL)
 
@@ -164,15 +162,11 @@ class Deletion:
         return deleted
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """What Ansible asks an action plugin for."""
 
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(self, task: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Delete; fail with a message for the operator."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        task = arguments(self)
         with connected(task["kubeconfig"], task["server"]) as api:
             deleted = Deletion(api, task, self._display.display).delete(self._task.check_mode)
-        return result | {"changed": bool(deleted), "deleted": deleted}
+        return {"changed": bool(deleted), "deleted": deleted}

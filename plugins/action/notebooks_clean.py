@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected
+from ansible_collections.edge_ai.cluster.plugins.module_utils.action import Action
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected, reason
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
 from kubernetes import client
 from urllib3.exceptions import HTTPError
@@ -68,7 +67,7 @@ class Cleaning:
                     return list(deleted)
             except (client.ApiException, HTTPError) as error:
                 # The server may be restarting.
-                left = [f"the API is unreachable: {' '.join(str(error).split())[:200]}"]
+                left = [f"the API is unreachable: {reason(error)}"]
             if time.monotonic() - begun > TIMEOUT:
                 kubectl = f"kubectl --kubeconfig {self.task['kubeconfig']} -n {self.task['namespace']}"
                 raise AnsibleActionFail(
@@ -79,16 +78,12 @@ class Cleaning:
             time.sleep(POLL)
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """The action."""
 
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(self, task: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Delete and wait; fail with a message for the user."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        task = arguments(self)
         with connected(task["kubeconfig"]) as api:
             cleaning = Cleaning(api, task, self._display.display)
             jobs = cleaning.jobs() if self._task.check_mode else cleaning.clean()
-        return result | {"changed": bool(jobs), "jobs": jobs}
+        return {"changed": bool(jobs), "jobs": jobs}

@@ -6,22 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils import dataset
-from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
+from ansible_collections.edge_ai.cluster.plugins.module_utils.action import Action
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """What Ansible asks an action plugin for."""
 
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(self, task: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Fetch what is missing or has another digest."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        task = arguments(self)
         try:
             changed = dataset.ensure(Path(task["datasets"]), task["name"], Path(task["cache"]))
         except (RuntimeError, OSError) as error:
             raise AnsibleActionFail(str(error)) from None
-        return result | {"changed": changed}
+        return {"changed": changed}

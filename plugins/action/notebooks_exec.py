@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import connected
+from ansible_collections.edge_ai.cluster.plugins.module_utils.action import Action
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import connected, reason
 from kubernetes import client
 from kubernetes.stream import stream
 from kubernetes.stream.ws_client import ABNF, STDOUT_CHANNEL
@@ -65,19 +64,14 @@ def output(api: client.ApiClient, task: dict[str, Any]) -> str:
     raise AnsibleActionFail(message)
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """The action."""
 
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(self, task: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Run the command; fail with a message for the user."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        task = arguments(self)
         with connected(task["kubeconfig"]) as api:
             try:
                 found = output(api, task)
             except (client.ApiException, HTTPError, WebSocketException, OSError) as error:
-                text = " ".join(str(error).split())[:200]
-                raise AnsibleActionFail(f"The pod {task['pod']} does not run a command: {text}") from error
-        return result | {"changed": True, "stdout": found}
+                raise AnsibleActionFail(f"The pod {task['pod']} does not run a command: {reason(error)}") from error
+        return {"changed": True, "stdout": found}

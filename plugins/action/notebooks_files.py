@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
+from ansible_collections.edge_ai.cluster.plugins.module_utils.action import Action
 
 
 def pack(files: dict[str, str], archive: IO[bytes]) -> None:
@@ -23,25 +22,26 @@ def pack(files: dict[str, str], archive: IO[bytes]) -> None:
                 tar.addfile(entry, file)
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """The action."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    # Of the NFS server.
+    _requires_connection = True
+
+    def act(self, task: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Pack, send, unpack."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        task = arguments(self)
         if self._task.check_mode:
-            return result | {"changed": True, "files": sorted(task["files"])}
+            return {"changed": True, "files": sorted(task["files"])}
         try:
             remote = self._connection._shell.join_path(self._make_tmp_path(), "files.tar.gz")
             with tempfile.NamedTemporaryFile(suffix=".tar.gz") as archive:
                 pack(task["files"], archive)
                 archive.flush()
                 self._transfer_file(archive.name, remote)
-            return result | self._execute_module(
+            return self._execute_module(
                 module_name="edge_ai.cluster.shared_data_unpack",
                 module_args={"src": remote, "export": task["export"]},
-                task_vars=task_vars,
+                task_vars=variables,
             )
         except OSError as error:
             raise AnsibleActionFail(f"{error.filename}: {error.strerror}") from None

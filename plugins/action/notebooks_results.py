@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils import results, shared_data
-from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
+from ansible_collections.edge_ai.cluster.plugins.module_utils.action import Action
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, printable
 
 #: The directory of `ansible_collections`, for the process that unpacks.
@@ -51,17 +50,18 @@ def no_room(folder: Path, reason: str) -> str:
     )
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """The action."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    # Of the NFS server.
+    _requires_connection = True
+
+    def act(self, task: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Fetch, unpack and link the first usable run; fails with the names of the unusable files."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        task = arguments(self)
         folder, refused = Path(task["results"]), []
         for run in task["runs"]:
             try:
-                return result | self._collect(task, folder, run, task_vars or {})
+                return self._collect(task, folder, run, variables)
             except OSError as error:
                 raise AnsibleActionFail(no_room(folder, error.strerror or str(error))) from None
             except Refused as error:

@@ -6,8 +6,7 @@ import time
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-from ansible_collections.edge_ai.cluster.plugins.module_utils.arguments import arguments
+from ansible_collections.edge_ai.cluster.plugins.module_utils.action import Action
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import REQUEST, connected
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused, lines, parse_json, printable
 from kubernetes import client, watch
@@ -254,17 +253,13 @@ class Watcher:
         return f"{text}: its pod was {state(pod)}{place(pod)}.{reason} Check: {kubectl} logs {pod.metadata.name}"
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """The action."""
 
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(self, task: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Wait; fail with a message for the user."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        task = arguments(self)
         with connected(task["kubeconfig"]) as api:
             watcher = Watcher(api, task, self._display.display)
             pod = watcher.wait()
         seconds = round(time.monotonic() - watcher.began, 1)
-        return result | {"changed": False, "node": pod.spec.node_name, "seconds": seconds}
+        return {"changed": False, "node": pod.spec.node_name, "seconds": seconds}

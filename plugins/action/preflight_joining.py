@@ -12,6 +12,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import (
     REQUEST,
     KubeconfigError,
     connected,
+    reason,
 )
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.inventory import as_text
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.joining import Candidate, Member, check
@@ -28,8 +29,8 @@ def member(node: Any) -> Member:
         name=node.metadata.name,
         address=nodes.internal_address(node),
         ready=nodes.is_ready(node),
-        server="node-role.kubernetes.io/control-plane" in (node.metadata.labels or {}),
-        version=node.status.node_info.kubelet_version if node.status.node_info else "",
+        server=nodes.is_server(node),
+        version=nodes.version_of(node),
     )
 
 
@@ -50,7 +51,7 @@ class ActionModule(ActionBase):
         except KubeconfigError as error:
             report.add(Place(str(kubeconfig)), "cluster", None, error.problem, REMEDY)
         except (client.ApiException, HTTPError) as error:
-            problem = "its API is unreachable: " + " ".join(str(error).split())[:200]
+            problem = f"its API is unreachable: {reason(error)}"
             remedy = "fix its servers first (journalctl -u k3s on them), boards can only join a running cluster"
             report.add(Place(str(kubeconfig)), "cluster", None, problem, remedy)
         token = Path(str(self._task.args["node_token_file"]))

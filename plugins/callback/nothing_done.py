@@ -9,6 +9,7 @@ from typing import Any
 from ansible import context
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.suggest import did_you_mean, typo_of
+from ansible_collections.edge_ai.cluster.plugins.module_utils.stage import is_validation
 
 DOCUMENTATION = """
 name: nothing_done
@@ -22,8 +23,6 @@ description:
 requirements: [enable in ansible.cfg]
 """
 
-#: Runs with every limit and every tag.
-VALIDATION = "preflight_inventory"
 #: Tags of Ansible itself, which name no stage.
 SPECIAL = {"all", "always", "never", "tagged", "untagged"}
 
@@ -127,7 +126,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         """Something is done, unless it only validates, or is part of a run with any tag."""
-        if task.action.rpartition(".")[2] != VALIDATION:
+        if not is_validation(task):
             self.tasks += not ("always" in task.tags and set(context.CLIARGS.get("tags") or ()) - {"all"})
         elif self.left_out:
             self.left_out.pop()

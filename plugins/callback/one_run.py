@@ -14,6 +14,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.edge_ai.cluster.plugins.module_utils import run_lock
 from ansible_collections.edge_ai.cluster.plugins.module_utils.ssh import ssh_argv
+from ansible_collections.edge_ai.cluster.plugins.module_utils.stage import is_validation
 
 DOCUMENTATION = """
 name: one_run
@@ -29,8 +30,6 @@ requirements: [enable in ansible.cfg]
 
 #: Playbooks that change nothing.
 READING = ("check.yml", "preflight.yml")
-#: Runs before the board has answered.
-VALIDATION = "preflight_inventory"
 #: What the locks need of the inventory.
 VARIABLES = (
     "cluster_name", "cluster_secrets_dir", "ansible_connection", "ansible_host", "ansible_port", "ansible_user",
@@ -110,7 +109,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         """Something may be changed from here on, unless this only validates."""
-        if self.there and task.action.rpartition(".")[2] != VALIDATION:
+        if self.there and not is_validation(task):
             self.there.answered.wait(ANSWER)
             if self.there.holder:
                 self.end(self.there.holder)

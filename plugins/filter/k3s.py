@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible.parsing.vault import EncryptedString
-from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import keys, token
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import keys, removal, token
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.kubeconfig import FETCHED
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.networks import api_port, networks_of_k3s
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.version import parse, release_problem, servers_problem
+from ansible_collections.edge_ai.cluster.plugins.module_utils.values import plain
 
 SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](\S+)")
 
@@ -224,19 +224,9 @@ def version_errors(wanted: str, found: str, servers: tuple[int, int]) -> list[st
     return []
 
 
-def k3s_decrypted(value: Any) -> Any:
-    """A value without Ansible's tags: to_yaml writes a text that was encrypted as the ciphertext."""
-    if isinstance(value, dict):
-        return {key: k3s_decrypted(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [k3s_decrypted(item) for item in value]
-    # A text with a tag is of a subclass; joined it is not.
-    return "".join([str(value)]) if isinstance(value, str | EncryptedString) else value
-
-
 def k3s_config(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """The configuration `base` with `given` over it: see keys.combine."""
-    return keys.combine(base, k3s_decrypted(given))
+    return keys.combine(base, plain(given))
 
 
 def k3s_encrypts(own: dict[str, Any], others: list[dict[str, Any]], wanted: bool) -> bool:
@@ -253,7 +243,7 @@ def k3s_encrypts(own: dict[str, Any], others: list[dict[str, Any]], wanted: bool
 
 def k3s_config_errors(given: dict[str, Any], role: str, version: str) -> list[str]:
     """What k3s of this version, or its role, would refuse or misread in k3s_server_config or k3s_agent_config."""
-    return [str(each) for each in keys.problems(k3s_decrypted(given), role, version)]
+    return [str(each) for each in keys.problems(plain(given), role, version)]
 
 
 def k3s_pod_networks(server_config: dict[str, Any]) -> list[str]:
@@ -285,7 +275,6 @@ class FilterModule:
             k3s_pending,
             k3s_sum_problem,
             k3s_upgrade_errors,
-            k3s_decrypted,
             k3s_config,
             k3s_encrypts,
             k3s_config_errors,
@@ -293,5 +282,10 @@ class FilterModule:
             k3s_version_error,
             k3s_servers_error,
         ]
-        others = {"k3s_token_password": token.password, "k3s_api_port": api_port}
+        others: dict[str, Callable[..., Any]] = {
+            "k3s_token_password": token.password,
+            "k3s_api_port": api_port,
+            "k3s_decrypted": plain,
+            "k3s_removal_errors": removal.errors,
+        }
         return {function.__name__: function for function in functions} | others

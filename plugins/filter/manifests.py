@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.edge_ai.cluster.plugins.module_utils.cluster_check import HOLDERS
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.keys import texts
 
 argon2: Any = importlib.import_module("argon2") if importlib.util.find_spec("argon2") else None
@@ -22,8 +23,6 @@ UNGUESSABLE = 20
 
 Object = dict[str, Any]
 
-# These hold data: reported when they are no longer in k8s/, never deleted.
-PROTECTED = ("Namespace", "PersistentVolume", "PersistentVolumeClaim")
 # Running pods read these until their replacements are ready.
 CONFIGURATION = ("ConfigMap", "Secret")
 
@@ -46,7 +45,7 @@ def manifests_plan(objects: list[Object], recorded: list[Object]) -> dict[str, A
     new = manifests_ids(objects)
     old = json.loads(recorded[0]["data"]["objects"]) if recorded else []
     gone = [i for i in old if i not in new]
-    kept = [i for i in gone if i[1] in PROTECTED]
+    kept = [i for i in gone if i[1] in HOLDERS]
     delete = [i for i in gone if i not in kept]
     refused = ("Service",) if any(i[1] == "Service" for i in delete) else ()
     return {

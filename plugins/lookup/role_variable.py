@@ -14,6 +14,7 @@ name: role_variable
 short_description: a variable of a role as that role has it
 description:
   - What the inventory, a play or the command line say, else the default of the role that the name begins with.
+  - A name that begins with an underscore is a variable that this role computes, by its own vars.
   - Ansible knows the defaults of a role in that role alone; other roles would repeat them.
 options:
   _terms: {description: Name of the variable., required: true}
@@ -45,12 +46,13 @@ class LookupModule(LookupBase):
         return [self._value(name, known) for name in terms]
 
     def _value(self, name: str, known: dict[str, Any]) -> Any:
-        owners = [path.name for path in ROLES.iterdir() if name.startswith(f"{path.name}_")]
+        owners = [path.name for path in ROLES.iterdir() if name.lstrip("_").startswith(f"{path.name}_")]
         role = ROLES / max(owners, key=len, default="")
-        path = role / "defaults/main.yml"
-        defaults = self._loader.load_from_file(str(path), trusted_as_template=True) if path.is_file() else {}
-        if name not in defaults:
+        own: dict[str, Any] = {}
+        for path in (role / "defaults/main.yml", *([role / "vars/main.yml"] if name.startswith("_") else [])):
+            own |= self._loader.load_from_file(str(path), trusted_as_template=True) if path.is_file() else {}
+        if name not in own:
             raise AnsibleLookupError(f"no role has a default for {name!r}: correct the name")
-        # A default may be made of others of its role.
-        values = {**defaults, **known, "role_path": str(role)}
+        # One may be made of others of its role.
+        values = {**own, **known, "role_path": str(role)}
         return Templar(self._loader, variables=values).template(values[name])

@@ -45,6 +45,10 @@ class Limits:
     """How long it may take to unpack."""
 
 
+#: Of data sets: the largest is a few ten MB, which a slow card unpacks in this time.
+DATASET = Limits(size=1 << 30, members=1000, seconds=300)
+
+
 class _Bounded:
     """The uncompressed archive, which ends with Refused beyond a limit of bytes or of time."""
 

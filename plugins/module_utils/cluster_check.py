@@ -17,7 +17,8 @@ RECENT = 900
 STARTS = 3
 #: What ends containers when a board is restarted or loses its power: it is no fault of theirs.
 RESTARTED = (0, 255)
-#: They hold data: the role manifests records them also when no manifest has them any more, and users may delete them.
+#: They hold data: the role manifests never deletes them, and records them also when no manifest has them any more.
+#: Users may delete them.
 HOLDERS = ("Namespace", "PersistentVolume", "PersistentVolumeClaim")
 
 

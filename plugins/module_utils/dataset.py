@@ -15,11 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import Limits, copy, members
+from ansible_collections.edge_ai.cluster.plugins.module_utils.archives import DATASET, copy, members
 from ansible_collections.edge_ai.cluster.plugins.module_utils.shared_data import Refused
-
-#: What an npm package with a data set may unpack to (bytes, seconds).
-LIMITS = Limits(size=1 << 30, members=1000, seconds=300)
 
 
 def wrong_files(folder: Path, digests: dict[str, str]) -> list[str]:
@@ -53,7 +50,7 @@ def unpack(archive: Path, inside: str, names: list[str], folder: Path) -> None:
     """Extract files of an npm package. KeyError for a missing one; raises Refused, OSError."""
     wanted = {f"{inside}/{name}": name for name in names}
     with archive.open("rb") as source:
-        for member in members(source, LIMITS):
+        for member in members(source, DATASET):
             name = wanted.pop("/".join(member.parts), "")
             if name and member.content is not None:
                 with (folder / name).open("wb") as target:

@@ -8,10 +8,10 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 #: Ends the part of standard input that is not the command's own.
 _BEGIN = "edge-ai-cluster: input begins"
@@ -94,6 +94,46 @@ class Tail(threading.Thread):
         """The end of what was said, when the process has ended. What it left running may have the pipe still open."""
         self.join(1)
         return self.kept.decode(errors="replace").strip()
+
+
+class Running(NamedTuple):
+    """A command that runs as root on a host."""
+
+    process: subprocess.Popen[bytes]
+    errors: Tail
+    late: threading.Event
+    """Set when it was killed because its time was over."""
+
+
+@contextmanager
+def running(
+    ssh: Mapping[str, Any], command: Sequence[str], timeout: float, longest: int, begin: bytes = b""
+) -> Iterator[Running]:
+    """A command as `root_argv` runs it, for streams; its standard input has begun with `begin`. Killed when left.
+
+    `timeout` in seconds is for all of it; of its errors the last `longest` bytes are kept.
+    """
+    late = threading.Event()
+    argv = root_argv(ssh, command)
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin and process.stderr
+    errors = Tail(process.stderr, longest)
+
+    def stop() -> None:
+        late.set()
+        process.kill()
+
+    watchdog = threading.Timer(timeout, stop)
+    watchdog.start()
+    try:
+        with suppress(BrokenPipeError):
+            process.stdin.write(preamble(ssh) + begin)
+            process.stdin.flush()
+        yield Running(process, errors, late)
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.wait()
 
 
 def captured(argv: Sequence[str], timeout: float, text: str = "") -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 #: More hosts than these are counted, not named.
 NAMED_HOSTS = 4
@@ -47,6 +48,11 @@ class Task:
     last: float | None
     waiting: frozenset[str] = frozenset()
     retries: str = ""
+
+
+def is_validation(task: Any) -> bool:
+    """Whether a task of Ansible's is the validation: it runs with every limit and tag, before boards have answered."""
+    return str(task.action).rpartition(".")[2] == "preflight_inventory"
 
 
 def names(hosts: frozenset[str]) -> str:

@@ -46,7 +46,6 @@ restart_pods: {description: Whether no run has stopped the pods since data was r
 import hashlib
 import itertools
 import os
-import re
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -54,7 +53,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.packing import DEPTH, MOST
-from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import ASIDE, RESTART, STAGING, not_data
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import (
+    ASIDE,
+    RESTART,
+    STAGING,
+    STAMP,
+    not_data,
+)
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import free_at, text_of
 from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import token, version
 
@@ -117,7 +122,8 @@ def freed(path: Path) -> int:
 
 def interrupted(path: Path) -> bool:
     """Whether a restore that was interrupted left this folder."""
-    return bool(re.fullmatch(r"\.restore-\d{8}T\d{6}Z", path.name)) and made_by_restore(path)
+    is_staging = path.name.startswith(STAGING) and STAMP.fullmatch(path.name.removeprefix(STAGING))
+    return bool(is_staging) and made_by_restore(path)
 
 
 def state_of_export(export: Path) -> dict[str, Any]:

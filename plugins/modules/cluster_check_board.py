@@ -27,6 +27,7 @@ options:
   mount_timeout: {description: "Seconds in which a mounted share must answer.", type: int, default: 10}
   export: {description: "Directory that this board exports to the others; empty for none.", type: str, default: ''}
   export_uid: {description: "The user that notebooks are on the export.", type: int, default: 0}
+  converted: {description: "What is left of an export that became a volume; empty for none.", type: str, default: ''}
 author: Edge AI Cluster
 """
 
@@ -58,43 +59,22 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.command import run
+from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.stream import is_aside
+from ansible_collections.edge_ai.cluster.plugins.module_utils.command import LATE, run
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import text_of
+from ansible_collections.edge_ai.cluster.plugins.module_utils.mounts import NFS, Mount, mounts_of
 from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import ETAB, active_clients
 
 #: File systems that stand on a card or a disk.
 ON_DISK = ("btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "vfat", "xfs")
-SHARES = ("nfs", "nfs4")
 DAY_NS = 86400 * 10**9
 #: What k3s waits for after a boot (role raspberry_pi).
 TIME_WAIT = "systemd-time-wait-sync.service"
-#: What playbooks move aside, and nothing deletes: the datastore, shared data, and an export that became a volume.
-ASIDE = re.compile(r"(server)?\.before-restore-\d{8}T\d{6}Z", re.ASCII)
-CONVERTED = ".before-convert"
-#: Most of them that are measured, and seconds for each: notebooks may make some in the export, of any size.
+#: Of what playbooks move aside, the most that are measured, and seconds for each: notebooks may make some, of any size.
 MOST_KEPT, MEASURED_S = 10, 20
-
-
-class Mount(NamedTuple):
-    """A line of /proc/self/mounts."""
-
-    source: str
-    point: str
-    kind: str
-    options: list[str]
-
-
-def mounts_of(text: str) -> list[Mount]:
-    """The mounts in the text of /proc/self/mounts; the kernel writes a blank as \\040."""
-    found = []
-    for line in text.splitlines():
-        source, point, kind, options = line.split()[:4]
-        plain = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point)
-        found.append(Mount(source, plain, kind, options.split(",")))
-    return found
 
 
 def read_only(mounts: list[Mount]) -> list[str]:
@@ -168,10 +148,10 @@ def hung(mounts: list[Mount], timeout: int) -> list[str]:
     """Mounted shares that do not answer in time, or answer with an error such as a stale handle; each share once."""
     problems = {}
     for mount in mounts:
-        if mount.kind in SHARES and mount.source not in problems:
+        if mount.kind in NFS and mount.source not in problems:
             status = run("stat", "--file-system", "--", mount.point, timeout=timeout).status
             if status:
-                how = f"does not answer within {timeout} s" if status == 124 else "answers with an error"
+                how = f"does not answer within {timeout} s" if status == LATE else "answers with an error"
                 problems[mount.source] = (
                     f"the share {mount.source} {how} at {mount.point}: check the NFS server, then delete "
                     "the pod that uses it"
@@ -229,15 +209,18 @@ def export_problems(export: Path, uid: int, etab: str) -> list[str]:
     return problems
 
 
-def kept(data_dir: Path, export: Path | None) -> list[str]:
-    """What was moved aside, by name, with its size in MB and how to remove it. Never deleted by itself: it is data."""
+def kept(data_dir: Path, export: Path | None, converted: Path | None) -> list[str]:
+    """What was moved aside, by name, with its size in MB and how to remove it. Never deleted by itself: it is data.
+
+    It is the datastore, shared data and, as `converted`, an export that became a volume.
+    """
     found: list[Path] = []
     for folder in [data_dir, *([export] if export else [])]:
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
-            names = (each.name for each in entries if ASIDE.fullmatch(each.name) and each.is_dir(follow_symlinks=False))
+            names = (each.name for each in entries if is_aside(each.name) and each.is_dir(follow_symlinks=False))
             found += [folder / name for name in heapq.nlargest(MOST_KEPT, names)]
-    if export and (old := export.with_name(export.name + CONVERTED)).is_dir() and not old.is_symlink():
-        found.append(old)
+    if converted and converted.is_dir() and not converted.is_symlink():
+        found.append(converted)
     texts = []
     for path in found:
         du = run("du", "--summarize", "--block-size=1M", "--one-file-system", "--", str(path), timeout=MEASURED_S)
@@ -260,6 +243,7 @@ def main() -> None:
             "mount_timeout": {"type": "int", "default": 10},
             "export": {"type": "str", "default": ""},
             "export_uid": {"type": "int", "default": 0},
+            "converted": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -281,7 +265,8 @@ def main() -> None:
     if params["export"]:
         problems += export_problems(Path(params["export"]), params["export_uid"], text_of(ETAB))
     expiring, end = certificates(params)
-    aside = kept(Path(params["data_dir"]), Path(params["export"]) if params["export"] else None)
+    export, converted = (Path(params[name]) if params[name] else None for name in ("export", "converted"))
+    aside = kept(Path(params["data_dir"]), export, converted)
     module.exit_json(problems=problems + expiring, certificates_end=end, disk_percent=fullest, kept=aside)
 
 

@@ -7,10 +7,15 @@ DOCUMENTATION = r"""
 module: container_image
 short_description: Build the container image, or stream its archive into a node
 description:
-  - Runs its program on the control node, and shows its progress.
+  - Runs on the control node, and shows its progress.
 options:
   command: {description: What to do., type: str, choices: [build, send], required: true}
-  options: {description: Options of the program by name; lists are repeated., type: dict, default: {}}
+  options:
+    description: >-
+      For V(build) options of its program by name, of which lists are repeated; for V(send) archive, k3s, data_dir and
+      timeout in seconds.
+    type: dict
+    required: true
   ssh: {description: "Name, connection, host, port, user, key and args of the node (send).", type: dict}
   label: {description: Prefix of each line that is shown., type: str, default: ''}
 author: Edge AI Cluster

@@ -61,9 +61,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils.command import ip, run, unit
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.local import COMMANDS
+from ansible_collections.edge_ai.cluster.plugins.module_utils.mounts import unescaped
 
 UNITS = ("k3s", "k3s-agent")
-LINKS = ("kubectl", "crictl", "ctr")
 #: Created by k3s alone.
 INTERFACES = ("cni0", "flannel.1", "flannel-v6.1", "kube-ipvs0", "flannel-wg", "flannel-wg-v6")
 #: What iptables rules and chains of kube-proxy, the CNI plugins and flannel have in common.
@@ -98,7 +99,7 @@ def mounts_of(mountinfo: str, prefixes: list[str], kept: list[str]) -> list[str]
     """
     found: dict[str, int] = {}
     for line in mountinfo.splitlines():
-        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split()[4])
+        point = unescaped(line.split()[4])
         if point not in kept and (
             any(is_below(point, prefix) for prefix in prefixes) or point.startswith("/run/netns/cni-")
         ):
@@ -251,7 +252,7 @@ class Board:
         found = [path for path in wanted if os.path.lexists(path)]
         folder = Path(self.binary).parent
         # A kubectl that is no link to k3s was installed by others.
-        found += [str(folder / name) for name in LINKS if (folder / name).is_symlink()
+        found += [str(folder / name) for name in COMMANDS if (folder / name).is_symlink()
                   and (folder / name).resolve() == Path(self.binary).resolve()]  # fmt: skip
         found += [path for path in (self.binary, *DIRECTORIES) if os.path.lexists(path)]
         data = Path(self.data_dir)

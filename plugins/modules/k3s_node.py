@@ -150,6 +150,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils import sysctl
 from ansible_collections.edge_ai.cluster.plugins.module_utils.command import run, unit
 from ansible_collections.edge_ai.cluster.plugins.module_utils.digests import Digests
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import sha256_of
@@ -158,7 +159,6 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s.journal import
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
 
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
-LINKS = ("kubectl", "crictl", "ctr")
 BIN_DIRS = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 # k3s repeats a permanent error indefinitely (TimeoutStartSec=0); this many seconds of it are enough.
 GRACE_S = 20
@@ -180,17 +180,6 @@ def mode(path: Path) -> str | None:
         return f"{stat.S_IMODE(path.stat().st_mode):04o}"
     except FileNotFoundError:
         return None
-
-
-def differing(wanted: dict[str, Any], root: Path = Path("/proc/sys")) -> dict[str, str | None]:
-    """Kernel parameters that are not as `wanted`, with their present value; None for one that does not exist."""
-    found = {}
-    for name, value in wanted.items():
-        path = root.joinpath(*name.split("."))
-        present = path.read_text().strip() if path.exists() else None
-        if present != str(value):
-            found[name] = present
-    return found
 
 
 def difference(seconds: float) -> str:
@@ -304,7 +293,7 @@ class Node:
 
     def missing_links(self) -> list[str]:
         """Commands of k3s which neither the distribution nor a link provides."""
-        return [name for name in LINKS if not any(os.path.lexists(f"{d}/{name}") for d in BIN_DIRS)]
+        return [name for name in local.COMMANDS if not any(os.path.lexists(f"{d}/{name}") for d in BIN_DIRS)]
 
     def report(self) -> dict[str, Any]:
         """Everything the role wants to know."""
@@ -341,7 +330,7 @@ class Node:
             },
             "cluster_token": self.cluster_token() if self.server else "absent",
             "encryption": self.encryption(),
-            "kernel": differing(params["kernel"]),
+            "kernel": sysctl.differing(params["kernel"]),
             "agent_token": self.agent_token() if self.server else "absent",
             "node_token_same": self.server
             and node_token.exists()

@@ -42,11 +42,11 @@ text: {description: The objects as a YAML stream; empty on an error., type: str,
 error: {description: The error of kustomize; empty on success., type: str, returned: always}
 """
 
-import subprocess
 import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.command import LATE, MISSING, run
 
 
 def render(files: dict[str, str], target: str, command: list[str]) -> tuple[str, str]:
@@ -60,15 +60,12 @@ def render(files: dict[str, str], target: str, command: list[str]) -> tuple[str,
                 raise ValueError(f"{relative} is outside the tree")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
-        try:
-            done = subprocess.run(
-                [*command, str(root / target)], capture_output=True, text=True, timeout=60, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return "", f"{' '.join(command)}: {error}"
-        if done.returncode:
-            return "", done.stderr.strip().replace(str(root), "") or f"exit status {done.returncode}"
-        return done.stdout, ""
+        done = run(*command, str(root / target))
+        if done.status in (LATE, MISSING):
+            return "", f"{' '.join(command)}: {done.errors}"
+        if done.status:
+            return "", done.errors.strip().replace(str(root), "") or f"exit status {done.status}"
+        return done.output, ""
 
 
 def main() -> None:

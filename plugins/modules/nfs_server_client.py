@@ -26,10 +26,10 @@ clients: {description: "Addresses that may mount now.", type: list, returned: al
 wide: {description: "Networks in the file that hold one of the addresses.", type: list, returned: always}
 """
 
-import subprocess
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.command import run
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import text_of, write_text
 from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import ETAB, active_clients, exported_path
 from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.scope import Scope
@@ -65,11 +65,11 @@ def main() -> None:
     if (changed or unread) and not module.check_mode:
         if changed:
             write_text(path, new)
-        done = subprocess.run(["exportfs", "-ra"], capture_output=True, text=True, check=False, timeout=60)
-        if done.returncode:
+        done = run("exportfs", "-ra")
+        if done.status:
             # The old text is still in effect; a second run has to see that something is left to do.
             write_text(path, old)
-            module.fail_json(msg=f"exportfs -ra: {(done.stderr or done.stdout).strip()}; {path} was not changed")
+            module.fail_json(msg=f"exportfs -ra: {(done.errors or done.output).strip()}; {path} was not changed")
     module.exit_json(
         changed=changed or unread,
         clients=scope.clients,

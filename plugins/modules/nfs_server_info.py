@@ -17,6 +17,7 @@ options:
   stamp_file: {description: "What was last verified.", type: path, required: true}
   user: {description: "Name of the user files belong to.", type: str, required: true}
   file: {description: "File with the file system that is exported.", type: path, required: true}
+  moving: {description: "Where its data waits while it becomes a file system.", type: path, required: true}
   device: {description: "Device with the file system that is exported; empty for none.", type: str, default: ''}
 author: Edge AI Cluster
 """
@@ -30,6 +31,7 @@ EXAMPLES = r"""
     stamp_file: /run/edge-ai-cluster/nfs-verified
     user: books
     file: /srv/books.img
+    moving: /srv/books.moving
 """
 RETURN = r"""
 server: {description: "What was found.", type: dict, returned: always}
@@ -40,12 +42,11 @@ import ipaddress
 import pwd
 import re
 import socket
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.command import unit
+from ansible_collections.edge_ai.cluster.plugins.module_utils.command import completed, unit
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import free_at, text_of
 from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.exports import ETAB, active_clients, foreign_exports
 
@@ -90,36 +91,29 @@ def device_state(path: str) -> dict[str, Any]:
     """Whether there is such a device, and what it holds: `ext4`, another file system, or `parted` for partitions."""
     if not path or not Path(path).is_block_device():
         return {"exists": False, "holds": "", "label": "", "used": False, "projects": False}
-    probed = subprocess.run(["blkid", "-p", "-o", "export", path], capture_output=True, text=True, check=False)
-    found = dict(line.split("=", 1) for line in probed.stdout.splitlines() if "=" in line)
-    listed = subprocess.run(["lsblk", "-nro", "MOUNTPOINTS", path], capture_output=True, text=True, check=False)
+    probed = completed("blkid", "-p", "-o", "export", path)
+    found = dict(line.split("=", 1) for line in probed.output.splitlines() if "=" in line)
     holds = found.get("TYPE") or ("parted" if "PTTYPE" in found else "")
     # Ambiguous is not empty: 0 is for one answer, 2 for none.
-    if not holds and probed.returncode not in (0, 2):
+    if not holds and probed.status not in (0, 2):
         holds = "several file systems"
     return {
         "exists": True,
         "holds": holds,
         "label": found.get("LABEL", ""),
-        "used": bool(listed.stdout.strip()),
+        "used": bool(completed("lsblk", "-nro", "MOUNTPOINTS", path).output.strip()),
         "projects": ext4_state(Path(path))["projects"],
     }
 
 
 def has_quotas() -> bool:
     """Whether this kernel counts files by projects: it refuses a file system that has such quotas otherwise."""
-    try:
-        dry_run = ["modprobe", "--dry-run", "--quiet", "quota_v2"]
-        return subprocess.run(dry_run, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
+    return completed("modprobe", "--dry-run", "--quiet", "quota_v2").status == 0
 
 
-def volume_state(directory: Path, file: Path, device: str) -> dict[str, Any]:
+def volume_state(directory: Path, file: Path, moving: Path, device: str) -> dict[str, Any]:
     """What the directory is, or can be, a file system of its own on."""
-    named = subprocess.run(
-        ["systemd-escape", "--path", "--suffix=mount", str(directory)], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    named = completed("systemd-escape", "--path", "--suffix=mount", str(directory)).output.strip()
     state = unit(named, "ActiveState,UnitFileState") if named else {}
     return {
         "unit": named,
@@ -130,7 +124,7 @@ def volume_state(directory: Path, file: Path, device: str) -> dict[str, Any]:
         "device": device_state(device),
         "quotas": has_quotas(),
         # Data that is being moved into the file system, or waits for that since a run was interrupted.
-        "moving": directory.with_name(f"{directory.name}.moving").is_dir(),
+        "moving": moving.is_dir(),
         "free": free_at(directory.parent),
     }
 
@@ -149,18 +143,13 @@ def account(name: str) -> dict[str, int | str]:
 
 
 def listening_addresses(table: str, port: int) -> list[str]:
-    """Local addresses that a port is listened on, from `listeners`; without brackets and interface."""
+    """Local addresses that a port is listened on, in what `ss` shows; without brackets and interface."""
     found = set()
     for line in table.splitlines():
         fields = line.split()
         if len(fields) > 4 and fields[4].endswith(f":{port}"):
             found.add(re.sub(r"[\[\]]|%.*", "", fields[4].rpartition(":")[0]))
     return sorted(found)
-
-
-def listeners() -> str:
-    """What `ss` shows of listening sockets of TCP and UDP, those of the kernel included, with their programs."""
-    return subprocess.run(["ss", "-Hlntup"], capture_output=True, text=True, check=False).stdout
 
 
 def address_kind(text: str) -> str:
@@ -191,6 +180,7 @@ def main() -> None:
             "stamp_file": path,
             "user": {"type": "str", "required": True},
             "file": path,
+            "moving": path,
             "device": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
@@ -198,13 +188,18 @@ def main() -> None:
     given = module.params
     directory = Path(given["directory"])
     active = active_clients(text_of(ETAB), str(directory))
-    sockets = listeners()
+    try:
+        # Of TCP and UDP, those of the kernel included, with their programs.
+        sockets = completed("ss", "-Hlntup").output
+        volume = volume_state(directory, Path(given["file"]), Path(given["moving"]), given["device"])
+    except TimeoutError as error:
+        module.fail_json(msg=str(error))
     server = {
         "installed": Path("/usr/sbin/exportfs").exists(),
         "unit": unit("nfs-server.service", "ActiveState,UnitFileState,InvocationID"),
         "account": account(given["user"]),
         "directory": directory_state(directory),
-        "volume": volume_state(directory, Path(given["file"]), given["device"]),
+        "volume": volume,
         "exports": text_of(given["exports_file"]),
         "config": text_of(given["config_file"]),
         "unit_text": text_of(given["unit_file"]),

@@ -28,12 +28,12 @@ import errno
 import os
 import secrets
 import shutil
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edge_ai.cluster.plugins.module_utils.command import LATE, run
 from ansible_collections.edge_ai.cluster.plugins.module_utils.network import source_address
 
 #: Seconds for each step.
@@ -61,13 +61,12 @@ def main() -> None:
     # soft: if the server does not answer, this probe gives up; pods mount hard, as they should.
     options = "vers=4.2,soft,timeo=50,retrans=2,noac,nosuid,nodev,noexec"
     try:
-        result = subprocess.run(
-            ["mount", "-t", "nfs4", "-o", options, f"{server}:/", str(mountpoint)],
-            capture_output=True, text=True, check=False, timeout=TIMEOUT,
-        )  # fmt: skip
-        if result.returncode != 0:
+        done = run("mount", "-t", "nfs4", "-o", options, f"{server}:/", str(mountpoint), timeout=TIMEOUT)
+        if done.status == LATE:
+            problem = f"does not answer within {TIMEOUT} s"
+        elif done.status:
             # A board with Wi-Fi in the same network may ask from an address that no export names.
-            problem = f"cannot be mounted from {source_address(server) or 'no address'}: {result.stderr.strip()}"
+            problem = f"cannot be mounted from {source_address(server) or 'no address'}: {done.errors.strip()}"
         else:
             mounted = True
             # A random name, at which no other client can have put a link: it would be followed on this board, by root.
@@ -86,8 +85,6 @@ def main() -> None:
                     problem = f"does not squash root: a file got the owner {owner.st_uid}:{owner.st_gid}"
             finally:
                 probe.unlink(missing_ok=True)
-    except subprocess.TimeoutExpired:
-        problem = f"does not answer within {TIMEOUT} s"
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             # It can be read, and enlarged by the next run.
@@ -96,7 +93,7 @@ def main() -> None:
             problem = f"cannot be used: {error.strerror}"
     finally:
         if mounted:
-            subprocess.run(["umount", "-f", "-l", str(mountpoint)], capture_output=True, check=False, timeout=TIMEOUT)
+            run("umount", "-f", "-l", str(mountpoint), timeout=TIMEOUT)
         if not mountpoint.is_mount():
             mountpoint.rmdir()
     if problem:

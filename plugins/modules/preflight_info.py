@@ -56,49 +56,27 @@ disk_path:
   returned: always
 """
 
-import os
 import platform
 import struct
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-
-
-def read(path: str) -> str:
-    """Text of a file, empty if it does not exist."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 (a board may run Python 3.9)
-            return file.read()
-    except OSError:
-        return ""
-
-
-def fields(text: str, separator: str) -> dict:
-    """Lines `name<separator>value` as a dictionary; the last of equal names wins."""
-    found = {}
-    for line in text.splitlines():
-        name, between, value = line.partition(separator)
-        if between:
-            found[name.strip()] = value.strip().strip('"')
-    return found
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import free_at
+from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardware import codename, hardware
 
 
 def main() -> None:
     """Entry point."""
     module = AnsibleModule({"disk_path": {"type": "path", "default": "/var/lib"}}, supports_check_mode=True)
     path = module.params["disk_path"]
-    cpu = fields(read("/proc/cpuinfo"), ":")
-    disk = os.statvfs(path)
     module.exit_json(
         changed=False,
         architecture=platform.machine(),
         bits=struct.calcsize("P") * 8,
-        # The device tree ends its text with a NUL byte; boards without one have their model in /proc/cpuinfo.
-        model=read("/proc/device-tree/model").strip("\0\n ") or cpu.get("Model", ""),
-        serial=cpu.get("Serial", ""),
-        release=fields(read("/etc/os-release"), "=").get("VERSION_CODENAME", ""),
-        memory_mb=int(fields(read("/proc/meminfo"), ":")["MemTotal"].split()[0]) // 1024,
-        disk_mb=disk.f_bavail * disk.f_frsize // 2**20,
+        release=codename(),
+        disk_mb=free_at(Path(path)) // 2**20,
         disk_path=path,
+        **hardware(),
     )
 
 

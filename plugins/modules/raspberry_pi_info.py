@@ -14,6 +14,7 @@ options:
   modules: {description: "Kernel modules of which the state is returned.", type: list, elements: str, default: []}
   units: {description: "Units of systemd whose state is returned.", type: list, elements: str, default: []}
   sysctl: {description: "Kernel settings; those that differ are returned.", type: dict, default: {}}
+  exports_file: {description: "The role nfs_server's own file in exports.d.", type: path, required: true}
 author: Edge AI Cluster
 """
 EXAMPLES = r"""
@@ -21,6 +22,7 @@ EXAMPLES = r"""
     packages: [nfs-common]
     modules: [overlay]
     sysctl: {net.ipv4.ip_forward: 1}
+    exports_file: /etc/exports.d/edge-ai-cluster.exports
 """
 RETURN = r"""
 board: {description: "Information about the board.", type: dict, returned: always}
@@ -29,52 +31,30 @@ board: {description: "Information about the board.", type: dict, returned: alway
 import os
 import platform
 import re
-import shutil
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils import files
+from ansible_collections.edge_ai.cluster.plugins.module_utils import files, sysctl
+from ansible_collections.edge_ai.cluster.plugins.module_utils.command import completed
 from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs.version3 import version3_users
 from ansible_collections.edge_ai.cluster.plugins.module_utils.raspberry_pi.hardware import (
-    parse_cpuinfo,
+    codename,
+    hardware,
+    text_of,
     throttling,
 )
-
-
-def text_of(path: str | Path) -> str:
-    """A small file's text without NULs (the device tree ends strings with one); empty when it does not exist."""
-    return files.text_of(path).replace("\0", "\n").strip()
-
-
-def output_of(*command: str) -> str:
-    """What a program prints; empty when it is not installed."""
-    if not shutil.which(command[0]):
-        return ""
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-
-def hardware() -> dict[str, Any]:
-    """Model and serial from the device tree, or from /proc/cpuinfo on a kernel without one."""
-    cpu = parse_cpuinfo(text_of("/proc/cpuinfo"))
-    memory = re.search(r"^MemTotal:\s+(\d+) kB", text_of("/proc/meminfo"), flags=re.MULTILINE)
-    return {
-        "model": text_of("/proc/device-tree/model") or cpu.get("model", ""),
-        "serial": text_of("/proc/device-tree/serial-number") or cpu.get("serial", ""),
-        "memory_mb": int(memory[1]) // 1024 if memory else 0,
-        "architecture": platform.machine(),
-        "throttling": throttling(output_of("vcgencmd", "get_throttled")),
-    }
 
 
 def missing_packages(names: list[str]) -> list[str]:
     """Which of the packages are not installed."""
     if not names:
         return []
-    listed = output_of("dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *names)
-    installed = {line.split()[0] for line in listed.splitlines() if line.endswith(" installed")}
+    query = ("dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *names)
+    # All of dpkg's database is read from the card.
+    lines = completed(*query, timeout=300).output.splitlines()
+    installed = {line.split()[0] for line in lines if line.endswith(" installed")}
     return [name for name in names if name not in installed]
 
 
@@ -94,21 +74,11 @@ def module_states(names: list[str]) -> dict[str, str]:
     return {name: state(name) for name in names}
 
 
-def differing_sysctl(wanted: dict[str, Any]) -> dict[str, str]:
-    """Settings that differ from `wanted`, with their values; keys that this kernel does not have are skipped."""
-    found = {}
-    for key, value in wanted.items():
-        path = Path("/proc/sys", key.replace(".", "/"))
-        if path.exists() and text_of(str(path)).split() != str(value).split():
-            found[key] = text_of(str(path))
-    return found
-
-
 def unit_states(names: list[str]) -> dict[str, dict[str, bool]]:
     """For each systemd unit whether it is masked, and whether it is running; neither for one that is not installed."""
     states = {}
     for name in names:
-        shown = output_of("systemctl", "show", name, "--property=LoadState,ActiveState").splitlines()
+        shown = completed("systemctl", "show", name, "--property=LoadState,ActiveState").output.splitlines()
         running = bool({"ActiveState=active", "ActiveState=activating", "ActiveState=reloading"} & set(shown))
         states[name] = {"masked": "LoadState=masked" in shown, "running": running}
     return states
@@ -128,11 +98,10 @@ def own_names(hosts: str) -> list[str]:
 
 def base_system() -> dict[str, Any]:
     """Release, boot files, cgroups, swap."""
-    release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text_of("/etc/os-release"), flags=re.MULTILINE))
     cmdline = next((path for path in ("/boot/firmware/cmdline.txt", "/boot/cmdline.txt") if Path(path).is_file()), "")
     swaps = [line.split()[0] for line in text_of("/proc/swaps").splitlines()[1:]]
     return {
-        "codename": release.get("VERSION_CODENAME", ""),
+        "codename": codename(),
         "hostname": platform.node(),
         "own_names": own_names(text_of("/etc/hosts")),
         "cloud_init": Path("/etc/cloud/cloud.cfg.d").is_dir(),
@@ -144,8 +113,8 @@ def base_system() -> dict[str, Any]:
         "cgroup_v2": Path("/sys/fs/cgroup/cgroup.controllers").exists(),
         "cgroup_controllers": text_of("/sys/fs/cgroup/cgroup.controllers").split(),
         "swaps": swaps,
-        "dphys_swapfile": output_of("systemctl", "is-enabled", "dphys-swapfile") == "enabled",
-        "clock_synchronized": output_of("timedatectl", "show", "-p", "NTPSynchronized", "--value") == "yes",
+        "dphys_swapfile": completed("systemctl", "is-enabled", "dphys-swapfile").output == "enabled\n",
+        "clock_synchronized": completed("timedatectl", "show", "-p", "NTPSynchronized", "--value").output == "yes\n",
         # A fresh image has no package lists, however young their directory is.
         "package_lists": any(Path("/var/lib/apt/lists").glob("*Release")),
         "watchdog_adjustable": watchdog_adjustable(),
@@ -162,23 +131,34 @@ def main() -> None:
             "modules": {"type": "list", "elements": "str", "default": []},
             "units": {"type": "list", "elements": "str", "default": []},
             "sysctl": {"type": "dict", "default": {}},
+            "exports_file": {"type": "path", "required": True},
         },
         supports_check_mode=True,
     )
-    board = {**hardware(), **base_system()}
     digests = {}
     for path in module.params["files"]:
         if os.access(path, os.R_OK) and Path(path).is_file():
             digests[path] = files.sha256_of(path)
-    board["files"] = digests
-    board["missing_packages"] = missing_packages(module.params["packages"])
-    board["kernel_modules"] = module_states(module.params["modules"])
+    differing = sysctl.differing(module.params["sysctl"])
+    try:
+        board = {
+            **hardware(),
+            "architecture": platform.machine(),
+            "throttling": throttling(completed("vcgencmd", "get_throttled").output),
+            **base_system(),
+            "files": digests,
+            "missing_packages": missing_packages(module.params["packages"]),
+            "kernel_modules": module_states(module.params["modules"]),
+            "units": unit_states(module.params["units"]),
+            "version3_users": version3_users(Path(module.params["exports_file"])),
+            # Those that this kernel does not have are skipped.
+            "differing_sysctl": {name: value for name, value in differing.items() if value is not None},
+        }
+    except TimeoutError as error:
+        module.fail_json(msg=str(error))
     for name, state in board["kernel_modules"].items():
         if state == "absent":
             module.warn(f"{board['hostname']}: its kernel {platform.release()} has no module {name}")
-    board["units"] = unit_states(module.params["units"])
-    board["version3_users"] = version3_users()
-    board["differing_sysctl"] = differing_sysctl(module.params["sysctl"])
     for problem in board["throttling"]:
         module.warn(f"{board['hostname']}: {problem} (vcgencmd get_throttled): check its power supply and cooling")
     # First and last reading of this board's clock; the action plugin compares them with the control node's.

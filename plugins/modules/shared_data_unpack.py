@@ -28,9 +28,6 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, shared_data
 
-#: The largest data set is a few ten MB; a slow card unpacks it within these limits (bytes, seconds).
-LIMITS = archives.Limits(size=1 << 30, members=1000, seconds=300)
-
 
 def main() -> None:
     """Entry point."""
@@ -40,7 +37,7 @@ def main() -> None:
     source, export = Path(module.params["src"]), Path(module.params["export"])
     try:
         with source.open("rb") as archive:
-            files = archives.unpack(archive, export, LIMITS, owner=(0, 0))
+            files = archives.unpack(archive, export, archives.DATASET, owner=(0, 0))
     except shared_data.Refused as error:
         module.fail_json(msg=f"{source} into {export}: {error}")
     except OSError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -23,11 +22,11 @@ from ..files import sha256_of
 from ..k3s import version
 from .archive import CONTROL, SERVER, TOPS, ca_sha256, inside
 from .seal import BackupError, Key, verify
+from .stream import STAMP
 
 #: Up to 2, backups were neither encrypted nor signed.
 FORMAT = 3
 MANIFEST, SIGNATURE = "manifest.json", "manifest.json.sig"
-STAMP = re.compile(r"\d{8}T\d{6}Z")
 #: Seconds that the clock of the machine that made a backup may be ahead of this one's.
 AHEAD = 3600
 #: The longest manifest that is read (bytes).

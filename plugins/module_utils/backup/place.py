@@ -14,8 +14,9 @@ from pathlib import Path
 from ..files import sha256_of, sync
 from ..shared_data import printable
 from ..ssh import captured
-from .generations import STAMP, prune, surplus
+from .generations import prune, surplus
 from .seal import BackupError
+from .stream import STAMP
 
 #: Where sftp copies to: a host as ssh knows it, and a directory there.
 REMOTE = (

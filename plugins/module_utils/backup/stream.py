@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -39,6 +40,8 @@ PASSWORD = Path("/etc/rancher/node/password")
 HUB, HUB_OWNER = Path("edge-ai-hub/jupyterhub.sqlite"), 10001
 # Members of a server's archive that do not lie below server/.
 BESIDE = ("etcd-snapshot", "node-password", "hub-database", SUMS)
+# The name of a backup, by when it was made.
+STAMP = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 # Below the export: what a restore is putting in place, and what one has moved away. Neither belongs to the data.
 STAGING, ASIDE = ".restore-", ".before-restore-"
 # In an empty export from before it is filled until pods were stopped: they have mounted the file system that was lost.
@@ -48,6 +51,12 @@ RESTART = f"{STAGING}pods"
 def not_data(name: str) -> bool:
     """Whether an entry at the top of the export is no shared data."""
     return name == "lost+found" or name.startswith((STAGING, ASIDE))
+
+
+def is_aside(name: str) -> bool:
+    """Whether a restore has moved this away: data, or the server's directory."""
+    before, aside, stamp = name.partition(ASIDE)
+    return before in ("", "server") and bool(aside and STAMP.fullmatch(stamp))
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
@@ -205,7 +214,7 @@ def take_server(options: argparse.Namespace) -> None:
     if target.exists():
         if not options.replace:
             raise Refused(f"{target} exists: a server that has a cluster is not overwritten")
-        target.rename(data / f"server.before-restore-{options.stamp}")
+        target.rename(data / f"server{ASIDE}{options.stamp}")
     # The last step: until now nothing that k3s reads has changed but the password that belongs to this datastore.
     server.rename(target)
     staging.rmdir()

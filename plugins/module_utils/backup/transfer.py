@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from ansible.errors import AnsibleActionFail
 from .. import archives, shared_data
 from ..files import sha256_of
 from ..shared_data import printable
-from ..ssh import Tail, preamble, root_argv
+from ..ssh import running as run_as_root
 from . import packing, stream
 from .archive import LIMITS, Contents, writing
 from .seal import BackupError, decrypting, read_key
@@ -42,11 +41,6 @@ RESERVE = 64 << 20
 TORN, TRIES = 3, 3
 
 Show = Callable[[str], None]
-
-
-def ssh_command(ssh: dict[str, Any], arguments: list[str], size: int) -> list[str]:
-    """Argv that runs the board's program there, as root; `size` is its length in bytes."""
-    return root_argv(ssh, ["python3", "-c", LOADER, str(size), *arguments])
 
 
 class Meter:
@@ -76,35 +70,17 @@ def program() -> bytes:
 def running(ssh: dict[str, Any], arguments: list[str], timeout: float) -> Iterator[tuple[Any, Callable[[], str]]]:
     """The program running on a board: its process, and a function that returns its messages. Killed when left."""
     sources = program()
-    expired = threading.Event()
-    argv = ssh_command(ssh, arguments, len(sources))
-    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdin and process.stderr
-    errors = Tail(process.stderr, 1500)
+    command = ["python3", "-c", LOADER, str(len(sources)), *arguments]
+    with run_as_root(ssh, command, timeout, 1500, sources) as board:
 
-    def stop() -> None:
-        expired.set()
-        process.kill()
+        def messages() -> str:
+            # A board may be anybody's by now, and say anything.
+            text = "\n".join(map(printable, board.errors.text().split("\n")))
+            if board.late.is_set():
+                return f"not done after {timeout:.0f} s (cluster_backup_timeout). {text}"
+            return text or f"ended with {board.process.returncode} without a message"
 
-    def messages() -> str:
-        # A board may be anybody's by now, and say anything.
-        text = "\n".join(map(printable, errors.text().split("\n")))
-        if expired.is_set():
-            return f"not done after {timeout:.0f} s (cluster_backup_timeout). {text}"
-        return text or f"ended with {process.returncode} without a message"
-
-    watchdog = threading.Timer(timeout, stop)
-    watchdog.start()
-    try:
-        with suppress(BrokenPipeError):
-            process.stdin.write(preamble(ssh) + sources)
-            process.stdin.flush()
-        yield process, messages
-    finally:
-        watchdog.cancel()
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+        yield board.process, messages
 
 
 def receive(part: dict[str, Any], target: Path, recipient: str, timeout: float, show: Show) -> Contents:

@@ -1,4 +1,4 @@
-"""Command line: `ref`, `build` and `send`. Progress goes to standard output, a last line is `RESULT {json}`."""
+"""Command line: `ref` and `build`. Progress goes to standard output, a last line is `RESULT {json}`."""
 
 import argparse
 import json
@@ -6,13 +6,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from . import archive, build, send
+from . import build
 from .inputs import ImageError, Inputs, reference
 from .progress import fail
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="container_image", description="build and send the image of docker/")
+    parser = argparse.ArgumentParser(prog="container_image", description="build the image of docker/")
     commands = parser.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--context", type=Path, required=True, help="directory with the Dockerfile")
@@ -35,13 +35,6 @@ def _parser() -> argparse.ArgumentParser:
     builder.add_argument("--compression-level", type=int, default=3)
     builder.add_argument("--timeout", type=float, default=3600, help="seconds for one command of the build")
     builder.add_argument("--reference", default="", help="expected reference of the image")
-    sender = commands.add_parser(
-        "send", help="stream an archive into a node's containerd; how to reach it is read as JSON"
-    )
-    sender.add_argument("--archive", type=Path, required=True)
-    sender.add_argument("--k3s", default="/usr/local/bin/k3s")
-    sender.add_argument("--data-dir", default="/var/lib/rancher/k3s")
-    sender.add_argument("--timeout", type=float, default=900, help="seconds")
     return parser
 
 
@@ -49,15 +42,6 @@ def main() -> int:
     """Run the command line. Returns the exit code."""
     options = _parser().parse_args()
     try:
-        if options.command == "send":
-            known = archive.load(options.archive)
-            if known is None:
-                raise ImageError(f"{options.archive} is not a complete archive: run `build` first")
-            script = send.remote_script(known, options.k3s, options.data_dir)
-            # From standard input: it may hold a password.
-            seconds = send.send(known, json.load(sys.stdin), script, options.timeout)
-            print("RESULT " + json.dumps({"seconds": round(seconds, 1), **asdict(known)}))
-            return 0
         inputs = Inputs(options.context, options.base, options.source, options.suite, options.requirements)
         if options.command == "ref":
             print(reference(inputs, options.name))

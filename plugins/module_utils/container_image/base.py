@@ -4,9 +4,9 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
+from ..command import run as run_briefly
 from .inputs import ARCHITECTURES, BASE_EXCLUDES, BASE_PACKAGES, RECIPE, ImageError
 from .progress import Progress, run
 
@@ -83,10 +83,7 @@ def tar_path(folder: Path, suite: str, arch: str) -> Path:
 
 def runs_here(arch: str) -> bool:
     """Whether this machine runs programs of an architecture (amd64, arm64), by itself or by qemu-user-static."""
-    if ARCHITECTURES.get(os.uname().machine) == arch:
-        return True
-    program = shutil.which("arch-test")
-    return program is not None and subprocess.run([program, arch], capture_output=True, check=False).returncode == 0
+    return ARCHITECTURES.get(os.uname().machine) == arch or run_briefly("arch-test", arch).status == 0
 
 
 def root_file_system(
@@ -120,8 +117,7 @@ def root_file_system(
     argv = ["mmdebstrap", "--variant=essential", "--format=tar", f"--architectures={arch}"]
     argv += [f"--include={','.join(BASE_PACKAGES)}"]
     argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in BASE_EXCLUDES]
-    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
-    argv += [f"--aptopt={option}" for option in validity_options(dump)]
+    argv += [f"--aptopt={option}" for option in validity_options(run_briefly("apt-config", "dump").output)]
     argv += [suite, str(partial), *sources]
     with progress.step(f"base-{arch}", f"Debian {suite} for {arch}, the image's base, is built from packages"):
         # With a fixed time the same packages give the same tar.

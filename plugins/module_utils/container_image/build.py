@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ansible_collections.edge_ai.cluster.plugins.module_utils.dataset import npm_command
 
+from ..command import run as run_briefly
 from . import archive, base
 from .archive import Archive
 from .inputs import ARCHITECTURES, ImageError, Inputs, tag
@@ -57,11 +58,8 @@ def find_builder(wanted: str) -> str:
     """
     candidates = ["buildah", "podman", "docker"] if wanted == "auto" else [wanted]
     for candidate in candidates:
-        if shutil.which(candidate) is None:
-            continue
         # A docker client is often installed without its daemon.
-        info = subprocess.run([candidate, "info"], capture_output=True, check=False)
-        if candidate != "docker" or info.returncode == 0:
+        if shutil.which(candidate) and (candidate != "docker" or run_briefly("docker", "info").status == 0):
             return candidate
     raise ImageError(
         f"container_image_builder: {wanted}, but none of {', '.join(candidates)} works on the control node: "

@@ -1,7 +1,4 @@
-"""The inputs of an image, and its name, which is derived from them.
-
-Standard library only and no relative imports: the lookup plugin loads this file by its path.
-"""
+"""The inputs of an image, and its name, which is derived from them. Standard library only."""
 
 import fnmatch
 import hashlib

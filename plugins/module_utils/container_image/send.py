@@ -2,12 +2,12 @@
 
 import shlex
 import subprocess
-import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..ssh import Tail, preamble, root_argv
+from ..ssh import running
 from .archive import Archive
 from .inputs import ImageError
 from .progress import HEARTBEAT
@@ -49,56 +49,40 @@ done || :
 """
 
 
-def send(archive: Archive, ssh: dict[str, Any], script: str, timeout: float) -> float:
+def send(archive: Archive, ssh: dict[str, Any], script: str, timeout: float, show: Callable[[str], None]) -> float:
     """Runs `script` as root on the node that `ssh` reaches, with the archive as its input. Returns seconds.
 
     Raises:
         ImageError: it failed, with the node's output, or took longer than `timeout` seconds.
     """
-    begun = time.monotonic()
-    late = threading.Event()
-    with Path(archive.path).open("rb") as source:
-        argv = root_argv(ssh, ["sh", "-c", script])
-        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        assert process.stdin and process.stdout
-        output = Tail(process.stdout, LONGEST)
-
-        def stop() -> None:
-            late.set()
-            process.kill()
-
-        watchdog = threading.Timer(timeout, stop)
-        watchdog.start()
-        sent = 0
+    begun = shown = time.monotonic()
+    sent = 0
+    with (
+        Path(archive.path).open("rb") as source,
+        running(ssh, ["sh", "-c", f"exec >&2\n{script}"], timeout, LONGEST) as node,
+    ):
+        stdin = node.process.stdin
+        assert stdin
         try:
-            shown = begun
+            while chunk := source.read(1 << 20):
+                stdin.write(chunk)
+                sent += len(chunk)
+                if time.monotonic() - shown > HEARTBEAT:
+                    shown = time.monotonic()
+                    share = f"{sent / 1e6:.0f} of {archive.size / 1e6:.0f} MB"
+                    show(f"{share} sent in {shown - begun:.0f} s")
+            stdin.close()
+        except BrokenPipeError:
+            pass  # It ended early; its output says why.
+        show(f"{sent / 1e6:.0f} MB sent in {time.monotonic() - begun:.0f} s; the node unpacks them")
+        while (code := node.process.poll()) is None:
             try:
-                process.stdin.write(preamble(ssh))
-                while chunk := source.read(1 << 20):
-                    process.stdin.write(chunk)
-                    sent += len(chunk)
-                    if time.monotonic() - shown > HEARTBEAT:
-                        shown = time.monotonic()
-                        share = f"{sent / 1e6:.0f} of {archive.size / 1e6:.0f} MB"
-                        print(f"{share} sent in {shown - begun:.0f} s", flush=True)
-                process.stdin.close()
-            except BrokenPipeError:
-                pass  # It ended early; its output says why.
-            print(f"{sent / 1e6:.0f} MB sent in {time.monotonic() - begun:.0f} s; the node unpacks them", flush=True)
-            while True:
-                try:
-                    code = process.wait(HEARTBEAT)
-                    break
-                except subprocess.TimeoutExpired:
-                    print(f"the node unpacks, {time.monotonic() - begun:.0f} s since the start", flush=True)
-        finally:
-            watchdog.cancel()
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+                node.process.wait(HEARTBEAT)
+            except subprocess.TimeoutExpired:
+                show(f"the node unpacks, {time.monotonic() - begun:.0f} s since the start")
         # Errors are at the end.
-        message = output.text()
-    if late.is_set():
+        message = node.errors.text()
+    if node.late.is_set():
         raise ImageError(
             f"the import did not finish within {timeout:.0f} s (container_image_import_timeout), {sent / 1e6:.0f} of "
             f"{archive.size / 1e6:.0f} MB were sent; on the node check journalctl -u 'k3s*' and "

@@ -10,10 +10,12 @@ import json
 import os
 import re
 import stat
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ..command import MISSING, run
+from ..files import free_at
 
 BY_ID = Path("/dev/disk/by-id")
 # Signatures of a member of a volume group, array or pool: the disk is in use although nothing is mounted from it.
@@ -249,12 +251,10 @@ def _lsblk(*device: str) -> list[dict[str, Any]]:
 
     Raises RuntimeError when lsblk itself cannot run.
     """
-    command = ["lsblk", "--json", "--bytes", "--output", LSBLK_COLUMNS, *device]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise RuntimeError("lsblk is missing on the control node: install the package util-linux") from error
-    return json.loads(result.stdout)["blockdevices"] if result.returncode == 0 and result.stdout else []
+    done = run("lsblk", "--json", "--bytes", "--output", LSBLK_COLUMNS, *device)
+    if done.status == MISSING:
+        raise RuntimeError("lsblk is missing on the control node: install the package util-linux")
+    return json.loads(done.output)["blockdevices"] if done.status == 0 and done.output else []
 
 
 def read_block_facts(path: str) -> BlockFacts:
@@ -317,7 +317,6 @@ def read_file_facts(path: str, is_card: bool) -> FileFacts:
     directory = card.parent
     exists = card.is_symlink() or card.exists()
     regular = card.is_file() and not card.is_symlink()
-    free = os.statvfs(directory) if directory.is_dir() else None
     return FileFacts(
         path=path,
         absolute=card.is_absolute(),
@@ -328,6 +327,6 @@ def read_file_facts(path: str, is_card: bool) -> FileFacts:
         is_regular=regular,
         size=card.stat().st_size if regular else 0,
         is_card=is_card,
-        free_bytes=free.f_bavail * free.f_frsize if free else 0,
+        free_bytes=free_at(directory),
         users=tuple(users_of(card)) if regular else (),
     )

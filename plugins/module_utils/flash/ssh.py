@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..command import run as run_here
 from ..network import is_open
 from ..shared_data import printable
 from ..ssh import captured, ssh_argv
@@ -83,9 +84,9 @@ class BoardStatus:
 
 def effective(address: str, args: Iterable[str]) -> tuple[dict[str, str], str]:
     """Settings of ssh for a login, by its arguments and ~/.ssh/config; and why ssh refuses them (empty if not)."""
-    done = subprocess.run(["ssh", "-G", *args, address], capture_output=True, text=True, check=False)
-    values = dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
-    return values, " ".join(done.stderr.split()) or f"ssh ended with {done.returncode}" if done.returncode else ""
+    done = run_here("ssh", "-G", *args, address)
+    values = dict(line.partition(" ")[::2] for line in done.output.splitlines())
+    return values, " ".join(done.errors.split()) or f"ssh ended with {done.status}" if done.status else ""
 
 
 def jump_host(address: str, args: Iterable[str]) -> str:
@@ -212,16 +213,14 @@ def key_problem(key: str) -> tuple[str, str] | None:
     if not path.is_file():
         return "there is no such file", "write the path of the key that the board accepts"
     if path.suffix != ".pub":
-        command = ["ssh-keygen", "-y", "-P", "", "-f", str(path)]
-        opened = subprocess.run(command, capture_output=True, text=True, check=False)
-        if opened.returncode == 0:
+        opened = run_here("ssh-keygen", "-y", "-P", "", "-f", str(path))
+        if opened.status == 0:
             return None
-        if "incorrect passphrase" not in opened.stderr:
-            return f"not a usable key ({opened.stderr.strip().splitlines()[-1]})", "write the path of a private key"
+        if "incorrect passphrase" not in opened.errors:
+            return f"not a usable key ({opened.errors.strip().splitlines()[-1]})", "write the path of a private key"
     # Of a key with a passphrase the public half is readable.
-    shown = subprocess.run(["ssh-keygen", "-lf", str(path)], capture_output=True, text=True, check=False).stdout.split()
-    agent = subprocess.run(["ssh-add", "-l"], capture_output=True, text=True, check=False).stdout
-    if len(shown) > 1 and shown[1] in agent:
+    shown = run_here("ssh-keygen", "-lf", str(path)).output.split()
+    if len(shown) > 1 and shown[1] in run_here("ssh-add", "-l").output:
         return None
     what = "a public key, and" if path.suffix == ".pub" else "it has a passphrase, and"
     private = key.removesuffix(".pub")

@@ -1,4 +1,4 @@
-"""What this machine's own k3s answers: its API, and kube-proxy. Runs on boards: the standard library alone."""
+"""This machine's own k3s: what its API and kube-proxy answer, and its commands. Standard library only, for boards."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import urllib.request
 from pathlib import Path
 from typing import IO
 
+#: What k3s is started as by links to it.
+COMMANDS = ("kubectl", "crictl", "ctr")
 #: Bytes of an answer: etcd takes no Node of more than 1.5 MiB, and kube-proxy's metrics have less than 1 MiB.
 LONGEST = 4 << 20
 _KUBECONFIG = ("server", "certificate-authority", "client-certificate", "client-key")

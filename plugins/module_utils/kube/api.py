@@ -70,6 +70,11 @@ def bounded(request: Callable[..., Any]) -> Callable[..., Any]:
     return asked
 
 
+def reason(error: Exception) -> str:
+    """What the API, or the way to it, says: one line, which may be long."""
+    return " ".join(str(error).split())[:300]
+
+
 @contextmanager
 def connected(kubeconfig: str | Path, server: str = "") -> Iterator[client.ApiClient]:
     """A client for the cluster of `kubeconfig`, at the URL `server` if given. Sends nothing. Raises KubeconfigError.
@@ -89,7 +94,7 @@ def connected(kubeconfig: str | Path, server: str = "") -> Iterator[client.ApiCl
             file = configuration.cert_file
             end = certificate.end_of(Path(file).read_text()) if file else None
         except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
-            raise KubeconfigError(path, f"not a kubeconfig: {' '.join(str(error).split())}") from error
+            raise KubeconfigError(path, f"not a kubeconfig: {reason(error)}") from error
         # Otherwise the API says no more than "Unauthorized".
         if end is not None and end < time.time():
             raise KubeconfigError(path, f"its certificate expired on {time.strftime('%Y-%m-%d', time.gmtime(end))}")

@@ -5,6 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+
+
+def labels_of(node: Any) -> Mapping[str, str]:
+    """Labels of a Node."""
+    return _get(_get(node, "metadata"), "labels") or {}
+
+
+def is_server(node: Any) -> bool:
+    """Whether a Node is one of k3s's servers."""
+    return CONTROL_PLANE in labels_of(node)
+
+
+def version_of(node: Any) -> str:
+    """The version that a Node's kubelet reports; empty when it never reported one."""
+    info = _get(_get(node, "status"), "node_info") or _get(_get(node, "status"), "nodeInfo")
+    return str(_get(info, "kubelet_version") or _get(info, "kubeletVersion") or "")
+
 
 def ready_status(node: Any) -> str:
     """Status of the condition Ready: True, False, or Unknown, which the cluster writes when it hears nothing."""

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.edge_ai.cluster.plugins.module_utils.files import text_of
+from ansible_collections.edge_ai.cluster.plugins.module_utils.mounts import unescaped
 
-#: The file of the role nfs_server (`_nfs_server_exports_file` of its vars).
-OWN_FILE = Path("/etc/exports.d/edge-ai-cluster.exports")
 #: What the NFS server exports at this moment.
 ETAB = Path("/var/lib/nfs/etab")
 
@@ -26,8 +25,7 @@ def export_lines(text: str) -> list[str]:
 def exported_path(line: str) -> str:
     """Path of an exports line, which may be quoted and hold octal escapes for blanks."""
     match = re.match(r'"([^"]+)"|(\S+)', line)
-    path = (match[1] or match[2]) if match else ""
-    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), path)
+    return unescaped(match[1] or match[2]) if match else ""
 
 
 def active_clients(etab: str, directory: str) -> list[str]:

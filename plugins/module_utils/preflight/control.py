@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from ..command import run
 from ..flash.gate import is_block_path, is_link_of_card
 from ..flash.ssh import effective, jump_host, key_problem
 from ..k3s.networks import api_port
 from ..network import source_address
 from . import connection, image_builder, paths
-from .model import HERE, Host, Inventory, Place, Report
+from .model import Host, Inventory, Place, Report
 from .networks import address
 from .shared import REFUSED
 from .suggest import did_you_mean
@@ -45,12 +46,11 @@ class Needs:
 def check_ansible(version: str, oldest: str, report: Report) -> None:
     """Report an ansible-core that is older than the series `oldest`, such as 2.19."""
     if [int(part) for part in version.split(".")[:2]] < [int(part) for part in oldest.split(".")]:
-        report.add(
-            HERE,
+        report.here(
             "ansible-core",
-            version,
             f"this project requires ansible-core {oldest} or newer",
             "run it from the virtual environment that `make` sets up from requirements.txt",
+            version,
         )
 
 
@@ -90,10 +90,8 @@ def check(inventory: Inventory, scope: Iterable[str], needs: Needs, report: Repo
     paths.check(inventory, report)
     for package in needs.python_packages:
         if importlib.util.find_spec(package) is None:
-            report.add(
-                HERE,
+            report.here(
                 package,
-                None,
                 "this Python package is missing",
                 "run from the virtual environment that `make` sets up from requirements.txt",
             )
@@ -108,17 +106,13 @@ def check_networks(needs: Needs, report: Report) -> None:
         try:
             network = ipaddress.ip_network(text)
         except ValueError as error:
-            report.add(HERE, "preflight_networks", text, str(error), "write a network such as 192.168.1.0/24")
+            report.here("preflight_networks", str(error), "write a network such as 192.168.1.0/24", text)
             continue
         source = source_address(str(network[1]))
         if source is None or ipaddress.ip_address(source) not in network:
-            report.add(
-                HERE,
-                "preflight_networks",
-                text,
-                "the control node has no address in this network of the boards",
-                needs.hint or "connect the control node to the boards' network",
-            )
+            problem = "the control node has no address in this network of the boards"
+            hint = needs.hint or "connect the control node to the boards' network"
+            report.here("preflight_networks", problem, hint, text)
 
 
 def check_whole(inventory: Inventory, scope: Iterable[str], limit: str, report: Report) -> None:
@@ -157,10 +151,8 @@ def _programs(boards: list[Host], needs: Needs, report: Report) -> None:
         if variable and not any(host.get(variable) for host in boards):
             continue
         if shutil.which(need["program"]) is None:
-            report.add(
-                HERE,
+            report.here(
                 need["program"],
-                None,
                 f"not installed, but needed to {need['purpose']}",
                 f"install the Debian package {need['package']}",
             )
@@ -207,7 +199,7 @@ def _interpreter(inventory: Inventory, needs: Needs, report: Report) -> None:
     if control is None or setting is None or not isinstance(setting.value, str) or setting.value == sys.executable:
         return
     code = "import sys, importlib.util as u; sys.exit(not all(u.find_spec(each) for each in sys.argv[1:]))"
-    if image_builder.output(setting.value, "-c", code, *needs.python_packages) is None:
+    if run(setting.value, "-c", code, *needs.python_packages, timeout=20).status:
         packages = ", ".join(needs.python_packages)
         remedy = "write '{{ ansible_playbook_python }}'"
         report.setting(control, setting, f"no Python that has the packages {packages}", remedy)
@@ -261,7 +253,7 @@ def _proxies(inventory: Inventory, report: Report) -> None:
         if asked and scheme in proxies:
             bypass = ",".join(filter(None, (proxies.get("no"), *asked)))
             problem = f"requests to the cluster's API at {', '.join(asked)} would be sent to this proxy"
-            report.add(HERE, f"{scheme}_proxy", "(not shown)", problem, f"export no_proxy={bypass} NO_PROXY={bypass}")
+            report.here(f"{scheme}_proxy", problem, f"export no_proxy={bypass} NO_PROXY={bypass}", "(not shown)")
             return
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import urllib.error
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +14,12 @@ from urllib.parse import quote
 from ansible.module_utils.urls import open_url
 
 from ..container_image.inputs import ImageError, Inputs, tag
+from ..files import free_at
 from ..network import is_open
 from .control import Needs, in_scope, ssh_port
 from .links import is_url
 from .model import Host, Inventory, Place, Report
-from .paths import CONTEXT, nearest_existing
+from .paths import CONTEXT
 
 #: Fields of Inputs, what their variables' names end in, and the role's defaults.
 _BASE = (("base", "", ""), ("source", "_source", "registry"), ("suite", "_suite", "trixie"))
@@ -57,7 +57,7 @@ def _disk(inventory: Inventory, needs: Needs, downloads: bool, prepared_mb: int,
     names = ("cluster_cache_dir", "container_image_cache_dir")
     settings = [setting for name in names for _host, setting in inventory.settings(name)]
     for place, name, folder in sorted({(each.place, each.name, str(each.value)) for each in settings if each.value}):
-        free = shutil.disk_usage(nearest_existing(Path(folder))).free // 2**20
+        free = free_at(Path(folder)) // 2**20
         if free < wanted:
             why = ", and ".join(text for text, is_wanted in wants.items() if is_wanted)
             remedy = "free some space, or write a directory on a larger disk"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..command import run
 from ..container_image import base
 from ..container_image.inputs import ARCHITECTURES, ImageError
-from .model import HERE, Host, Place, Report
+from .model import Host, Place, Report
 
 _BUILDERS = ("buildah", "podman", "docker")
 _SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
@@ -34,13 +34,12 @@ def check_emulation(boards: Iterable[tuple[str, str, ImageBase]], report: Report
         if wanted.source != "mmdebstrap" or base.tar_path(Path(wanted.cache_dir), wanted.suite, arch).is_file():
             continue
         if not base.runs_here(arch):
-            report.add(
-                HERE,
+            report.here(
                 "container_image_base_source",
-                wanted.source,
                 f"makes a base for {name}, and the scripts of its packages are for {arch}, which does not run here",
                 "install the Debian packages qemu-user-static, binfmt-support and arch-test (`arch-test` must list "
                 f"{arch}), or write registry",
+                wanted.source,
             )
             return
 
@@ -76,10 +75,8 @@ def _builder(wanted: str, report: Report) -> None:
     choice = _BUILDERS if wanted == "auto" else (wanted,)
     found = next((each for each in choice if shutil.which(each)), None)
     if found is None:
-        report.add(
-            HERE,
+        report.here(
             " or ".join(choice),
-            None,
             "not installed, but needed to build the container image",
             f"install the Debian package {'buildah' if wanted == 'auto' else wanted}",
         )
@@ -92,18 +89,18 @@ def _builder(wanted: str, report: Report) -> None:
 def _docker(report: Report) -> None:
     """Docker writes an archive only with its own store of containerd, or with a builder in a container."""
     instead = "or install the Debian package buildah"
-    info = output("docker", "info", "--format", "{{.DriverStatus}}")
-    builder = output("docker", "buildx", "inspect")
-    if info is None:
+    info = run("docker", "info", "--format", "{{.DriverStatus}}", timeout=20)
+    builder = run("docker", "buildx", "inspect", timeout=20)
+    if info.status:
         user = getpass.getuser()
         remedy = f"start it (systemctl start docker), have {user} in the group docker, {instead}"
-        report.add(HERE, "docker", None, "its daemon does not answer this user", remedy)
-    elif builder is None:
+        report.here("docker", "its daemon does not answer this user", remedy)
+    elif builder.status:
         remedy = f"install the Debian package docker-buildx (or docker-buildx-plugin), {instead}"
-        report.add(HERE, "docker buildx", None, "not installed, but needed to build the container image", remedy)
-    elif "containerd.snapshotter" not in info and "docker" in builder.partition("Driver:")[2].split()[:1]:
+        report.here("docker buildx", "not installed, but needed to build the container image", remedy)
+    elif "containerd.snapshotter" not in info.output and "docker" in builder.output.partition("Driver:")[2].split()[:1]:
         remedy = f"run `docker buildx create --use --driver docker-container`, {instead}"
-        report.add(HERE, "docker buildx", None, "its builder of driver docker cannot write an OCI archive", remedy)
+        report.here("docker buildx", "its builder of driver docker cannot write an OCI archive", remedy)
 
 
 def _subordinate_ids(builder: str, report: Report) -> None:
@@ -118,13 +115,4 @@ def _subordinate_ids(builder: str, report: Report) -> None:
             )
     if shutil.which("newuidmap") is None:
         problem = f"not installed, but {builder} needs it for a user other than root"
-        report.add(HERE, "newuidmap", None, problem, "install the Debian package uidmap")
-
-
-def output(*command: str) -> str | None:
-    """What a command prints; None if it fails."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+        report.here("newuidmap", problem, "install the Debian package uidmap")

@@ -34,10 +34,6 @@ class Place:
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
-HERE = Place("control node")
-"""Where something is that no file says: what the machine that runs Ansible has, or lacks."""
-
-
 @dataclass(frozen=True, order=True)
 class Finding:
     """One error: where, which key, its value as shown, what is wrong, and what to write instead."""
@@ -122,6 +118,7 @@ class Option:
 class Inventory:
     """A whole inventory. `source` is where it comes from, named when nothing more exact can be.
 
+    `connection` has the names of Ansible's own variables by which it reaches hosts and becomes root there.
     `of_playbooks` and `of_roles` are variables that playbooks and tasks of roles assign in a run.
     `directories` are those that Ansible reads as inventories, with everything in them.
     `unread` names variables whose template could not be evaluated for some host, so that they are in no host.
@@ -139,6 +136,7 @@ class Inventory:
     unread: frozenset[str] = frozenset()
     unreadable: bool = False
     directories: tuple[str, ...] = ()
+    connection: frozenset[str] = frozenset()
 
     def value(self, host: Host, name: str) -> Any:
         """What a host has of a variable, or the default of its role; a template of a role is not evaluated."""
@@ -175,6 +173,14 @@ class Report:
     def add(self, place: Place, key: str, value: Any, problem: str, remedy: str) -> None:
         """An error that is not about one variable of one host. `value` None: there is no value to show."""
         self._others.append(Finding(place, key, None if value is None else show(value), problem, remedy))
+
+    def host(self, host: Host, problem: str, remedy: str) -> None:
+        """An error about a host itself: its name, its groups, or what is written with it."""
+        self.add(host.place, host.name, None, problem, remedy)
+
+    def here(self, key: str, problem: str, remedy: str, value: Any = None) -> None:
+        """An error about the control node: what no file says, but the machine that runs Ansible has, or lacks."""
+        self.add(Place("control node"), key, value, problem, remedy)
 
     def extend(self, findings: Iterable[Finding]) -> None:
         """Errors that were found elsewhere."""

@@ -180,7 +180,7 @@ def _overlap_with_boards(
     report: Report,
 ) -> None:
     boards = network_of(server, inventory)
-    inside = [host for host in inventory.boards() if _lies_in(host, used)]
+    inside = [host for host in inventory.boards() if _any_lies_in(host.get("ansible_host"), used)]
     gateway = server.settings.get("flash_gateway")
     instead = f"write `{key}:` below k3s_server_config with a network that nothing else uses, such as 10.52.0.0/16"
     if boards is not None and boards.overlaps(used) and gateway:
@@ -198,11 +198,6 @@ def _overlap_with_boards(
         report.setting(server, config, problem, instead, inner=key, value=str(used))
     else:
         report.setting(owner, setting, f"overlaps k3s's network of {what} {used}", instead)
-
-
-def _lies_in(host: Host, used: Network) -> bool:
-    own = address(host.get("ansible_host"))
-    return own is not None and own.version == used.version and own in used
 
 
 def _any_lies_in(value: Any, used: Network) -> bool:

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from ansible.inventory.host import Host as AnsibleHost
 from ansible.inventory.manager import InventoryManager
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.parsing.dataloader import DataLoader
-from ansible.parsing.vault import EncryptedString
-from ansible.plugins.loader import become_loader, connection_loader
+from ansible.plugins.loader import become_loader, connection_loader, shell_loader
 from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
+from ..values import has_template, is_encrypted, plain
 from .files import Written, inventory_files
 from .files import read as read_files
 from .model import COMMAND_LINE, Finding, Group, Host, Inventory, Place, Setting, show_setting
@@ -40,6 +39,11 @@ _OF_A_RUN = re.compile(
     r"^(_.*|item|play_hosts|role_\w+|ansible_(check_mode|diff_mode|limit|loop\w*|play_\w+|parent_role\w*|role\w*|run_tags"
     r"|search_path|skip_tags))$"
 )
+#: Variables of a connection that none of its plugins has; with another name, Ansible uses its default instead.
+_OF_NO_PLUGIN = (
+    "ansible_become", "ansible_become_method", "ansible_connection", "ansible_python_interpreter",
+    "ansible_shell_executable", "ansible_shell_type", "ansible_ssh_control_path_dir", "ansible_timeout",
+)  # fmt: skip
 _FACT = re.compile(r"\bansible_facts\b")
 
 
@@ -111,9 +115,20 @@ class Reader:
         directories = tuple(str(path.absolute()) for path in sources if path.is_dir())
         unread = frozenset(self._unread)
         assigned = load_assigned(self._roles_dir.parent)
-        return Inventory(
-            source, hosts, groups, options, roles, defaults, *assigned, unread, directories=directories
-        ), findings
+        connection = frozenset({*_of_plugins(), *_OF_NO_PLUGIN})
+        found = Inventory(
+            source,
+            hosts,
+            groups,
+            options,
+            roles,
+            defaults,
+            *assigned,
+            unread,
+            directories=directories,
+            connection=connection,
+        )
+        return found, findings
 
     def _note_unparsed(self, sources: list[Path], files: list[Path]) -> None:
         """Files that Ansible could not read: it only warns, and goes on without their hosts."""
@@ -174,14 +189,14 @@ class Reader:
         settings = {}
         for name, value in raw.items():
             place, own = self._place(host, name, source)
-            templated = _has_template(value)
+            templated = has_template(value)
             if templated and "playbook_dir" in str(value):
                 problem = "uses playbook_dir, which is another one for site.yml than for a playbook in playbooks/"
                 remedy = "write inventory_dir or cluster_root instead"
                 self._findings.append(Finding(place, f"{host.name}.{name}" if own else name, None, problem, remedy))
-            encrypted = _is_encrypted(value)
+            encrypted = is_encrypted(value)
             try:
-                evaluated = _native(templar.template(value) if templated or encrypted else value)
+                evaluated = plain(templar.template(value) if templated or encrypted else value)
             except AnsibleError as error:
                 # Validating an inventory does not need its password.
                 if encrypted:
@@ -208,7 +223,8 @@ class Reader:
         """Variables of Ansible's own plugins whose text it could not convert, or would take for false."""
         for name, (kind, choices) in _of_plugins().items():
             setting = settings.get(name)
-            if setting is None or setting.value is None or name == "ansible_port":
+            is_free = kind not in ("int", "float", "bool") and not choices
+            if setting is None or setting.value is None or is_free or name == "ansible_port":
                 continue
             try:
                 boolean(setting.value) if kind == "bool" else ensure_type(setting.value, kind)
@@ -264,46 +280,15 @@ class Reader:
 
 @functools.cache
 def _of_plugins() -> dict[str, tuple[str, tuple[Any, ...]]]:
-    """Type and choices of the variables of the plugins by which boards are reached; other types take each text."""
+    """Type and choices of the variables of the plugins by which boards are reached."""
     found = {}
-    for kind, name, loader in (("connection", "ssh", connection_loader), ("become", "sudo", become_loader)):
+    for kind, name, loader in (
+        ("connection", "ssh", connection_loader), ("become", "sudo", become_loader), ("shell", "sh", shell_loader),
+    ):  # fmt: skip
         loader.get(name, class_only=True)  # has its options read
         for option in constants.config.get_configuration_definitions(kind, name).values():
             short = {"integer": "int", "boolean": "bool"}.get(option.get("type", "str"), option.get("type", "str"))
             for variable in option.get("vars") or ():
-                choices = tuple(option.get("choices") or ())
-                if short in ("int", "float", "bool") or choices:
-                    found[variable["name"]] = (short, choices)
+                if variable["name"].startswith("ansible_"):
+                    found[variable["name"]] = (short, tuple(option.get("choices") or ()))
     return found
-
-
-def _native(value: Any) -> Any:
-    """A value without Ansible's tags: the checks (and json) get plain Python."""
-    if isinstance(value, Mapping):
-        return {str(key): _native(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_native(item) for item in value]
-    # Tagged values are of subclasses; these calls make plain ones, and decrypt.
-    if isinstance(value, EncryptedString):
-        return str(value)
-    if isinstance(value, str):
-        return "".join((value,))
-    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool)):
-        return value + 0
-    return value
-
-
-def _has_template(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(_has_template(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return any(_has_template(item) for item in value)
-    return isinstance(value, str) and ("{{" in value or "{%" in value)
-
-
-def _is_encrypted(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(_is_encrypted(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return any(_is_encrypted(item) for item in value)
-    return isinstance(value, EncryptedString)

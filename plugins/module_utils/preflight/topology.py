@@ -97,59 +97,31 @@ def _name(host: Host, inventory: Inventory, report: Report) -> None:
         remedy = f"write {plain}"
         if address(host.name):
             remedy = f"write a name, such as pi-01, and the address in its line `ansible_host: {host.name}`"
-        report.add(
-            host.place,
-            host.name,
-            None,
-            "not a host name: only a-z, 0-9 and inner hyphens, at most 63 characters (RFC 1123)",
-            remedy,
-        )
+        report.host(host, "not a host name: only a-z, 0-9 and inner hyphens, at most 63 characters (RFC 1123)", remedy)
     elif host.name in _OF_PLAYBOOKS:
-        report.add(host.place, host.name, None, "playbooks make a group of this name", "rename the board")
+        report.host(host, "playbooks make a group of this name", "rename the board")
     elif host.name in inventory.groups:
-        report.add(host.place, host.name, None, "a group has the same name", "rename the board")
+        report.host(host, "a group has the same name", "rename the board")
 
 
 def _part(host: Host, report: Report) -> None:
     part = host.groups & {"k3s_servers", "k3s_agents"}
     if len(part) == 2:
-        report.add(
-            host.place,
-            host.name,
-            None,
-            "in both k3s_servers and k3s_agents",
-            "keep it in k3s_servers; a server runs workloads too",
-        )
+        report.host(host, "in both k3s_servers and k3s_agents", "keep it in k3s_servers; a server runs workloads too")
     elif not part and "cluster" in host.groups:
-        report.add(
-            host.place,
-            host.name,
-            None,
-            "in cluster, but neither in k3s_servers nor in k3s_agents",
-            "write it below one of the two",
-        )
+        report.host(host, "in cluster, but neither in k3s_servers nor in k3s_agents", "write it below one of the two")
     elif part and "cluster" not in host.groups:
         group = next(iter(part))
-        report.add(
-            host.place,
-            host.name,
-            None,
-            f"in {group}, but {group} is not a child of cluster",
-            f"write {group} below `cluster: children:`",
+        report.host(
+            host, f"in {group}, but {group} is not a child of cluster", f"write {group} below `cluster: children:`"
         )
     elif part and "spare" in host.groups:
-        report.add(
-            host.place,
-            host.name,
-            None,
-            f"in both {next(iter(part))} and spare",
-            "remove it from spare once it is permanently in the cluster",
+        report.host(
+            host, f"in both {next(iter(part))} and spare", "remove it from spare once it is permanently in the cluster"
         )
     elif not part and not host.groups & {"spare", "nfs_servers", "training", "prediction"}:
-        report.add(
-            host.place,
-            host.name,
-            None,
+        report.host(
+            host,
             "in no group that assigns it a role",
             "write it below k3s_agents, or below spare if it is to join later",
         )
@@ -159,10 +131,8 @@ def _shared(host: Host, inventory: Inventory, report: Report) -> None:
     """The group boards, where used, contains every board: others lack the variables of group_vars/boards.yml."""
     group = next((name for name in ("cluster", "spare") if name in host.groups), None)
     if group and "boards" in inventory.groups and "boards" not in host.groups:
-        report.add(
-            host.place,
-            host.name,
-            None,
+        report.host(
+            host,
             f"in {group}, but {group} is not a child of boards, whose variables it lacks",
             f"write {group} below `boards: children:`",
         )
@@ -191,10 +161,8 @@ def _nfs(inventory: Inventory, report: Report) -> None:
         )
     for host in servers:
         if "cluster" not in host.groups and host.name != "localhost":  # reported elsewhere
-            report.add(
-                host.place,
-                host.name,
-                None,
+            report.host(
+                host,
                 "in nfs_servers, but not in cluster",
                 "write it below k3s_servers or k3s_agents too, or choose a board that is",
             )
@@ -205,10 +173,8 @@ def _labels(inventory: Inventory, report: Report) -> None:
         members = inventory.members(group)
         for host in members:
             if not host.groups & {"cluster", "spare", "k3s_servers", "k3s_agents"}:
-                report.add(
-                    host.place,
-                    host.name,
-                    None,
+                report.host(
+                    host,
                     f"in {group}, but not in cluster",
                     "write it below k3s_agents too, or remove it from this group",
                 )
@@ -223,10 +189,8 @@ def _labels(inventory: Inventory, report: Report) -> None:
             )
     for host in inventory.members("training"):
         if "prediction" in host.groups:
-            report.add(
-                host.place,
-                host.name,
-                None,
+            report.host(
+                host,
                 "in both training and prediction, but a node has one label `role`",
                 "keep it in one, prediction must run where nothing was trained",
             )

@@ -10,23 +10,6 @@ from typing import Any
 from .model import Host, Inventory, Option, Report, Setting, is_secret, words
 from .suggest import did_you_mean, typo_of
 
-# Variables of Ansible itself that an inventory sets; with another name, Ansible uses its default instead.
-CONNECTION = words(
-    "ansible_host ansible_port ansible_user ansible_password ansible_connection ansible_become ansible_become_user "
-    "ansible_become_password ansible_become_method ansible_ssh_private_key_file ansible_ssh_common_args "
-    "ansible_ssh_extra_args ansible_ssh_pass ansible_ssh_pipelining ansible_python_interpreter "
-    "ansible_host_key_checking ansible_ssh_host_key_checking ansible_ssh_timeout ansible_timeout "
-    "ansible_ssh_retries ansible_remote_tmp ansible_shell_type ansible_ssh_executable ansible_scp_extra_args "
-    "ansible_sftp_extra_args ansible_ssh_control_path_dir ansible_pipelining ansible_become_exe "
-    "ansible_become_flags ansible_ssh_args ansible_admin_users ansible_async_dir ansible_become_pass "
-    "ansible_common_remote_group ansible_control_path ansible_control_path_dir ansible_private_key "
-    "ansible_private_key_file ansible_private_key_passphrase ansible_scp_executable ansible_sftp_batch_mode "
-    "ansible_sftp_executable ansible_shell_allow_world_readable_temp ansible_shell_executable ansible_ssh_host "
-    "ansible_ssh_password ansible_ssh_password_mechanism ansible_ssh_pkcs11_provider ansible_ssh_port "
-    "ansible_ssh_private_key ansible_ssh_private_key_passphrase ansible_ssh_transfer_method ansible_ssh_use_tty "
-    "ansible_ssh_user ansible_ssh_verbosity ansible_sshpass_prompt ansible_sudo_chdir ansible_sudo_exe "
-    "ansible_sudo_flags ansible_sudo_pass ansible_sudo_user ansible_system_tmpdirs"
-)
 _OF_A_CONNECTION = ("ansible_ssh_", "ansible_become_", "ansible_sudo_", "ansible_shell_")
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "str": str, "path": str, "bool": bool, "int": int, "float": (int, float), "list": list, "dict": dict,
@@ -94,7 +77,6 @@ _EXAMPLES = {
 
 def check(inventory: Inventory, report: Report) -> None:
     """Report unknown names, wrong types and values outside an option's choices."""
-    known = set(inventory.options)
     prefixes = {role: f"{role}_" for role in inventory.roles} | {"cluster": "cluster_"}
     for host in inventory.hosts.values():
         for setting in host.settings.values():
@@ -106,7 +88,7 @@ def check(inventory: Inventory, report: Report) -> None:
                 continue
             if setting.name in inventory.of_roles and option and option.required:
                 report.setting(host, setting, "roles set it themselves", omit)
-            elif setting.from_command_line and setting.name in inventory.of_roles - CONNECTION:
+            elif setting.from_command_line and setting.name in inventory.of_roles - inventory.connection:
                 remedy = "write it in the inventory"
                 report.setting(host, setting, "roles set it for a while, which -e would undo", remedy)
             if setting.name in CONSENTS and setting.value and not setting.from_command_line:
@@ -118,25 +100,26 @@ def check(inventory: Inventory, report: Report) -> None:
             if option is not None:
                 _value(host, setting, option, report)
             else:
-                _name(host, setting, known, prefixes, report)
+                _name(host, setting, inventory, prefixes, report)
 
 
-def _name(host: Host, setting: Setting, known: set[str], prefixes: dict[str, str], report: Report) -> None:
-    name = setting.name
-    if name in CONNECTION and isinstance(setting.value, list | dict):
+def _name(host: Host, setting: Setting, inventory: Inventory, prefixes: dict[str, str], report: Report) -> None:
+    name, known = setting.name, set(inventory.options)
+    is_connection = name in inventory.connection
+    if is_connection and isinstance(setting.value, list | dict):
         report.setting(host, setting, "not text", "write one line of text")
     # An empty address is reported with the others.
-    if name in CONNECTION and name != "ansible_host" and setting.value is None and setting.plain:
+    if is_connection and name != "ansible_host" and setting.value is None and setting.plain:
         report.setting(host, setting, *_EMPTY)
     owner = next((role for role, prefix in prefixes.items() if name.lstrip("_").startswith(prefix)), None)
     if name.startswith("_") and owner:
         remedy = f"delete it, or rename a variable of your own; roles/{owner}/README.md has the role's public ones"
         report.setting(host, setting, "a name of what the role computes itself", remedy)
-    if name.startswith("_") or name in CONNECTION or (setting.plain and is_secret(name, setting.value)):
+    if name.startswith("_") or is_connection or (setting.plain and is_secret(name, setting.value)):
         return
     if name.startswith("ansible_"):
-        if typo_of(name, CONNECTION) or name.startswith(_OF_A_CONNECTION):
-            remedy = did_you_mean(name, CONNECTION, "delete it")
+        if typo_of(name, inventory.connection) or name.startswith(_OF_A_CONNECTION):
+            remedy = did_you_mean(name, inventory.connection, "delete it")
             report.setting(host, setting, "Ansible has no variable of this name", remedy)
         return
     roles = [role for role, prefix in prefixes.items() if name.startswith(prefix)]

@@ -13,9 +13,14 @@ import yaml
 from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
-DEFAULTS = {
-    name: path.parts[-3] for path in ROOT.glob("roles/*/defaults/main.yml") for name in yaml.safe_load(path.read_text())
-}
+DEFAULTS, COMPUTED = (
+    {
+        name: path.parts[-3]
+        for path in ROOT.glob(f"roles/*/{part}/main.yml")
+        for name in yaml.safe_load(path.read_text())
+    }
+    for part in ("defaults", "vars")
+)
 FILES = [
     path
     for folder in (
@@ -53,6 +58,8 @@ CASES: dict[str, Any] = {
     LOOKUP.format("k3s_disable"): ["local-storage", "metrics-server", "traefik", "servicelb"],
     LOOKUP.format("notebooks_source") + " | basename": "notebooks",
     LOOKUP.format("nfs_server_export"): "/d/x",
+    LOOKUP.format("_nfs_server_converted"): "/d/x.before-convert",
+    LOOKUP.format("_nfs_server_exports_file"): "/etc/exports.d/edge-ai-cluster.exports",
     ON_ANOTHER.format("nfs_server_export", "PI-02"): "/srv/books",
     ON_ANOTHER.format("k3s_node_name", "PI-02"): "pi-02",
     ON_ANOTHER.format("k3s_node_ip", "PI-02"): "10.0.0.2",
@@ -80,7 +87,7 @@ def test_a_variable_is_the_inventorys_or_the_roles_default(tmp_path: Path) -> No
 
 
 def test_a_variable_that_no_role_has_is_an_error(tmp_path: Path) -> None:
-    for name in ("k3s_verison", "nothing"):
+    for name in ("k3s_verison", "_k3s_verison", "nothing"):
         status, output = run(tmp_path, LOOKUP.format(name))
         assert status == 2
         assert f"no role has a default for '{name}': correct the name" in output
@@ -111,5 +118,6 @@ def test_what_is_looked_up_is_a_default_of_another_role() -> None:
         for name in re.findall(r"edge_ai\.cluster\.role_variable', '(\w+)'", path.read_text())
     }
     assert len(used) > 20
-    assert [each for each in used if each[1] not in DEFAULTS] == []
-    assert [each for each in used if each[0].startswith(f"roles/{DEFAULTS[each[1]]}/")] == []
+    owners = DEFAULTS | COMPUTED
+    assert [each for each in used if each[1] not in owners] == []
+    assert [each for each in used if each[0].startswith(f"roles/{owners[each[1]]}/")] == []

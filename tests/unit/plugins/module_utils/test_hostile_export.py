@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, files, shared_data
+from ansible_collections.edge_ai.cluster.plugins.module_utils import archives, files, shared_data, ssh
 from ansible_collections.edge_ai.cluster.plugins.module_utils.backup import archive, generations, packing, transfer
 from ansible_collections.edge_ai.cluster.plugins.modules import cluster_backup_state
 from ansible_collections.edge_ai.cluster.plugins.modules.cluster_backup_state import state_of_export
@@ -366,7 +366,7 @@ def test_a_board_takes_a_snapshot_that_is_longer_than_its_memory(tmp_path: Path)
 
 def test_what_a_board_says_can_move_no_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
     script = r"yes y | head -c 100000 >&2; printf 'PLAY\033[2J\342\200\256y' >&2; exit 1"
-    monkeypatch.setattr(transfer, "ssh_command", lambda *_: ["sh", "-c", script])
+    monkeypatch.setattr(ssh, "root_argv", lambda *_: ["sh", "-c", script])
     with transfer.running({"connection": "local", "user": "root"}, [], 60) as (process, messages):
         process.wait()
         said = messages()

@@ -28,10 +28,6 @@ def test_a_card_that_became_read_only_is_reported_once(root: str, boot: str, poi
     assert [problem.split()[0] for problem in problems] == points
 
 
-def test_a_blank_in_the_name_of_a_mount_is_read() -> None:
-    assert module.mounts_of(CARD)[-1].point == "/var/lib/kubelet/pods/a/my data"
-
-
 def certificate(name: str, days: float) -> dict[str, Any]:
     end = dt.datetime(2027, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=days)
     return {"Filename": name, "ExpiryTime": end.isoformat(), "ResidualTime": int(days * module.DAY_NS)}
@@ -154,13 +150,13 @@ def test_what_was_moved_aside_is_shown_with_its_size(tmp_path: Path, monkeypatch
         (export / f".before-restore-20260104T000000Z{name}").mkdir()
     (export / ".before-restore-20260105T000000Z").symlink_to("/")
     (tmp_path / "books.before-convert").mkdir()
-    shown = module.kept(data, export)
+    shown = module.kept(data, export, tmp_path / "books.before-convert")
     assert shown[0].startswith(f"{old} is kept from before (3 MB): ") and shown[0].endswith(f"sudo rm -r {old}")
     assert [text.split()[0] for text in shown[1:]] == [
         f"{export}/.before-restore-20260103T000000Z",
         f"{export}/.before-restore-20260102T000000Z",
         f"{export}.before-convert",
     ]
-    assert module.kept(tmp_path / "none", None) == []
+    assert module.kept(tmp_path / "none", None, tmp_path / "none") == []
     monkeypatch.setattr(module, "run", lambda *argv, timeout: Done(124, "", ""))
-    assert "not measured within 20 s" in module.kept(data, None)[0]
+    assert "not measured within 20 s" in module.kept(data, None, None)[0]

@@ -27,15 +27,6 @@ def test_clocks_that_differ_are_reported(seconds: float, text: str) -> None:
     assert node.difference(seconds) == text
 
 
-def test_kernel_parameters_that_differ_are_reported(tmp_path: Path) -> None:
-    (tmp_path / "kernel/keys").mkdir(parents=True)
-    (tmp_path / "kernel/panic").write_text("0\n")
-    (tmp_path / "kernel/keys/root_maxkeys").write_text("1000000\n")
-    wanted = {"kernel.panic": 10, "kernel.keys.root_maxkeys": 1000000, "vm.panic_on_oom": 0}
-    assert node.differing(wanted, tmp_path) == {"kernel.panic": "0", "vm.panic_on_oom": None}
-    assert node.differing({}, tmp_path) == {}
-
-
 @pytest.mark.parametrize(
     ("unit", "content", "encrypted"),
     [("k3s", "{}", True), ("k3s", "", False), ("k3s", None, False), ("k3s-agent", "{}", False)],

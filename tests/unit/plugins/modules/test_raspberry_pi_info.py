@@ -1,7 +1,10 @@
 """Information that a board reports."""
 
+import os
 from pathlib import Path
 
+import pytest
+from ansible_collections.edge_ai.cluster.plugins.module_utils import command
 from ansible_collections.edge_ai.cluster.plugins.modules import raspberry_pi_info
 
 
@@ -19,8 +22,20 @@ def test_watchdog_with_a_fixed_timeout_is_detected(tmp_path: Path) -> None:
 def test_this_machine_can_be_inspected() -> None:
     assert raspberry_pi_info.hardware()["memory_mb"] > 0
     assert raspberry_pi_info.base_system()["boot_id"]
-    assert raspberry_pi_info.differing_sysctl({"no.such.key": 1}) == {}
     assert raspberry_pi_info.module_states(["no_such_module"]) == {"no_such_module": "absent"}
+
+
+def test_packages_that_dpkg_does_not_list_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "dpkg-query").write_text("#!/bin/sh\necho curl installed\necho jq config-files\nexit 1\n")
+    (tmp_path / "dpkg-query").chmod(0o755)
+    assert raspberry_pi_info.missing_packages(["curl", "jq", "nfs-common"]) == ["jq", "nfs-common"]
+
+
+def test_packages_are_not_missing_where_dpkg_does_not_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "run", lambda *_, **__: command.Done(command.LATE, "", "no end after 300 s"))
+    with pytest.raises(TimeoutError, match=r"^dpkg-query --show: no end after 300 s"):
+        raspberry_pi_info.missing_packages(["curl"])
 
 
 def test_names_of_the_board_are_those_of_its_own_address() -> None:

@@ -248,32 +248,32 @@ def known(tmp_path: Path) -> Archive:
 def test_node_without_k3s_is_reported(tmp_path: Path) -> None:
     script = send.remote_script(known(tmp_path), "/usr/local/bin/k3s", str(tmp_path / "none"))
     with pytest.raises(ImageError, match="k3s is not installed on this node"):
-        send.send(known(tmp_path), NODE, script, 20)
+        send.send(known(tmp_path), NODE, script, 20, print)
 
 
 def test_node_without_space_is_reported_with_what_is_needed(tmp_path: Path) -> None:
     large = replace(known(tmp_path), unpacked_size=10**18)
     script = send.remote_script(large, "/usr/local/bin/k3s", str(tmp_path))
     with pytest.raises(ImageError, match=r"MiB free, 9\d+ needed: free some space"):
-        send.send(large, NODE, script, 20)
+        send.send(large, NODE, script, 20, print)
 
 
 def test_archive_streams_whole(tmp_path: Path) -> None:
-    send.send(known(tmp_path), NODE, f"cat > {tmp_path}/arrived", 20)
+    send.send(known(tmp_path), NODE, f"cat > {tmp_path}/arrived", 20, print)
     assert (tmp_path / "arrived").read_bytes() == b"z" * 4000
 
 
 def test_node_that_hangs_times_out(tmp_path: Path) -> None:
     begun = time.monotonic()
     with pytest.raises(ImageError, match="container_image_import_timeout"):
-        send.send(known(tmp_path), NODE, "echo unpacking; exec sleep 30", 0.5)
+        send.send(known(tmp_path), NODE, "echo unpacking; exec sleep 30", 0.5, print)
     assert time.monotonic() - begun < 10
 
 
 def test_of_a_long_output_of_a_node_the_end_is_shown(tmp_path: Path) -> None:
     script = "cat >/dev/null; head -c 1000000 /dev/zero | tr '\\0' x; echo; echo no space left; exit 1"
     with pytest.raises(ImageError, match=r"xxx\nno space left$") as error:
-        send.send(known(tmp_path), NODE, script, 20)
+        send.send(known(tmp_path), NODE, script, 20, print)
     assert len(str(error.value)) <= send.LONGEST
 
 

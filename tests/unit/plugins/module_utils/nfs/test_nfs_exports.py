@@ -3,10 +3,7 @@
 from pathlib import Path
 
 import pytest
-import yaml
 from ansible_collections.edge_ai.cluster.plugins.module_utils.nfs import exports
-
-from tests.support.paths import ROOT
 
 
 @pytest.mark.parametrize(
@@ -55,8 +52,3 @@ def test_foreign_exports_are_found_and_ours_is_not_among_them(tmp_path: Path) ->
         {"file": str(tmp_path / "exports"), "path": "/srv/music", "root": False},
         {"file": str(tmp_path / "exports.d" / "media.exports"), "path": "/srv/films", "root": True},
     ]
-
-
-def test_the_file_is_the_one_of_the_role() -> None:
-    variables = yaml.safe_load((ROOT / "roles/nfs_server/vars/main.yml").read_text())
-    assert variables["_nfs_server_exports_file"] == str(exports.OWN_FILE)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.boards import BoardInfo, Limits, check
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.model import Report
 
-from tests.support.paths import ROOT as PROJECT
+from tests.support.paths import COLLECTIONS
 
 LIMITS = Limits(["aarch64"], ["Raspberry Pi 4"], ["trixie"], 1700, 2000)
 GOOD = BoardInfo(
@@ -73,8 +73,10 @@ def test_all_errors_of_all_boards_are_in_one_list() -> None:
 
 def test_module_reports_what_this_machine_is() -> None:
     arguments = json.dumps({"ANSIBLE_MODULE_ARGS": {"disk_path": "/"}})
-    module = PROJECT / "plugins" / "modules" / "preflight_info.py"
-    done = subprocess.run([sys.executable, module], input=arguments, capture_output=True, text=True, check=True)
+    module = "ansible_collections.edge_ai.cluster.plugins.modules.preflight_info"
+    done = subprocess.run(
+        [sys.executable, "-m", module], input=arguments, capture_output=True, text=True, check=True, cwd=COLLECTIONS
+    )
     info = json.loads(done.stdout)
     assert info["architecture"] == os.uname().machine
     assert info["memory_mb"] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20

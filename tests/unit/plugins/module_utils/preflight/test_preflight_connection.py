@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 import pytest
-from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import connection, variables
+from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight import connection
 from ansible_collections.edge_ai.cluster.plugins.module_utils.preflight.connection import (
     PLUGINS,
     check,
@@ -166,19 +166,6 @@ def test_ansible_has_the_settings_that_are_checked() -> None:
     options = [constants.config.get_plugin_options(*each) for each in kinds]
     assert {*(rule.name for rule in PLUGINS), "become_flags", "become_pass"} <= set().union(*options)
     assert all(hasattr(constants, name) for name in connection.SETTINGS)
-
-
-def test_variables_of_ansible_s_connections_are_known() -> None:
-    from ansible import constants
-    from ansible.plugins.loader import become_loader, connection_loader, init_plugin_loader, shell_loader
-
-    init_plugin_loader()
-    for kind, loader, name in (
-        ("connection", connection_loader, "ssh"), ("become", become_loader, "sudo"), ("shell", shell_loader, "sh"),
-    ):  # fmt: skip
-        loader.get(name, class_only=True)
-        named = {each for each in constants.config.get_plugin_vars(kind, name) if each.startswith("ansible_")}
-        assert named and named <= variables.CONNECTION, kind
 
 
 def inventory(*given: Setting) -> Inventory:

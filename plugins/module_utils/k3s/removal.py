@@ -1,26 +1,17 @@
-"""Jinja filters of the k3s role: whether nodes may leave the cluster."""
+"""Whether nodes may leave the cluster: every reason why not, with what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.nodes import is_ready, is_server, labels_of
 
-CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 ETCD = "node-role.kubernetes.io/etcd"
 #: What an operator may accept: the last node with a label; data that only this node has.
 ACCEPTABLE = ("label", "data")
 
 
-def labels_of(node: dict[str, Any]) -> dict[str, str]:
-    """Labels of an object of the API."""
-    return node["metadata"].get("labels") or {}
-
-
-def k3s_removal_errors(
-    boards: list[dict[str, Any]], cluster: dict[str, list[dict[str, Any]]], rules: dict[str, Any]
-) -> list[str]:
+def errors(boards: list[dict[str, Any]], cluster: dict[str, list[dict[str, Any]]], rules: dict[str, Any]) -> list[str]:
     """Every reason against removing `boards` at once, a line each; empty when they can be removed.
 
     `boards`: {host, node, address, first, answers, runs} of each board; `first` is the server that others join through,
@@ -32,7 +23,7 @@ def k3s_removal_errors(
     nodes = {node["metadata"]["name"]: node for node in cluster["nodes"]}
     leaving = {board["node"] for board in boards if board["node"] in nodes}
     staying = [node for name, node in nodes.items() if name not in leaving]
-    errors = [
+    problems = [
         f"k3s_remove_accept has {word}: use {' or '.join(ACCEPTABLE)}"
         for word in rules["accept"]
         if word not in ACCEPTABLE
@@ -40,39 +31,39 @@ def k3s_removal_errors(
     for board in boards:
         host, node = board["host"], nodes.get(board["node"])
         if host in rules["refused"]:
-            errors.append(f"{host} {rules['refused'][host]}")
+            problems.append(f"{host} {rules['refused'][host]}")
         if board["first"]:
-            errors.append(
+            problems.append(
                 f"{host} is the first of k3s_servers, through which others join: write another server first there, run "
                 "site.yml, then remove this one"
             )
         if node is None:
             continue
         if not board["answers"] and is_ready(node):
-            errors.append(
+            problems.append(
                 f"{host} does not answer over ssh, yet its Node is Ready, so its agent is running: fix ssh first, or "
                 "power it off"
             )
         if board["answers"] and is_ready(node) and not board["runs"]:
-            errors.append(
+            problems.append(
                 f"{host}: Node {board['node']} is Ready, yet k3s does not run on this board: another machine has "
                 "joined under this name. Check its address (kubectl get node -o wide), and at ansible_host in the "
                 "inventory"
             )
         if "label" not in rules["accept"]:
-            errors += [f"{host} {text}" for text in sole_labels(node, staying, rules["sole_labels"])]
+            problems += [f"{host} {text}" for text in sole_labels(node, staying, rules["sole_labels"])]
         if "data" not in rules["accept"]:
-            errors += [f"{host}: {text}" for text in local_volumes(node, cluster["volumes"])]
-        errors += [f"{host}: {text}" for text in served_volumes(board, cluster["volumes"])]
+            problems += [f"{host}: {text}" for text in local_volumes(node, cluster["volumes"])]
+        problems += [f"{host}: {text}" for text in served_volumes(board, cluster["volumes"])]
         # Pods of a board that is off are lost already; what they had is, too.
         if board["answers"] and is_ready(node):
-            errors += [f"{host}: {text}" for text in pods_at_risk(board["node"], cluster["blockers"])]
-    return list(dict.fromkeys(errors + server_errors(leaving, nodes)))
+            problems += [f"{host}: {text}" for text in pods_at_risk(board["node"], cluster["blockers"])]
+    return list(dict.fromkeys(problems + server_errors(leaving, nodes)))
 
 
 def server_errors(leaving: set[str], nodes: dict[str, dict[str, Any]]) -> list[str]:
     """What the servers that remain would lack."""
-    servers = [name for name, node in nodes.items() if CONTROL_PLANE in labels_of(node)]
+    servers = [name for name, node in nodes.items() if is_server(node)]
     going = [name for name in servers if name in leaving]
     if not going:
         return []
@@ -151,11 +142,3 @@ def pods_at_risk(node: str, blockers: list[dict[str, Any]]) -> list[str]:
     return [
         each["text"] + more.get(each["kind"], "") for each in blockers if each["node"] == node and each["kind"] != "job"
     ]
-
-
-class FilterModule:
-    """What Ansible loads."""
-
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """Filters by name."""
-        return {"k3s_removal_errors": k3s_removal_errors}

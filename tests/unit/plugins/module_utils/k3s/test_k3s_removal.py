@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.edge_ai.cluster.plugins.filter import k3s_removal as removal
+from ansible_collections.edge_ai.cluster.plugins.module_utils.k3s import removal
 
 
 def node(name: str, ready: bool = True, **labels: str) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def errors(
 ) -> str:
     all_rules = {"refused": {}, "sole_labels": ["role"], "accept": []} | rules
     cluster = {"nodes": nodes, "blockers": blockers, "volumes": volumes}
-    return "\n".join(removal.k3s_removal_errors(boards, cluster, all_rules))
+    return "\n".join(removal.errors(boards, cluster, all_rules))
 
 
 def test_a_spare_board_may_go() -> None:
