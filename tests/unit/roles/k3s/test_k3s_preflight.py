@@ -52,6 +52,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "other-cluster": (
         {"k3s_token_file": MINE}, {"cluster_token": "other"}, ["other-cluster already has a cluster whose token is"],
     ),
+    "token-that-is-rotated": ({"k3s_token_file": MINE, "_k3s_rotating": True}, {"cluster_token": "other"}, []),
     "no-token-here": ({}, {"cluster_token": "other", "agent_token": "other"}, []),
     "other-agent-token": (
         {"k3s_agent_token_file": MINE}, {"agent_token": "other"}, ["other-agent-token has a cluster whose agent token"],
