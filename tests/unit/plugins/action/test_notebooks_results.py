@@ -108,16 +108,14 @@ def test_a_full_disk_is_no_fault_of_the_archive_and_nothing_stays_on_it(
     assert list(tmp_path.iterdir()) == []
 
 
-def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def run(folder: Path) -> str:
     """Why the action fails for two runs of the export."""
     task = {"results": str(folder), "export": "/srv/books", "schema": "s", "runs": [{"run": RUN}, {"run": RUN}]}
-    monkeypatch.setattr(action, "arguments", lambda _: task)
-    monkeypatch.setattr(action.ActionBase, "run", lambda *_: {})
     board: Any = action.ActionModule.__new__(action.ActionModule)
     board._task = SimpleNamespace(check_mode=False)
     board._execute_module = lambda **_: part(b"x", 1)
     with pytest.raises(AnsibleActionFail) as failed:
-        board.run()
+        board.act(task, {})
     return str(failed.value)
 
 
@@ -126,7 +124,7 @@ def test_a_control_node_without_room_is_named_and_no_run_is_asked_for(
 ) -> None:
     done = subprocess.CompletedProcess([], 2, "", "[Errno 28] No space left on device\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
-    said = run(tmp_path, monkeypatch)
+    said = run(tmp_path)
     assert f"{tmp_path} cannot be written on the control node ([Errno 28] No space left on device)" in said
     assert "free space on its disk" in said and "notebooks_rerun" not in said
 
@@ -134,7 +132,7 @@ def test_a_control_node_without_room_is_named_and_no_run_is_asked_for(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(action.tempfile, "TemporaryFile", full)
-    assert "(No space left on device), and was not changed: free space" in run(tmp_path, monkeypatch)
+    assert "(No space left on device), and was not changed: free space" in run(tmp_path)
 
 
 def test_results_are_on_the_disk_before_they_have_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
