@@ -161,6 +161,15 @@ def test_a_failed_rollout_is_explained_whatever_nodes_have_written(tmp_path: Pat
     assert "/of-the-template" not in output
 
 
+def test_an_api_that_is_gone_is_named_by_the_task_that_waits(tmp_path: Path) -> None:
+    with serving() as gone:
+        pass
+    code, output = roll_out(tmp_path, gone)
+    assert code == 2
+    assert "the Kubernetes API does not give deployments (" in output
+    assert "FAILED - RETRYING" not in output and "Not ready after" not in output
+
+
 def test_without_a_kubeconfig_the_task_says_what_to_do(tmp_path: Path) -> None:
     task = {"edge_ai.cluster.kube_objects": {"kubeconfig": "none", "resource": "nodes"}}
     (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
