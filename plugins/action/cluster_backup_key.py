@@ -17,7 +17,7 @@ from ansible_collections.edge_ai.cluster.plugins.module_utils.backup.seal import
     has_key,
     new_key,
 )
-from ansible_collections.edge_ai.cluster.plugins.module_utils.files import write_text
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import settle, write_text
 
 ELSEWHERE = "write -e cluster_backup_identity=PATH, a file that is made with the new key (on a USB disk, for example)"
 
@@ -62,8 +62,8 @@ class ActionModule(Action):
             self.show(text)
             said = "The key of these backups was shown, and is not kept here"
         # The owner has it: from now on it is used. The recipient last, without which there is no key.
-        Path(f"{new}.pub").rename(secrets / f"{SIGNER}.pub")
-        new.rename(secrets / SIGNER)
+        settle(Path(f"{new}.pub"), secrets / f"{SIGNER}.pub")
+        settle(new, secrets / SIGNER)
         write_text(secrets / RECIPIENT, recipient + "\n", 0o600)
         return {"changed": True, "msg": f"{said}. Without it no backup can be restored."}
 

@@ -34,7 +34,7 @@ import subprocess
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edge_ai.cluster.plugins.module_utils.files import write_text
+from ansible_collections.edge_ai.cluster.plugins.module_utils.files import settle, write_text
 from ansible_collections.edge_ai.cluster.plugins.module_utils.flash.hostkeys import key_of, known_hosts_text
 
 
@@ -45,8 +45,8 @@ def make_key(path: Path, comment: str) -> None:
     part.with_name(f"{part.name}.pub").unlink(missing_ok=True)
     command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(part)]
     subprocess.run(command, check=True, capture_output=True, text=True)
-    part.with_name(f"{part.name}.pub").rename(path.with_name(f"{path.name}.pub"))
-    part.rename(path)
+    settle(part.with_name(f"{part.name}.pub"), path.with_name(f"{path.name}.pub"))
+    settle(part, path)
 
 
 def public_half(key: Path) -> str:

@@ -41,10 +41,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield page
 
 
-def get(path: str, **headers: str) -> requests.Response:
+def get(path: str, url: str = URL, **headers: str) -> requests.Response:
     session = requests.Session()
     session.trust_env = False
-    return session.get(URL + path, headers=headers, verify=str(CA), timeout=30, allow_redirects=False)
+    return session.get(url + path, headers=headers, verify=str(CA), timeout=30, allow_redirects=False)
 
 
 def metrics() -> dict[str, float]:
@@ -125,18 +125,43 @@ def test_06_metrics_are_the_boards_and_need_the_token() -> None:
         assert found[f'node_filesystem_size_bytes{{board="{board}",mountpoint="/"}}'] == pytest.approx(size, rel=0.01)
 
 
-def test_07_it_has_little_memory_on_every_board() -> None:
-    pods = core().list_namespaced_pod(NAMESPACE, label_selector="app.kubernetes.io/name=status").items
-    assert sorted(pod.spec.node_name for pod in pods) == sorted(BOARDS)
+def counted(file: str) -> dict[str, int]:
+    """The number in a file of the page's pod on each board."""
     call = client.CoreV1Api(kubernetes_api()).connect_get_namespaced_pod_exec
-    for pod in pods:
-        command = ["cat", "/sys/fs/cgroup/memory.peak"]
-        peak = int(stream(call, pod.metadata.name, NAMESPACE, command=command, stdout=True, stderr=True))
-        print(f"{pod.spec.node_name}: {peak / 1e6:.0f} MB at most")
+    return {
+        pod.spec.node_name: int(
+            stream(call, pod.metadata.name, NAMESPACE, command=["cat", file], stdout=True, stderr=True)
+        )
+        for pod in core().list_namespaced_pod(NAMESPACE, label_selector="app.kubernetes.io/name=status").items
+    }
+
+
+def test_07_it_has_little_memory_on_every_board() -> None:
+    peaks = counted("/sys/fs/cgroup/memory.peak")
+    assert sorted(peaks) == sorted(BOARDS)
+    for board, peak in peaks.items():
+        print(f"{board}: {peak / 1e6:.0f} MB at most")
         assert peak < MEMORY
 
 
-def test_08_notebooks_do_not_reach_it() -> None:
+def test_08_what_browsers_send_reaches_no_agent() -> None:
+    """Whichever board's address they ask."""
+    before = counted("/sys/class/net/eth0/statistics/rx_bytes")
+    times, sent = 20, 8000
+    for board in BOARDS:
+        for _ in range(times):
+            assert get("/", f"https://{CLUSTER.address(board)}", X=sent * "x").status_code == 403
+    after = counted("/sys/class/net/eth0/statistics/rx_bytes")
+    received = {board: after[board] - before[board] for board in BOARDS}
+    print(f"bytes that each board's pod received: {received}")
+    in_all = times * sent * len(BOARDS)
+    servers = CLUSTER.hosts("k3s_servers")
+    assert sum(received[board] for board in servers) > in_all
+    # Probes of the kubelet are what there is else.
+    assert all(received[board] < in_all / 20 for board in BOARDS if board not in servers)
+
+
+def test_09_notebooks_do_not_reach_it() -> None:
     (jupyter,) = core().list_namespaced_pod(NAMESPACE, label_selector="app=training-instance").items
     call = client.CoreV1Api(kubernetes_api()).connect_get_namespaced_pod_exec
     (pod, *_) = core().list_namespaced_pod(NAMESPACE, label_selector="app.kubernetes.io/name=status").items
@@ -146,7 +171,7 @@ def test_08_notebooks_do_not_reach_it() -> None:
 
 
 @pytest.mark.extended
-def test_09_a_board_without_power_is_shown_as_such_by_the_others(page: Page) -> None:
+def test_10_a_board_without_power_is_shown_as_such_by_the_others(page: Page) -> None:
     (jupyter,) = core().list_namespaced_pod(NAMESPACE, label_selector="app=training-instance").items
     spared = {jupyter.spec.node_name, BOARDS[0], *CLUSTER.hosts("k3s_servers")}
     victim = next(board for board in BOARDS if board not in spared)

@@ -1,8 +1,10 @@
-"""Files on the control node that one role writes and others read: all look where k3s_* says."""
+"""Files on the control node that one role writes and others read: all look where k3s_* says, and are on the disk."""
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -47,3 +49,19 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
 def test_a_file_is_where_the_k3s_role_has_it(name: str, paths: Paths) -> None:
     assert Path(paths["own"][name].strip()).parent == Path("/own")
     assert Path(paths["default"][name].strip()).parent == Path("/secrets")
+
+
+def tasks(found: list[dict[str, Any]], local: bool = False) -> Iterator[dict[str, Any]]:
+    """The tasks, also those of blocks, that run on the control node."""
+    for task in found:
+        here = local or task.get("delegate_to") == "localhost"
+        for part in ("block", "rescue", "always"):
+            yield from tasks(task.get(part) or [], here)
+        if here:
+            yield task
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("roles/*/tasks/*.yml")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_kept_there_is_not_written_by_a_module_that_leaves_it_in_memory(path: Path) -> None:
+    names = [task["name"] for task in tasks(yaml.safe_load(path.read_text())) if "ansible.builtin.copy" in task]
+    assert names == []

@@ -18,9 +18,11 @@ from tests.support import ansible_playbook
 from tests.support.paths import ROOT
 
 FILES = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml"), *ROOT.glob("playbooks/stages/*.yml")])
-#: Modules without a limit of their own on the whole time; `timeout` of http_status and download is for each wait.
+#: Modules without a limit of their own on the whole time: `timeout` of http_status and download is for each wait, the
+#: limit of kube_objects is for the body of an answer.
 ENDLESS = (
     "kubernetes.core.",
+    "edge_ai.cluster.kube_objects",
     "edge_ai.cluster.notebooks_exec",
     "edge_ai.cluster.http_status",
     "edge_ai.cluster.download",
@@ -34,6 +36,7 @@ BOUNDLESS = (
     "ansible.builtin.uri",
     "ansible.builtin.get_url",
     "kubernetes.core.k8s_exec",
+    "kubernetes.core.k8s_info",
     "kubernetes.core.k8s_log",
     "kubernetes.core.k8s_cp",
 )

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from ansible_collections.edge_ai.cluster.plugins.action import cluster_check_objects as action
 from ansible_collections.edge_ai.cluster.plugins.module_utils import cluster_check
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube import objects as kube_objects
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.objects import Objects
 from kubernetes import client
 from urllib3.exceptions import HTTPError
 
@@ -88,7 +90,7 @@ def inspect(api: Api, packaged: str = "coredns") -> dict[str, Any]:
     configuration.host = api.url
     task = {"namespace": "edge-ai", "record": "manifests-applied", "boards": ["pi-01"], "server": "10.0.0.1"}
     with client.ApiClient(configuration) as connection:
-        return action.inspect(action.Cluster(connection), task | {"ingress": True, "packaged": [packaged]})
+        return action.inspect(Objects(connection), task | {"ingress": True, "packaged": [packaged]})
 
 
 @pytest.fixture
@@ -145,9 +147,9 @@ def test_a_claim_without_a_volume_is_a_problem(api: Api) -> None:
 
 
 def test_an_api_that_accepts_and_says_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(action, "REQUEST", (1, 1))
+    monkeypatch.setattr(kube_objects, "REQUEST", (1, 1))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         configuration = client.Configuration()
         configuration.host = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with client.ApiClient(configuration) as api, pytest.raises(HTTPError):
-            action.Cluster(api).get("/api/v1/nodes")
+            Objects(api).get("/api/v1/nodes")

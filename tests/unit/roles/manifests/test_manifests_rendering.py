@@ -589,6 +589,20 @@ def test_the_status_page_is_reached_by_the_ingress_alone(hub: Objects) -> None:
     assert more["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "status"}}}]
 
 
+@pytest.mark.parametrize("overlay", ["split", "combined", "lite", "example", "hub"])
+def test_cookies_reach_the_status_page_on_traefiks_own_board_alone(rendered: Rendered, overlay: str) -> None:
+    """A server. Without nativeLB Traefik would choose among the pods of all boards, whatever the Service says."""
+    objects = rendered("hub without users" if overlay == "hub" else overlay)
+    policies = {
+        name: each["spec"].get("internalTrafficPolicy") for (kind, name), each in objects.items() if kind == "Service"
+    }
+    assert {name for name, policy in policies.items() if policy == "Local"} == {"status"}
+    routes = [each for (kind, _), one in objects.items() if kind == "IngressRoute" for each in one["spec"]["routes"]]
+    led_to = [each for route in routes for each in route["services"]]
+    assert {each.get("nativeLB", False) for each in led_to if each["name"] == "status"} == {True}
+    assert not [each for each in led_to if each["name"] != "status" and "nativeLB" in each]
+
+
 @pytest.mark.parametrize("overlay", ["split", "combined", "lite", "hub"])
 def test_the_status_page_asks_servers_of_its_overlay(rendered: Rendered, overlay: str) -> None:
     objects = rendered("hub without users" if overlay == "hub" else overlay)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.edge_ai.cluster.plugins.action.cluster_check_objects import Cluster
 from ansible_collections.edge_ai.cluster.plugins.module_utils import cluster_check
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube import api as module
 from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.api import KubeconfigError, connected
+from ansible_collections.edge_ai.cluster.plugins.module_utils.kube.objects import Objects
 from kubernetes import client, watch
 from urllib3.exceptions import HTTPError
 
@@ -111,7 +111,7 @@ def test_answers_are_read_as_ever_and_those_that_are_too_long_are_not(
             with pytest.raises(HTTPError, match="kubectl get pods -A"):
                 core.list_pod_for_all_namespaces()
             with pytest.raises(HTTPError, match="kubectl get pods -A"):
-                Cluster(api).items("/api/v1/pods")
+                Objects(api).items("/api/v1/pods")
 
 
 def test_an_answer_that_comes_byte_by_byte_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_a_time_that_no_calendar_has_hides_no_other_object(tmp_path: Path, year:
             assert second.status.conditions[0].last_heartbeat_time.year == 1
             # What is no time by itself is as it was.
             assert second.metadata.annotations["text"] == f"since {stamp}"
-            (one,) = Cluster(api).items(f"{CORE}/pods")
+            (one,) = Objects(api).items(f"{CORE}/pods")
         assert cluster_check.pod_problems([one], time.time()) == []
 
 
