@@ -68,7 +68,10 @@ def run(
     runner = ansible_runner.interface.run(
         private_data_dir=str(folder), project_dir=str(ROOT), cmdline=f"-i {inventory} {options}".strip(),
         playbook=playbook, quiet=True, rotate_artifacts=20, timeout=limit, event_handler=starts.note,
-        envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **(environment or {})},
+        # ansible-runner would have boards with unknown host keys answered.
+        envvars={
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_HOST_KEY_CHECKING": "True", **(environment or {}),
+        },
     )  # fmt: skip
     seconds = round(time.monotonic() - started, 1)
     stats = runner.stats or {}

@@ -306,12 +306,6 @@ SETTINGS = {
         "stages use variables of roles that ran before",
         "unset ANSIBLE_PRIVATE_ROLE_VARS",
     ),
-    "CACHE_PLUGIN": Rule(
-        "fact_caching",
-        lambda value: str(value).rpartition(".")[2] == "memory",
-        "what an earlier run found on the boards would be taken for what is there",
-        "unset ANSIBLE_CACHE_PLUGIN",
-    ),
     "HOST_PATTERN_MISMATCH": Rule(
         "host_pattern_mismatch",
         lambda value: value != "error",
@@ -366,7 +360,9 @@ PLUGINS = (
         "host_key_checking",
         bool,
         _ANY_HOST_KEY,
-        "unset ANSIBLE_HOST_KEY_CHECKING and ANSIBLE_SSH_HOST_KEY_CHECKING",
+        # ansible-runner sets it unless it is given.
+        "unset ANSIBLE_HOST_KEY_CHECKING and ANSIBLE_SSH_HOST_KEY_CHECKING; give ansible-runner "
+        "ANSIBLE_HOST_KEY_CHECKING=True",
     ),
     Rule("remote_tmp", _is_shell_path, _REMOTE_TMP[0], "unset ANSIBLE_REMOTE_TMP and ANSIBLE_REMOTE_TEMP"),
     Rule("ssh_executable", _is_ssh, _ARGS, "unset ANSIBLE_SSH_EXECUTABLE, and have OpenSSH's ssh first on PATH"),
